@@ -1,0 +1,276 @@
+//! What the user named and asked for.
+//!
+//! An [`AppSpec`] is complete: defaults filled in, paths absolute, the environment resolved. It is never changed by
+//! what happens to the app; a new request brings a new spec.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::bytes::Bytes;
+use crate::time::duration_ms;
+
+/// Names one app within one daemon; never reused while the daemon's state lives.
+///
+/// Needed beside the name because PM2 allows two apps of the same name (`start -f`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AppId(pub u32);
+
+impl fmt::Display for AppId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Environment variables by name.
+pub type Environment = BTreeMap<String, String>;
+
+/// Everything asked of one app.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AppSpec {
+    /// What the user calls it.
+    pub name: String,
+    /// The group it belongs to; `default` unless given.
+    pub namespace: String,
+    /// The program, or the script given to the interpreter: an absolute path.
+    pub script: PathBuf,
+    /// The program that runs the script: a name on PATH or an absolute path; `None` runs the script itself.
+    pub interpreter: Option<String>,
+    /// Arguments of the interpreter, before the script.
+    pub interpreter_args: Vec<String>,
+    /// Arguments of the script.
+    pub args: Vec<String>,
+    /// Working directory.
+    pub cwd: PathBuf,
+    /// How workers get their sockets.
+    pub exec_mode: ExecMode,
+    /// How many workers are wanted; at least 1.
+    pub instances: u32,
+    /// Whether the user named a number of instances (PM2's log naming depends on it).
+    pub instances_given: bool,
+    /// Addresses whose listening sockets are passed to the workers (`exec_mode: "socket"`): `HOST:PORT` or a path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listen: Vec<String>,
+    /// How cluster and socket workers share a port.
+    #[serde(default)]
+    pub socket_mode: SocketMode,
+    /// Variables that the user declared for this app (`env`, `env_<name>`, `--env`).
+    pub env: Environment,
+    /// Variables of the shell that asked, without the declared ones. Inherited by the workers under [`AppSpec::env`].
+    pub env_shell: Environment,
+    /// Variable that carries the instance number.
+    pub instance_var: String,
+    /// Variable that grows by one per instance, when declared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub increment_var: Option<String>,
+    /// When to start again, and when to give up.
+    pub restart: RestartPolicy,
+    /// How a worker is asked to leave.
+    pub stop: StopPolicy,
+    /// Whether the app itself says when it is ready.
+    pub wait_ready: bool,
+    /// How long to wait for readiness; `None` is PM2's 3 s at a start, and 60 s in a reload.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "duration_ms::option")]
+    pub listen_timeout: Option<Duration>,
+    /// Replaced when its process tree uses more than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_memory_restart: Option<Bytes>,
+    /// At most this long for requests in flight when a worker is replaced.
+    #[serde(with = "duration_ms")]
+    pub drain_timeout: Duration,
+    /// How many workers a roll replaces at a time.
+    pub reload_parallel: u32,
+    /// Where output goes.
+    pub logs: LogSpec,
+    /// PID file; the worker's id is inserted before the extension. An absolute path, or `None` for the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid_file: Option<PathBuf>,
+    /// Started at once; `false` registers the app as stopped.
+    pub autostart: bool,
+    /// Target user and group, by number: `(uid, gid)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<(u32, u32)>,
+    /// The app's own version, from the nearest package.json; `N/A` where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// PM2's other keys, kept as written for `jlist` and `describe`.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub other: serde_json::Map<String, serde_json::Value>,
+}
+
+impl AppSpec {
+    /// Returns a spec with PM2's defaults for the program at `script`, run in `cwd`.
+    pub fn new(name: impl Into<String>, script: impl Into<PathBuf>, cwd: impl Into<PathBuf>) -> Self {
+        Self {
+            name: name.into(),
+            namespace: "default".into(),
+            script: script.into(),
+            interpreter: None,
+            interpreter_args: Vec::new(),
+            args: Vec::new(),
+            cwd: cwd.into(),
+            exec_mode: ExecMode::Fork,
+            instances: 1,
+            instances_given: false,
+            listen: Vec::new(),
+            socket_mode: SocketMode::default(),
+            env: Environment::new(),
+            env_shell: Environment::new(),
+            instance_var: "NODE_APP_INSTANCE".into(),
+            increment_var: None,
+            restart: RestartPolicy::default(),
+            stop: StopPolicy::default(),
+            wait_ready: false,
+            listen_timeout: None,
+            max_memory_restart: None,
+            drain_timeout: Duration::from_secs(10),
+            reload_parallel: 1,
+            logs: LogSpec::default(),
+            pid_file: None,
+            autostart: true,
+            user: None,
+            version: None,
+            other: serde_json::Map::new(),
+        }
+    }
+
+    /// Returns whether workers share listening sockets that outlive them, so that one can be replaced without a gap.
+    pub fn shares_sockets(&self) -> bool {
+        matches!(self.exec_mode, ExecMode::Cluster | ExecMode::Socket)
+    }
+}
+
+/// How workers get their sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExecMode {
+    /// Each worker opens what it needs by itself.
+    Fork,
+    /// Node's cluster protocol: the worker asks for its listening sockets.
+    Cluster,
+    /// Listening sockets are passed as LISTEN_FDS.
+    Socket,
+    /// Each worker binds a port of its own behind the balancer.
+    Proxy,
+}
+
+/// How the workers of one app share a port.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SocketMode {
+    /// One SO_REUSEPORT socket for each worker, steered by a classic BPF program.
+    #[default]
+    Reuseport,
+    /// One listening socket for all.
+    Shared,
+}
+
+/// When a worker is started again, and when we give up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestartPolicy {
+    /// Whether an exit is followed by a new start at all.
+    pub autorestart: bool,
+    /// Exit codes after which the worker stays down.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stop_exit_codes: Vec<i32>,
+    /// A worker that lived shorter than this counts as unstable.
+    #[serde(with = "duration_ms")]
+    pub min_uptime: Duration,
+    /// This many unstable restarts in a row make the worker `errored`.
+    pub max_restarts: u32,
+    /// Fixed wait before each restart.
+    #[serde(with = "duration_ms")]
+    pub restart_delay: Duration,
+    /// First wait of an exponential backoff (×1.5 each time, at most 15 s, forgotten after 30 s up).
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "duration_ms::option")]
+    pub exp_backoff: Option<Duration>,
+}
+
+impl Default for RestartPolicy {
+    fn default() -> Self {
+        Self {
+            autorestart: true,
+            stop_exit_codes: Vec::new(),
+            min_uptime: Duration::from_millis(1000),
+            max_restarts: 16,
+            restart_delay: Duration::ZERO,
+            exp_backoff: None,
+        }
+    }
+}
+
+/// How a worker is asked to leave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopPolicy {
+    /// The polite signal, by its number on Linux.
+    pub signal: i32,
+    /// The grace between the polite signal and SIGKILL.
+    #[serde(with = "duration_ms")]
+    pub kill_timeout: Duration,
+    /// Whether descendants are signalled too.
+    pub treekill: bool,
+    /// Whether the IPC message `shutdown` takes the place of the signal.
+    pub shutdown_with_message: bool,
+}
+
+impl Default for StopPolicy {
+    fn default() -> Self {
+        // SIGINT and 1600 ms are PM2's.
+        Self { signal: 2, kill_timeout: Duration::from_millis(1600), treekill: true, shutdown_with_message: false }
+    }
+}
+
+/// Where the output of an app goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogSpec {
+    /// Standard output.
+    pub out: LogTarget,
+    /// Standard error.
+    pub err: LogTarget,
+    /// A file that gets both streams.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub combined: Option<LogTarget>,
+    /// Whether the workers write to the same files; `false` inserts `-<id>` before the extension.
+    pub merge: bool,
+    /// dayjs format put before each line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date_format: Option<String>,
+    /// How lines are written.
+    #[serde(default)]
+    pub format: LogFormat,
+}
+
+impl LogSpec {
+    /// Returns whether bytes reach the files as the app wrote them, so that the app can hold the files itself.
+    pub fn is_direct(&self) -> bool {
+        self.combined.is_none() && self.date_format.is_none() && self.format == LogFormat::Raw
+    }
+}
+
+/// One destination of output.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogTarget {
+    /// `RPM_HOME/logs/NAME-out.log` or `NAME-error.log`.
+    #[default]
+    Default,
+    /// Nowhere (`NULL`, `/dev/null`, `disable_logs`).
+    Null,
+    /// This file: an absolute path, before any `-<id>` is inserted.
+    File(PathBuf),
+}
+
+/// How lines are written to a log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// The bytes of the app.
+    #[default]
+    Raw,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,22 @@
+//! The words everyone shares: apps, workers, lives, times and sizes.
+//!
+//! Nothing here performs anything, and nothing here knows another crate of ours.
+//!
+//! - [`app`]: what the user asked for ([`AppSpec`])
+//! - [`worker`]: who is who ([`WorkerId`], [`Life`]) and how they fare ([`Status`], [`Exit`])
+//! - [`time`]: moments and durations as the user writes them
+//! - [`bytes`]: amounts of memory as the user writes them
+//! - [`nearest`]: the valid name closest to a mistyped one
+#![forbid(unsafe_code)]
+
+pub mod app;
+pub mod bytes;
+pub mod nearest;
+pub mod time;
+pub mod worker;
+
+pub use app::{AppId, AppSpec, Environment, ExecMode, LogFormat, LogSpec, LogTarget, RestartPolicy, SocketMode, StopPolicy};
+pub use bytes::Bytes;
+pub use nearest::nearest;
+pub use time::Moment;
+pub use worker::{Exit, Generation, Life, Status, WorkerId};

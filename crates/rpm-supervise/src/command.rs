@@ -1,0 +1,173 @@
+//! What a client may ask, and what it is told.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rpm_model::{AppId, AppSpec, Exit, WorkerId};
+
+use crate::event::Taken;
+
+/// Names one command while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CommandId(pub u64);
+
+/// A client's command. Targets are resolved before: commands name workers by id.
+///
+/// `specs` replace the specs of the named apps before the command acts (`--update-env`, a changed ecosystem file); the
+/// workers not named keep running as they were started. A changed number of `instances` in such a spec scales the app.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Registers new apps and starts their workers (those with `autostart`), all at once.
+    Start {
+        /// The new apps.
+        specs: Vec<Arc<AppSpec>>,
+    },
+    /// Stops workers; they stay in the list.
+    Stop {
+        /// Which.
+        workers: Vec<WorkerId>,
+    },
+    /// Stops running workers and starts them again; starts those that are down.
+    Restart {
+        /// Which.
+        workers: Vec<WorkerId>,
+        /// Specs that take effect first.
+        specs: Vec<(AppId, Arc<AppSpec>)>,
+    },
+    /// Replaces running workers one after another without losing a request where the app shares its sockets; restarts
+    /// the others. Workers that are down are started.
+    Reload {
+        /// Which.
+        workers: Vec<WorkerId>,
+        /// Specs that take effect first; taken back when the roll fails.
+        specs: Vec<(AppId, Arc<AppSpec>)>,
+    },
+    /// Stops workers and forgets them.
+    Delete {
+        /// Which.
+        workers: Vec<WorkerId>,
+    },
+    /// Changes the number of workers of an app. Going down, the lowest ids leave first, drained. 0 deletes the app.
+    Scale {
+        /// Which app.
+        app: AppId,
+        /// How many workers are wanted.
+        instances: u32,
+    },
+    /// Sets the restart counters to zero, and `created_at` to now.
+    Reset {
+        /// Which.
+        workers: Vec<WorkerId>,
+    },
+    /// Stops every worker of every app; no later command is taken. The apps stay in the saved state.
+    Shutdown,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// All was done. Lists the workers that the command acted on, by id.
+    Done {
+        /// Which.
+        workers: Vec<WorkerId>,
+    },
+    /// Nothing was done.
+    Refused(Refusal),
+    /// It was begun and did not succeed.
+    Failed {
+        /// What failed, worker by worker.
+        failures: Vec<Failure>,
+        /// Whether the service is as it was before: the old workers serve (reload), or the app is gone again (start).
+        undone: bool,
+    },
+}
+
+/// Why a command cannot be taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// No worker of that id.
+    UnknownWorker(WorkerId),
+    /// No app of that id.
+    UnknownApp(AppId),
+    /// A roll of that app is under way.
+    AlreadyReloading {
+        /// The app's name.
+        app: String,
+    },
+    /// The app has that many workers already.
+    SameScale {
+        /// The app's name.
+        app: String,
+        /// The number.
+        instances: u32,
+    },
+    /// The daemon is about to leave.
+    ShuttingDown,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::UnknownWorker(id) => write!(f, "no worker has the id {id}"),
+            Refusal::UnknownApp(id) => write!(f, "no app has the number {id}"),
+            Refusal::AlreadyReloading { app } => write!(f, "a reload of {app} is already in progress"),
+            Refusal::SameScale { app, instances } => write!(f, "{app} already runs {instances} instances"),
+            Refusal::ShuttingDown => f.write_str("the daemon is shutting down"),
+        }
+    }
+}
+
+/// One worker that did not do what was asked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure {
+    /// Which worker.
+    pub worker: WorkerId,
+    /// Its app's name.
+    pub app: String,
+    /// What happened.
+    pub cause: FailureCause,
+}
+
+/// Why a worker did not do what was asked.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FailureCause {
+    /// It ended before it was ready.
+    Exited {
+        /// How.
+        exit: Exit,
+        /// How long it had run.
+        uptime: Duration,
+    },
+    /// It could not be started.
+    SpawnFailed(String),
+    /// It was not ready in time.
+    NotReady {
+        /// The time it had.
+        waited: Duration,
+    },
+    /// An address it needs is taken.
+    Taken(Taken),
+    /// It is still there after SIGKILL.
+    Unkillable,
+    /// A later command took its place.
+    Superseded,
+}
+
+impl fmt::Display for FailureCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FailureCause::Exited { exit, uptime } => write!(f, "ended with {exit} after {} ms", uptime.as_millis()),
+            FailureCause::SpawnFailed(why) => write!(f, "could not be started: {why}"),
+            FailureCause::NotReady { waited } => write!(f, "was not ready within {} ms", waited.as_millis()),
+            FailureCause::Taken(Taken { address, owner: Some(owner), .. }) => {
+                write!(f, "could not listen: {address} is used by {owner}")
+            }
+            FailureCause::Taken(Taken { address, owner: None, error }) => {
+                write!(f, "could not listen on {address}: {error}")
+            }
+            FailureCause::Unkillable => f.write_str("is still there after SIGKILL"),
+            FailureCause::Superseded => f.write_str("was overtaken by a later command"),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What can happen.
+
+use rpm_model::{Bytes, Exit, Life};
+
+use crate::command::{Command, CommandId};
+
+/// Something that happened. News of a life that is over is ignored.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A client asks for something; answered once, by [`Effect::Reply`](crate::Effect::Reply) with the same id.
+    Command(CommandId, Command),
+    /// The process runs: exec succeeded.
+    Spawned {
+        /// Which process.
+        life: Life,
+        /// Its pid, for display only.
+        pid: i32,
+    },
+    /// The process could not be started; nothing of it is left.
+    SpawnFailed {
+        /// Which process.
+        life: Life,
+        /// A fragment that completes "failed to start": `no such file: /x/y`.
+        why: String,
+    },
+    /// A listening socket that the life needs could not be had. The process may still run.
+    BindFailed {
+        /// Which process.
+        life: Life,
+        /// What was wanted, and who has it.
+        taken: Taken,
+    },
+    /// The process ended.
+    Exited {
+        /// Which process.
+        life: Life,
+        /// How it ended.
+        exit: Exit,
+        /// Whether descendants of it still run; [`Event::TreeGone`] follows when they have ended.
+        leftovers: bool,
+    },
+    /// The last descendant of an ended process is gone.
+    TreeGone {
+        /// Which process.
+        life: Life,
+    },
+    /// The process accepts on a listening socket (Node's cluster protocol).
+    Listening {
+        /// Which process.
+        life: Life,
+    },
+    /// The app says that it is ready (IPC `ready`, or `READY=1`).
+    AppReady {
+        /// Which process.
+        life: Life,
+    },
+    /// The process has finished booting as far as can be seen from outside: it sleeps and uses no CPU.
+    Settled {
+        /// Which process.
+        life: Life,
+    },
+    /// The drain asked for has come to its end: queue empty and no request in flight, or its time was up.
+    Drained {
+        /// Which process.
+        life: Life,
+    },
+    /// The process tree used this much memory.
+    Memory {
+        /// Which process.
+        life: Life,
+        /// Resident memory of the tree.
+        used: Bytes,
+    },
+    /// The moment that [`Supervisor::next_deadline`](crate::Supervisor::next_deadline) named has come.
+    Deadline,
+}
+
+/// An address that somebody else holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// The address as the app asked for it: `0.0.0.0:8000`, `:::8000` or a path.
+    pub address: String,
+    /// Who holds it, when that can be known: `app api`, `node (pid 123)`.
+    pub owner: Option<String>,
+    /// The system's word: `address already in use`, `permission denied`.
+    pub error: String,
+}

@@ -1,0 +1,22 @@
+//! The supervision core: events in, effects out.
+//!
+//! [`Supervisor`] owns what is known and wanted of every app, and performs nothing: it has no I/O, no clock and no
+//! randomness of its own. One pass is a *turn*:
+//!
+//! 1. take one [`Event`] (something that happened),
+//! 2. call [`Supervisor::handle`] with the present [`Moment`](rpm_model::Moment),
+//! 3. carry out the [`Effect`]s it asked for,
+//! 4. sleep until the next event or [`Supervisor::next_deadline`], which is fed back as [`Event::Deadline`].
+//!
+//! Nothing is awaited inside a turn. The same events give the same effects, byte for byte.
+//!
+//! Rooms: [`event`], [`effect`], [`command`] (what clients may ask, and what they are told).
+#![forbid(unsafe_code)]
+
+pub mod command;
+pub mod effect;
+pub mod event;
+
+pub use command::{Command, CommandId, Failure, FailureCause, Outcome, Refusal};
+pub use effect::{Cause, Effect, Happening, Warning};
+pub use event::{Event, Taken};
