@@ -6,17 +6,20 @@
 //! - [`worker`]: who is who ([`WorkerId`], [`Life`]) and how they fare ([`Status`], [`Exit`])
 //! - [`time`]: moments and durations as the user writes them
 //! - [`bytes`]: amounts of memory as the user writes them
+//! - [`home`]: the state directory
 //! - [`nearest`]: the valid name closest to a mistyped one
 #![forbid(unsafe_code)]
 
 pub mod app;
 pub mod bytes;
+pub mod home;
 pub mod nearest;
 pub mod time;
 pub mod worker;
 
 pub use app::{AppId, AppSpec, Environment, ExecMode, LogFormat, LogSpec, LogTarget, RestartPolicy, SocketMode, StopPolicy};
 pub use bytes::Bytes;
+pub use home::{Flavour, Home};
 pub use nearest::nearest;
 pub use time::Moment;
 pub use worker::{Exit, Generation, Life, Status, WorkerId};

@@ -1,0 +1,201 @@
+//! What the daemon answers.
+
+use std::path::PathBuf;
+
+use rpm_model::{AppId, AppSpec, Bytes, Exit, Life, Status, WorkerId};
+use serde::{Deserialize, Serialize};
+
+use crate::hello::Hello;
+
+/// A frame from the daemon.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FromDaemon {
+    /// The first frame.
+    Hello(Hello),
+    /// Something on the way to the reply.
+    Notice {
+        /// The request's id.
+        id: u64,
+        /// What.
+        notice: Notice,
+    },
+    /// The last word on a request.
+    Reply {
+        /// The request's id.
+        id: u64,
+        /// The answer.
+        reply: Box<Reply>,
+    },
+}
+
+/// The last word on a request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// To `Ping`.
+    Pong(DaemonInfo),
+    /// To `List`.
+    List(List),
+    /// It was done. Lists the workers acted on.
+    Done {
+        /// Which.
+        workers: Vec<WorkerId>,
+    },
+    /// Nothing was done: a sentence without a full stop that says why, and perhaps what to do.
+    Refused {
+        /// Why.
+        message: String,
+        /// What to do.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
+    },
+    /// It was begun and did not succeed.
+    Failed(Failed),
+}
+
+/// A command that did not succeed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Failed {
+    /// What failed, worker by worker.
+    pub failures: Vec<FailureInfo>,
+    /// Whether everything is as it was before.
+    pub undone: bool,
+}
+
+/// One worker that did not do what was asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FailureInfo {
+    /// Which worker.
+    pub worker: WorkerId,
+    /// Its app's name.
+    pub app: String,
+    /// What happened: completes "api, worker 2 …".
+    pub message: String,
+    /// The last lines it wrote to standard error, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stderr: Vec<String>,
+}
+
+/// Something on the way to a reply, or in a stream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Notice {
+    /// How far a command has come.
+    Progress {
+        /// Workers that are done.
+        done: u32,
+        /// Workers in all.
+        total: u32,
+    },
+    /// Something the user should know that is no failure: a sentence.
+    Warning(String),
+    /// Something happened to a worker.
+    Happened(Happened),
+    /// The stream of events had to drop this many because the client was too slow.
+    Lagged(u64),
+}
+
+/// Something that happened to a worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Happened {
+    /// Milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// Which worker.
+    pub worker: WorkerId,
+    /// Its app's name.
+    pub app: String,
+    /// PM2's word for it: `start`, `online`, `exit`, `restart`, `stop`, `delete`, …
+    pub event: String,
+    /// Why or how, as a fragment: `exit code 3`, `memory`, `reload`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// Everything there is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct List {
+    /// The apps, oldest first.
+    pub apps: Vec<AppInfo>,
+    /// The daemon itself.
+    pub daemon: DaemonInfo,
+}
+
+/// The daemon itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaemonInfo {
+    /// Its version.
+    pub version: String,
+    /// Its pid.
+    pub pid: i32,
+    /// The keeper's pid.
+    pub keeper_pid: i32,
+    /// When it started, in milliseconds since the Unix epoch.
+    pub started_at_ms: u64,
+}
+
+/// One app.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AppInfo {
+    /// Its number.
+    pub id: AppId,
+    /// What was asked; environments are empty unless wanted.
+    pub spec: AppSpec,
+    /// Whether a roll is under way.
+    pub rolling: bool,
+    /// Its workers, by id.
+    pub workers: Vec<WorkerInfo>,
+}
+
+/// One worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkerInfo {
+    /// Its id (`pm_id`).
+    pub id: WorkerId,
+    /// Its number among the app's instances.
+    pub instance: u32,
+    /// How it fares.
+    pub status: Status,
+    /// Its process, if there is one.
+    pub pid: Option<i32>,
+    /// Which of its processes.
+    pub life: Option<Life>,
+    /// How often it was started again (`restart_time`).
+    pub restarts: u32,
+    /// Unstable restarts in a row.
+    pub unstable: u32,
+    /// When it was created, in milliseconds since the Unix epoch.
+    pub created_at_ms: u64,
+    /// When its process was started, in milliseconds since the Unix epoch.
+    pub started_at_ms: Option<u64>,
+    /// How its last process ended.
+    pub last_exit: Option<Exit>,
+    /// When that was, in milliseconds since the Unix epoch.
+    pub last_exit_at_ms: Option<u64>,
+    /// Why it is down, or what it waits for: a sentence without a full stop.
+    pub why: Option<String>,
+    /// What made the present process start: `start`, `crash`, `reload`, `memory`, …
+    pub cause: Option<String>,
+    /// CPU used since the last look, in percent of one core.
+    pub cpu: f32,
+    /// Resident memory of the process tree.
+    pub memory: Bytes,
+    /// Where standard output goes; nothing when it is thrown away.
+    pub out_log: Option<PathBuf>,
+    /// Where standard error goes.
+    pub err_log: Option<PathBuf>,
+    /// Where both go.
+    pub combined_log: Option<PathBuf>,
+    /// The pid file.
+    pub pid_file: PathBuf,
+    /// The current restart delay of an exponential backoff, in milliseconds.
+    pub backoff_ms: Option<u64>,
+    /// The user it runs as.
+    pub user: String,
+    /// What the app said of itself over its IPC channel (`axm_monitor`, `axm_actions`, `axm_options`, `node_version`).
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub contact: Contact,
+}
+
+/// What the app said of itself, by PM2's names.
+pub type Contact = serde_json::Map<String, serde_json::Value>;

@@ -1,0 +1,105 @@
+//! What a client may ask.
+
+use rpm_model::{AppId, AppSpec, WorkerId};
+use serde::{Deserialize, Serialize};
+
+use crate::hello::Hello;
+
+/// A frame from the client.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FromClient {
+    /// The first frame.
+    Hello(Hello),
+    /// A request; its reply and its notices carry the same `id`.
+    Ask {
+        /// Chosen by the client, unique within the connection.
+        id: u64,
+        /// What is asked.
+        request: Request,
+    },
+}
+
+/// What a client may ask. Targets are resolved by the client: requests name workers by id.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// Answered by [`Reply::Pong`](crate::Reply::Pong).
+    Ping,
+    /// Answered by [`Reply::List`](crate::Reply::List).
+    List {
+        /// Whether the environments are wanted too (they may hold secrets, and they are long).
+        #[serde(default)]
+        environment: bool,
+    },
+    /// Registers new apps and starts them.
+    Start {
+        /// The new apps.
+        specs: Vec<AppSpec>,
+    },
+    /// Stops workers.
+    Stop {
+        /// Which.
+        workers: Vec<WorkerId>,
+    },
+    /// Restarts workers; starts those that are down.
+    Restart {
+        /// Which.
+        workers: Vec<WorkerId>,
+        /// Specs that take effect first.
+        #[serde(default)]
+        specs: Vec<Respec>,
+    },
+    /// Replaces workers without losing a request.
+    Reload {
+        /// Which.
+        workers: Vec<WorkerId>,
+        /// Specs that take effect first.
+        #[serde(default)]
+        specs: Vec<Respec>,
+    },
+    /// Stops workers and forgets them.
+    Delete {
+        /// Which.
+        workers: Vec<WorkerId>,
+    },
+    /// Changes the number of workers.
+    Scale {
+        /// Which app.
+        app: AppId,
+        /// How many workers are wanted.
+        instances: u32,
+    },
+    /// Sets the restart counters to zero.
+    Reset {
+        /// Which.
+        workers: Vec<WorkerId>,
+    },
+    /// Sends a signal to the workers' main processes.
+    Signal {
+        /// Which.
+        workers: Vec<WorkerId>,
+        /// The signal's number.
+        signal: i32,
+    },
+    /// Writes the list of apps for `resurrect`.
+    Save {
+        /// Whether an empty list may replace one that is not.
+        force: bool,
+    },
+    /// Opens the log files anew, after somebody has renamed them.
+    ReopenLogs,
+    /// Streams [`Notice::Happened`](crate::Notice::Happened) until the connection is closed.
+    Events,
+    /// Stops every app, then daemon and keeper.
+    Kill,
+}
+
+/// A new spec for an app that is already there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Respec {
+    /// Which app.
+    pub app: AppId,
+    /// What is wanted from now on.
+    pub spec: AppSpec,
+}
