@@ -1,0 +1,1 @@
+//! Sharing a port among workers: slots, steering, drains, and Node's cluster protocol.
