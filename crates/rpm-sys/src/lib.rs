@@ -1,1 +1,31 @@
-//! (contract to come)
+//! Everything we ask of the kernel, and the only crate with `unsafe` code.
+//!
+//! Raw numbers stop here: descriptors come out as [`OwnedFd`](std::os::fd::OwnedFd), processes as a [`pidfd::Pidfd`]
+//! or as a pid with its start time, and every failure names the call that failed ([`SysError`]).
+//!
+//! Nothing here decides anything, keeps state between calls or starts threads. What a kernel lacks is answered by a
+//! plain fallback beside the fast way, and by a test that forces it.
+//!
+//! | room | for |
+//! |---|---|
+//! | [`fd`] | pipes, socket pairs, passing descriptors, memory files, locks |
+//! | [`open`] | opening log files without being led astray |
+//! | [`pidfd`] | holding on to one process, whatever happens to its number |
+//! | [`mod@proc`] | what `/proc` says about processes and the machine |
+//! | [`tree`] | signalling a process together with its descendants |
+//! | [`spawn`] | starting a program |
+//! | [`reap`] | being a parent: exits, orphans, signals as a descriptor |
+//! | [`net`] | sockets |
+
+pub mod fd;
+pub mod net;
+pub mod open;
+pub mod pidfd;
+pub mod proc;
+pub mod reap;
+pub mod spawn;
+pub mod tree;
+
+mod error;
+
+pub use error::{Result, SysError};

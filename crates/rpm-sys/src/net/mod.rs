@@ -1,0 +1,1 @@
+//! Sockets: what the balancer and the steering of shared ports ask of the kernel.
