@@ -100,6 +100,28 @@ pub fn send_with_fds(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) ->
 /// A message that does not fit is an error (EMSGSIZE), never a shortened message: descriptors that did not fit, or the
 /// tail of a packet, would otherwise be lost without a trace.
 pub fn recv_with_fds(socket: impl AsFd, bytes: &mut [u8], fds_max: usize) -> Result<(usize, Vec<OwnedFd>)> {
+    let received = recv_packet(socket, bytes, fds_max)?;
+    if received.bytes_lost || received.fds_lost {
+        return Err(SysError::new("recvmsg", libc::EMSGSIZE));
+    }
+    Ok((received.length, received.fds))
+}
+
+/// What [`recv_packet`] took from a socket.
+#[derive(Debug)]
+pub struct Received {
+    /// How many bytes are in the buffer; zero when the peer has left.
+    pub length: usize,
+    /// The descriptors that came with them.
+    pub fds: Vec<OwnedFd>,
+    /// The packet was longer than the buffer.
+    pub bytes_lost: bool,
+    /// Descriptors were lost: more than expected, or this process may not open as many.
+    pub fds_lost: bool,
+}
+
+/// Like [`recv_with_fds`], but hands out what is left of a message that did not fit, so that it can be answered.
+pub fn recv_packet(socket: impl AsFd, bytes: &mut [u8], fds_max: usize) -> Result<Received> {
     const SPACE: usize = rustix::cmsg_space!(ScmRights(FDS_PER_MESSAGE_MAX));
     let mut space = [MaybeUninit::<u8>::uninit(); SPACE];
     let wanted = rustix::cmsg_space!(ScmRights(fds_max.min(FDS_PER_MESSAGE_MAX)));
@@ -117,10 +139,10 @@ pub fn recv_with_fds(socket: impl AsFd, bytes: &mut [u8], fds_max: usize) -> Res
             fds.extend(rights);
         }
     }
-    if fds.len() > fds_max || received.flags.intersects(ReturnFlags::CTRUNC | ReturnFlags::TRUNC) {
-        return Err(SysError::new("recvmsg", libc::EMSGSIZE));
-    }
-    Ok((received.bytes, fds))
+    let fds_lost = fds.len() > fds_max || received.flags.contains(ReturnFlags::CTRUNC);
+    fds.truncate(fds_max);
+    let bytes_lost = received.flags.contains(ReturnFlags::TRUNC);
+    Ok(Received { length: received.bytes, fds, bytes_lost, fds_lost })
 }
 
 /// Looks at what is waiting in a socket without taking it.

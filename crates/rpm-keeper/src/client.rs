@@ -1,0 +1,586 @@
+//! The daemon's side of the conversation with its keeper.
+//!
+//! [`Client`] waits for nothing: it sends, or queues; it receives, or says that there is nothing. Poll its descriptor.
+//! Requests are carried out in the order sent, and answered in that order; [`Message::Exited`] comes whenever it is due.
+//!
+//! | request | answered by |
+//! |---|---|
+//! | `Hello` | `Hello` |
+//! | `Spawn` | `Spawned` or `SpawnFailed`; `Error` when it was refused (key in use, a bound reached) |
+//! | `Fetch` | `Fd` |
+//! | `Inventory` | `Child`*, `Held`*, `InventoryEnd` |
+//! | `Orphans` | `Orphans` |
+//! | `Upgrade` | `Hello` from the new keeper, or `Error` |
+//! | `Ack`, `Store`, `Drop`, `DropPrefix`, `Shutdown` | nothing, or `Error` |
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rpm_sys::fd;
+use rpm_sys::spawn::Credentials;
+
+use crate::KEEPER_FD_VAR;
+use crate::link::{Incoming, Link, receive};
+use crate::wire::{self, Field, Fields, Malformed, PACKET_MAX, op, tag};
+
+/// The longest key of a child.
+pub const KEY_MAX: usize = 128;
+/// The longest name of a stored descriptor.
+pub const NAME_MAX: usize = 256;
+/// The longest note that is kept with a child.
+pub const NOTE_MAX: usize = 4096;
+/// The version of the protocol that this side speaks, for [`Request::Hello`].
+pub const VERSION: u16 = wire::VERSION;
+
+/// How much may wait for a keeper that does not read: some thousand spawns. Beyond, `send` fails with `QuotaExceeded`.
+const QUEUED_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// The connection to the keeper.
+#[derive(Debug)]
+pub struct Client {
+    link: Link,
+    buffer: Box<[u8]>,
+}
+
+impl Client {
+    /// Takes the daemon's end of the connection, and makes it non-blocking.
+    pub fn new(socket: OwnedFd) -> io::Result<Self> {
+        let link = Link::new(socket, QUEUED_BYTES_MAX)?;
+        Ok(Self { link, buffer: vec![0; PACKET_MAX].into_boxed_slice() })
+    }
+
+    /// Takes the connection this process was started with; `None` when it was not started by a keeper.
+    ///
+    /// Works once in the life of a process.
+    pub fn inherited() -> io::Result<Option<Self>> {
+        let Some(value) = std::env::var_os(KEEPER_FD_VAR) else { return Ok(None) };
+        let number = value.to_str().and_then(|text| text.parse().ok()).ok_or_else(|| {
+            let text = format!("{KEEPER_FD_VAR} should be the number of a descriptor, it is {value:?}");
+            io::Error::new(io::ErrorKind::InvalidInput, text)
+        })?;
+        Self::new(fd::take_inherited(number)?).map(Some)
+    }
+
+    /// Sends a request. When the socket is full the request is queued, with duplicates of its descriptors; call
+    /// [`Client::flush`] when the socket is writable.
+    pub fn send(&mut self, request: &Request<'_>) -> io::Result<()> {
+        let packet = &mut self.link.packet;
+        let mut fds = Vec::new();
+        match request {
+            Request::Hello { version } => {
+                packet.begin(op::HELLO).u16(tag::VERSION, *version);
+            }
+            Request::Spawn(spawn) => {
+                spawn.check()?;
+                packet.begin(op::SPAWN);
+                spawn.write(packet, &mut fds)?;
+            }
+            Request::Ack { key } => {
+                packet.begin(op::ACK).bytes(tag::KEY, key.as_bytes());
+            }
+            Request::Store { name, fd } => {
+                fds.push(*fd);
+                packet.begin(op::STORE).bytes(tag::NAME, within("a name", name, NAME_MAX)?);
+            }
+            Request::Drop { name } => {
+                packet.begin(op::DROP).bytes(tag::NAME, name.as_bytes());
+            }
+            Request::DropPrefix { prefix } => {
+                packet.begin(op::DROP_PREFIX).bytes(tag::PREFIX, prefix.as_bytes());
+            }
+            Request::Fetch { name } => {
+                packet.begin(op::FETCH).bytes(tag::NAME, name.as_bytes());
+            }
+            Request::Inventory => {
+                packet.begin(op::INVENTORY);
+            }
+            Request::Orphans => {
+                packet.begin(op::ORPHANS);
+            }
+            Request::Upgrade { binary } => {
+                packet.begin(op::UPGRADE).bytes(tag::BINARY, binary.as_os_str().as_bytes());
+            }
+            Request::Shutdown => {
+                packet.begin(op::SHUTDOWN);
+            }
+        }
+        let sent = self.link.send(&fds);
+        self.link.packet.shrink();
+        sent
+    }
+
+    /// Sends what waits; returns whether everything has left.
+    pub fn flush(&mut self) -> io::Result<bool> {
+        self.link.flush()
+    }
+
+    /// Returns whether requests wait for the socket to become writable.
+    pub fn wants_flush(&self) -> bool {
+        self.link.is_waiting()
+    }
+
+    /// Receives the next message; `None` when there is none yet, `UnexpectedEof` when the keeper is gone.
+    pub fn recv(&mut self) -> io::Result<Option<Message>> {
+        loop {
+            let (packet, fds) = match receive(self.link.as_fd(), &mut self.buffer)? {
+                Incoming::Nothing => return Ok(None),
+                Incoming::Closed => {
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the keeper has closed the connection"));
+                }
+                Incoming::Packet(packet, fds) => (packet, fds),
+                // What names the message can still be read; only its descriptors are missing.
+                Incoming::FdsLost(packet) => return Ok(Some(fds_lost(packet))),
+                Incoming::Unusable(malformed) => return Err(invalid(malformed)),
+            };
+            if let Some(message) = Message::read(&packet, fds).map_err(invalid)? {
+                return Ok(Some(message));
+            }
+        }
+    }
+}
+
+impl AsFd for Client {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.link.as_fd()
+    }
+}
+
+impl AsRawFd for Client {
+    fn as_raw_fd(&self) -> RawFd {
+        self.link.as_fd().as_raw_fd()
+    }
+}
+
+/// What the daemon asks of the keeper.
+#[derive(Debug)]
+pub enum Request<'a> {
+    /// Opens the conversation; exits are reported from here on.
+    Hello {
+        /// [`VERSION`].
+        version: u16,
+    },
+    /// Starts a program.
+    Spawn(SpawnRequest<'a>),
+    /// Forgets an exited child.
+    Ack {
+        /// Its key.
+        key: &'a str,
+    },
+    /// Keeps a descriptor open; one already stored under the name is closed.
+    Store {
+        /// The name, at most [`NAME_MAX`] bytes.
+        name: &'a str,
+        /// The descriptor; the caller may close its own.
+        fd: BorrowedFd<'a>,
+    },
+    /// Closes a stored descriptor. A name that is not stored is no mistake.
+    Drop {
+        /// The name.
+        name: &'a str,
+    },
+    /// Closes all stored descriptors whose names begin so.
+    DropPrefix {
+        /// How the names begin.
+        prefix: &'a str,
+    },
+    /// Asks for a duplicate of a stored descriptor.
+    Fetch {
+        /// The name.
+        name: &'a str,
+    },
+    /// Asks for everything: children with their exits, and stored descriptors.
+    Inventory,
+    /// Asks for children of the keeper that it did not start: descendants of workers whose parent has left.
+    Orphans,
+    /// Replaces the keeper's program in place, keeping its pid, children, descriptors and this connection.
+    Upgrade {
+        /// The new program.
+        binary: &'a Path,
+    },
+    /// Announces that the daemon leaves on purpose: it is not started again, and the keeper leaves after it.
+    Shutdown,
+}
+
+/// A program to start.
+#[derive(Debug)]
+pub struct SpawnRequest<'a> {
+    /// What the child is known by, at most [`KEY_MAX`] bytes; one child at a time has it.
+    pub key: &'a str,
+    /// The daemon's own words about the child, given back in the inventory; at most [`NOTE_MAX`] bytes.
+    pub note: &'a [u8],
+    /// The program; without a slash it is looked for on the `PATH` of `env`.
+    pub program: &'a OsStr,
+    /// Its arguments, without the program's own name.
+    pub args: &'a [OsString],
+    /// Its whole environment, as `NAME=value`.
+    pub env: &'a [OsString],
+    /// Its working directory.
+    pub cwd: &'a Path,
+    /// Descriptors with the number each has in the child. Without 0, 1 or 2 the child has `/dev/null` there; it has no others.
+    pub inherit: Vec<(BorrowedFd<'a>, i32)>,
+    /// Descriptors that are stored, if and only if the program starts.
+    pub keep: Vec<(&'a str, BorrowedFd<'a>)>,
+    /// Whether to add `LISTEN_PID`, the child's own pid, to its environment.
+    pub listen_pid: bool,
+    /// The user and group to run as; supplementary groups are looked up on this side.
+    pub user: Option<(u32, u32)>,
+    /// The file mode mask; the keeper's own if none.
+    pub umask: Option<u32>,
+    /// The soft limit of open files; the one the keeper was started with if none.
+    pub nofile: Option<u64>,
+    /// What the program sees as its own name; `program` if none.
+    pub argv0: Option<&'a OsStr>,
+}
+
+impl<'a> SpawnRequest<'a> {
+    /// Describes a program without arguments, environment or descriptors, in `/`.
+    pub fn new(key: &'a str, program: &'a OsStr) -> Self {
+        Self {
+            key,
+            note: &[],
+            program,
+            args: &[],
+            env: &[],
+            cwd: Path::new("/"),
+            inherit: Vec::new(),
+            keep: Vec::new(),
+            listen_pid: false,
+            user: None,
+            umask: None,
+            nofile: None,
+            argv0: None,
+        }
+    }
+
+    fn check(&self) -> io::Result<()> {
+        within("a key", self.key, KEY_MAX)?;
+        if self.note.len() > NOTE_MAX {
+            return Err(too_long("a note", self.note.len(), NOTE_MAX));
+        }
+        self.keep.iter().try_for_each(|(name, _)| within("a name", name, NAME_MAX).map(drop))
+    }
+
+    fn write(&self, packet: &mut wire::Packet, fds: &mut Vec<BorrowedFd<'a>>) -> io::Result<()> {
+        packet.bytes(tag::KEY, self.key.as_bytes()).bytes(tag::NOTE, self.note);
+        packet.bytes(tag::PROGRAM, self.program.as_bytes()).bytes(tag::CWD, self.cwd.as_os_str().as_bytes());
+        for arg in self.args {
+            packet.bytes(tag::ARG, arg.as_bytes());
+        }
+        for variable in self.env {
+            packet.bytes(tag::ENV, variable.as_bytes());
+        }
+        for (fd, target) in &self.inherit {
+            packet.i32(tag::INHERIT, *target);
+            fds.push(*fd);
+        }
+        for (name, fd) in &self.keep {
+            packet.bytes(tag::KEEP, name.as_bytes());
+            fds.push(*fd);
+        }
+        if self.listen_pid {
+            packet.flag(tag::LISTEN_PID);
+        }
+        if let Some((uid, gid)) = self.user {
+            let user = Credentials::of(uid, gid)?;
+            let ids = [user.uid, user.gid].into_iter().chain(user.groups);
+            packet.numbers(tag::USER, ids.map(u32::to_le_bytes));
+        }
+        if let Some(umask) = self.umask {
+            packet.u32(tag::UMASK, umask);
+        }
+        if let Some(nofile) = self.nofile {
+            packet.u64(tag::NOFILE, nofile);
+        }
+        if let Some(argv0) = self.argv0 {
+            packet.bytes(tag::ARGV0, argv0.as_bytes());
+        }
+        Ok(())
+    }
+}
+
+/// What the keeper tells. All times are microseconds of CLOCK_BOOTTIME.
+#[derive(Debug)]
+pub enum Message {
+    /// The keeper's answer to `Hello`.
+    Hello {
+        /// The version the keeper speaks.
+        version: u16,
+        /// The keeper's pid.
+        pid: i32,
+    },
+    /// A program was started: it has replaced the keeper's image in the child.
+    Spawned {
+        /// The child's key.
+        key: String,
+        /// Its pid.
+        pid: i32,
+        /// Its pidfd.
+        pidfd: OwnedFd,
+        /// When it was started.
+        at_micros: u64,
+    },
+    /// A program could not be started.
+    SpawnFailed {
+        /// The key it would have had.
+        key: String,
+        /// What failed, as a system call or a deed: `execve`, `chdir`, `find program`.
+        step: String,
+        /// Why.
+        errno: i32,
+    },
+    /// A child has exited. It stays in the inventory until it is acknowledged.
+    Exited {
+        /// The child's key.
+        key: String,
+        /// Its pid.
+        pid: i32,
+        /// How it ended.
+        exit: ExitStatus,
+        /// When it was found dead.
+        at_micros: u64,
+        /// CPU time spent in its own code, its waited-for children included.
+        utime_micros: u64,
+        /// CPU time spent in the kernel, likewise.
+        stime_micros: u64,
+        /// The largest resident set it ever had.
+        maxrss_bytes: u64,
+    },
+    /// One child of the inventory.
+    Child {
+        /// Its key.
+        key: String,
+        /// What was given with the spawn.
+        note: Vec<u8>,
+        /// Its pid.
+        pid: i32,
+        /// Its pidfd, while it lives.
+        pidfd: Option<OwnedFd>,
+        /// When it was started.
+        started_at_micros: u64,
+        /// Its end, until that is acknowledged.
+        exit: Option<Exit>,
+    },
+    /// One stored descriptor of the inventory.
+    Held {
+        /// Its name.
+        name: String,
+        /// A duplicate.
+        fd: OwnedFd,
+    },
+    /// The inventory is complete.
+    InventoryEnd,
+    /// The answer to `Orphans`.
+    Orphans {
+        /// Their pids.
+        pids: Vec<i32>,
+    },
+    /// The answer to `Fetch`.
+    Fd {
+        /// The name asked for.
+        name: String,
+        /// A duplicate of the descriptor; `None` when nothing is stored under that name.
+        fd: Option<OwnedFd>,
+    },
+    /// A request was refused.
+    Error {
+        /// The key or name the request was about, or the request's name.
+        about: String,
+        /// Why, for people.
+        text: String,
+    },
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// It returned this code.
+    Code(i32),
+    /// A signal ended it.
+    Signal {
+        /// The signal's number.
+        signal: i32,
+        /// Whether a core was dumped.
+        core: bool,
+    },
+}
+
+/// The end of a child, as the inventory has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit {
+    /// How it ended.
+    pub exit: ExitStatus,
+    /// When it was found dead.
+    pub at_micros: u64,
+    /// CPU time spent in its own code, its waited-for children included.
+    pub utime_micros: u64,
+    /// CPU time spent in the kernel, likewise.
+    pub stime_micros: u64,
+    /// The largest resident set it ever had.
+    pub maxrss_bytes: u64,
+}
+
+impl Exit {
+    pub(crate) fn write(&self, packet: &mut wire::Packet) {
+        match self.exit {
+            ExitStatus::Code(code) => packet.i32(tag::EXIT_CODE, code),
+            ExitStatus::Signal { signal, core: false } => packet.i32(tag::EXIT_SIGNAL, signal),
+            ExitStatus::Signal { signal, core: true } => packet.i32(tag::EXIT_SIGNAL, signal).flag(tag::CORE),
+        };
+        packet
+            .u64(tag::AT, self.at_micros)
+            .u64(tag::UTIME, self.utime_micros)
+            .u64(tag::STIME, self.stime_micros)
+            .u64(tag::MAXRSS, self.maxrss_bytes);
+    }
+}
+
+/// The fields of a message, of which each kind uses some.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) key: Option<String>,
+    pub(crate) name: Option<String>,
+    pub(crate) note: Vec<u8>,
+    version: u16,
+    pub(crate) pid: Option<i32>,
+    pids: Vec<i32>,
+    at: u64,
+    pub(crate) started_at: u64,
+    step: String,
+    errno: i32,
+    code: Option<i32>,
+    signal: Option<i32>,
+    core: bool,
+    utime: u64,
+    stime: u64,
+    maxrss: u64,
+    about: String,
+    text: String,
+}
+
+impl Told {
+    pub(crate) fn read(fields: Fields<'_>) -> Result<Self, Malformed> {
+        let mut told = Self::default();
+        for field in fields {
+            told.take(field?)?;
+        }
+        Ok(told)
+    }
+
+    fn take(&mut self, field: Field<'_>) -> Result<(), Malformed> {
+        match field.tag {
+            tag::KEY => self.key = Some(field.text()?.to_owned()),
+            tag::NAME => self.name = Some(field.text()?.to_owned()),
+            tag::NOTE => self.note = field.value.to_vec(),
+            tag::VERSION => self.version = field.u16()?,
+            tag::PID => self.pid = Some(field.i32()?),
+            tag::PIDS => self.pids = field.quads()?.map(i32::from_le_bytes).collect(),
+            tag::AT => self.at = field.u64()?,
+            tag::STARTED_AT => self.started_at = field.u64()?,
+            tag::STEP => self.step = field.lossy().into_owned(),
+            tag::ERRNO => self.errno = field.i32()?,
+            tag::EXIT_CODE => self.code = Some(field.i32()?),
+            tag::EXIT_SIGNAL => self.signal = Some(field.i32()?),
+            tag::CORE => self.core = true,
+            tag::UTIME => self.utime = field.u64()?,
+            tag::STIME => self.stime = field.u64()?,
+            tag::MAXRSS => self.maxrss = field.u64()?,
+            tag::ABOUT => self.about = field.lossy().into_owned(),
+            tag::TEXT => self.text = field.lossy().into_owned(),
+            // From a keeper that knows more than this side does.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    pub(crate) fn exit(&self) -> Option<Exit> {
+        let exit = match (self.code, self.signal) {
+            (Some(code), _) => ExitStatus::Code(code),
+            (None, Some(signal)) => ExitStatus::Signal { signal, core: self.core },
+            (None, None) => return None,
+        };
+        Some(Exit {
+            exit,
+            at_micros: self.at,
+            utime_micros: self.utime,
+            stime_micros: self.stime,
+            maxrss_bytes: self.maxrss,
+        })
+    }
+
+    fn key(&mut self) -> Result<String, Malformed> {
+        self.key.take().ok_or(Malformed::Missing { tag: tag::KEY })
+    }
+
+    fn name(&mut self) -> Result<String, Malformed> {
+        self.name.take().ok_or(Malformed::Missing { tag: tag::NAME })
+    }
+
+    fn pid(&self) -> Result<i32, Malformed> {
+        self.pid.ok_or(Malformed::Missing { tag: tag::PID })
+    }
+}
+
+impl Message {
+    /// Reads one packet; `None` for a kind of message that this side does not know.
+    fn read(packet: &[u8], fds: Vec<OwnedFd>) -> Result<Option<Self>, Malformed> {
+        let (_, op, fields) = wire::head(packet)?;
+        let mut told = Told::read(fields)?;
+        let found = fds.len();
+        let mut fds = fds.into_iter();
+        let mut fd = || fds.next().ok_or(Malformed::Descriptors { expected: 1, found });
+        Ok(Some(match op {
+            op::IS_HELLO => Self::Hello { version: told.version, pid: told.pid()? },
+            op::SPAWNED => Self::Spawned { key: told.key()?, pid: told.pid()?, pidfd: fd()?, at_micros: told.at },
+            op::SPAWN_FAILED => Self::SpawnFailed { key: told.key()?, step: told.step, errno: told.errno },
+            op::EXITED => {
+                let end = told.exit().ok_or(Malformed::Missing { tag: tag::EXIT_CODE })?;
+                Self::Exited {
+                    key: told.key()?,
+                    pid: told.pid()?,
+                    exit: end.exit,
+                    at_micros: end.at_micros,
+                    utime_micros: end.utime_micros,
+                    stime_micros: end.stime_micros,
+                    maxrss_bytes: end.maxrss_bytes,
+                }
+            }
+            op::CHILD => Self::Child {
+                exit: told.exit(),
+                key: told.key()?,
+                pid: told.pid()?,
+                pidfd: fd().ok(),
+                started_at_micros: told.started_at,
+                note: told.note,
+            },
+            op::HELD => Self::Held { name: told.name()?, fd: fd()? },
+            op::INVENTORY_END => Self::InventoryEnd,
+            op::IS_ORPHANS => Self::Orphans { pids: told.pids },
+            op::FD => Self::Fd { name: told.name()?, fd: fd().ok() },
+            op::ERROR => Self::Error { about: told.about, text: told.text },
+            _ => return Ok(None),
+        }))
+    }
+}
+
+fn fds_lost(packet: &[u8]) -> Message {
+    let told = wire::head(packet).and_then(|(_, _, fields)| Told::read(fields)).unwrap_or_default();
+    Message::Error {
+        about: told.key.or(told.name).unwrap_or_default(),
+        text: "the descriptors of a message could not be taken: too many open files in this process".to_owned(),
+    }
+}
+
+fn within<'a>(what: &str, text: &'a str, max: usize) -> io::Result<&'a [u8]> {
+    if text.len() > max { Err(too_long(what, text.len(), max)) } else { Ok(text.as_bytes()) }
+}
+
+fn too_long(what: &str, found: usize, max: usize) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, format!("{what} has at most {max} bytes, not {found}"))
+}
+
+fn invalid(malformed: Malformed) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, malformed)
+}
