@@ -1,0 +1,189 @@
+//! The end of the log files.
+//!
+//! Files are read at each refresh: what was added since the last one, or the end of the file at first. A file that was
+//! renamed, replaced or cut short is read from its beginning. Nothing is kept open. Everything is bounded: what is
+//! read at once, the length of a line, and (by the state) the number of lines.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// The most that is read of one file at one refresh; of a faster writer the newest is shown. About 600 lines, and a
+/// screen has 50.
+const READ_MAX: u64 = 64 * 1024;
+/// The longest line kept; what is longer goes on in the next one.
+const LINE_MAX: usize = 4096;
+
+/// Which stream a line was written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stream {
+    Out,
+    Err,
+}
+
+/// One line of a log, as written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LogLine {
+    pub(crate) stream: Stream,
+    pub(crate) text: String,
+}
+
+/// Follows the files of one worker.
+#[derive(Debug)]
+pub(crate) struct Tail {
+    files: Vec<FileTail>,
+}
+
+impl Tail {
+    /// Follows these files, from near their ends.
+    pub(crate) fn new(files: impl IntoIterator<Item = (Stream, PathBuf)>) -> Self {
+        Self { files: files.into_iter().map(|(stream, path)| FileTail::new(stream, path)).collect() }
+    }
+
+    /// Returns whether these are the files followed.
+    pub(crate) fn follows(&self, files: &[(Stream, PathBuf)]) -> bool {
+        self.files.iter().map(|file| (file.stream, &file.path)).eq(files.iter().map(|(stream, path)| (*stream, path)))
+    }
+
+    /// Returns the lines added since the last call. What was written last comes last, as far as the times of the files
+    /// tell; between two files there is nothing better to go by.
+    pub(crate) fn read(&mut self) -> Vec<LogLine> {
+        let mut added: Vec<_> = self.files.iter_mut().map(FileTail::read).collect();
+        added.sort_by_key(|(modified, _)| *modified);
+        added.into_iter().flat_map(|(_, lines)| lines).collect()
+    }
+}
+
+/// Follows one file.
+#[derive(Debug)]
+struct FileTail {
+    stream: Stream,
+    path: PathBuf,
+    /// Device and inode of what was read last; nothing before the first look.
+    identity: Option<(u64, u64)>,
+    offset: u64,
+    /// The beginning of a line whose end was not written yet.
+    partial: Vec<u8>,
+}
+
+impl FileTail {
+    fn new(stream: Stream, path: PathBuf) -> Self {
+        Self { stream, path, identity: None, offset: 0, partial: Vec::new() }
+    }
+
+    /// Returns when the file was written last, in nanoseconds, and the lines added.
+    fn read(&mut self) -> (i128, Vec<LogLine>) {
+        // A file that is not there yet, or may not be read, has no lines.
+        self.try_read().unwrap_or_default()
+    }
+
+    fn try_read(&mut self) -> io::Result<(i128, Vec<LogLine>)> {
+        let Some(mut file) = open_regular(&self.path)? else { return Ok((0, Vec::new())) };
+        let metadata = file.metadata()?;
+        let modified = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
+        let identity = (metadata.dev(), metadata.ino());
+        if self.identity != Some(identity) || metadata.len() < self.offset {
+            self.identity = Some(identity);
+            self.offset = 0;
+            self.partial.clear();
+        }
+        let start = self.offset.max(metadata.len().saturating_sub(READ_MAX));
+        let skipped = start > self.offset;
+        let mut bytes = Vec::new();
+        file.seek(SeekFrom::Start(start))?;
+        file.take(READ_MAX).read_to_end(&mut bytes)?;
+        self.offset = start + bytes.len() as u64;
+        let mut added = bytes.as_slice();
+        if skipped {
+            // What was begun is lost, and the first line read may lack its beginning.
+            self.partial.clear();
+            added = added.iter().position(|byte| *byte == b'\n').map_or(added, |end| &added[end + 1..]);
+        }
+        Ok((modified, self.lines(added)))
+    }
+
+    fn lines(&mut self, added: &[u8]) -> Vec<LogLine> {
+        let mut lines = Vec::new();
+        for piece in added.split_inclusive(|byte| *byte == b'\n') {
+            for part in piece.chunks(LINE_MAX) {
+                self.partial.extend_from_slice(part);
+                if self.partial.ends_with(b"\n") || self.partial.len() >= LINE_MAX {
+                    let text = String::from_utf8_lossy(&self.partial);
+                    lines.push(LogLine { stream: self.stream, text: text.trim_end_matches(['\n', '\r']).to_owned() });
+                    self.partial.clear();
+                }
+            }
+        }
+        lines
+    }
+}
+
+/// Opens a file, but no pipe or device: opening a pipe would wait for its writer.
+fn open_regular(path: &Path) -> io::Result<Option<File>> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Ok(None);
+    }
+    File::open(path).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::io::Write;
+
+    fn texts(lines: Vec<LogLine>) -> Vec<String> {
+        lines.into_iter().map(|line| line.text).collect()
+    }
+
+    fn tail(path: &Path) -> Tail {
+        Tail::new([(Stream::Out, path.to_owned())])
+    }
+
+    #[test]
+    fn growth_is_followed_and_a_line_waits_for_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out.log");
+        let mut tail = tail(&path);
+        assert_eq!(tail.read(), []);
+        let mut file = File::create(&path).unwrap();
+        file.write_all(b"one\ntwo\r\nthr").unwrap();
+        assert_eq!(texts(tail.read()), ["one", "two"]);
+        file.write_all(b"ee\n").unwrap();
+        assert_eq!(texts(tail.read()), ["three"]);
+        assert_eq!(tail.read(), []);
+    }
+
+    #[test]
+    fn a_rotated_or_cut_file_is_read_from_its_beginning() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out.log");
+        fs::write(&path, "one\ntwo\n").unwrap();
+        let mut tail = tail(&path);
+        assert_eq!(texts(tail.read()), ["one", "two"]);
+        fs::rename(&path, dir.path().join("out.log.1")).unwrap();
+        fs::write(&path, "three, and longer than before\n").unwrap();
+        assert_eq!(texts(tail.read()), ["three, and longer than before"]);
+        fs::write(&path, "four\n").unwrap();
+        assert_eq!(texts(tail.read()), ["four"]);
+    }
+
+    #[test]
+    fn only_the_end_of_a_large_file_is_read_and_long_lines_are_split() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out.log");
+        let mut text = "x".repeat(1_000_000);
+        text.push_str("\nlast\n");
+        fs::write(&path, &text).unwrap();
+        assert_eq!(texts(tail(&path).read()), ["last"]);
+        fs::write(&path, "y".repeat(LINE_MAX * 2 + 1)).unwrap();
+        assert_eq!(texts(tail(&path).read()).iter().map(String::len).collect::<Vec<_>>(), [LINE_MAX, LINE_MAX]);
+    }
+
+    #[test]
+    fn what_is_not_a_file_has_no_lines() {
+        assert_eq!(tail(Path::new("/dev/null")).read(), []);
+        assert_eq!(tail(Path::new("/")).read(), []);
+    }
+}
