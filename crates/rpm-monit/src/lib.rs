@@ -21,6 +21,8 @@ use rpm_ipc::{List, Reply, Request};
 
 mod draw;
 mod event;
+#[cfg(test)]
+mod fixture;
 mod history;
 mod keys;
 mod request;

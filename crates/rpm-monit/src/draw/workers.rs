@@ -75,6 +75,10 @@ pub(crate) fn draw(state: &State, theme: &Theme, canvas: &mut Canvas<'_>) {
         if worker.status == Status::Errored {
             styles[LAST] = theme.bad();
         }
+        if state.whole && app.id == rows[selected].0.id {
+            // What a deed on the whole app would touch.
+            styles[NAME] = theme.heading();
+        }
         if index == selected {
             canvas.paint(row, theme.selected());
             styles = [theme.selected(); 7];

@@ -1,0 +1,86 @@
+//! Lists and keys for tests.
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use rpm_ipc::{AppInfo, DaemonInfo, List, WorkerInfo};
+use rpm_model::{AppId, AppSpec, Bytes, ExecMode, Exit, Life, Status, WorkerId};
+use serde_json::json;
+
+use crate::event::Event;
+
+/// The moment at which the lists are made.
+pub(crate) const NOW_MS: u64 = 1_700_000_000_000;
+
+/// Three apps: two workers in a cluster, one that crashed for good, one that was stopped.
+pub(crate) fn list() -> List {
+    let mut api = AppSpec::new("api", "/srv/api/server.js", "/srv/api");
+    api.exec_mode = ExecMode::Cluster;
+    api.max_memory_restart = Some(Bytes(1 << 30));
+    let mut first = worker(0, Status::Online);
+    first.contact = serde_json::from_value(json!({
+        "axm_monitor": { "Heap Size": { "value": "12.34", "unit": "MiB" }, "HTTP": { "value": 250, "unit": "req/min" } }
+    }))
+    .unwrap();
+    let mut second = worker(1, Status::Online);
+    (second.instance, second.cpu, second.memory) = (1, 99.6, Bytes(120 << 20));
+    (second.restarts, second.cause) = (2, Some("crash".into()));
+    (second.last_exit, second.last_exit_at_ms) = (Some(Exit::Signal { signal: 11, core: true }), Some(NOW_MS - 61_000));
+    let mut broken = worker(2, Status::Errored);
+    (broken.restarts, broken.unstable) = (16, 16);
+    broken.last_exit = Some(Exit::Code(3));
+    broken.why = Some("16 unstable restarts in a row".into());
+    List {
+        apps: vec![
+            AppInfo { id: AppId(0), spec: api, rolling: false, workers: vec![first, second] },
+            app(1, "mailer \u{1b}[2J", vec![broken]),
+            app(2, "日本語の名前", vec![worker(3, Status::Stopped)]),
+        ],
+        daemon: DaemonInfo {
+            version: "0.1.0".into(),
+            pid: 400,
+            keeper_pid: 399,
+            started_at_ms: NOW_MS - 3 * 86_400_000,
+        },
+    }
+}
+
+fn app(id: u32, name: &str, workers: Vec<WorkerInfo>) -> AppInfo {
+    AppInfo { id: AppId(id), spec: AppSpec::new(name, "/srv/other", "/srv"), rolling: false, workers }
+}
+
+fn worker(id: u32, status: Status) -> WorkerInfo {
+    let up = status == Status::Online;
+    WorkerInfo {
+        id: WorkerId(id),
+        instance: 0,
+        status,
+        pid: up.then_some(1000 + id as i32),
+        life: up.then(|| Life::new(WorkerId(id), 1)),
+        restarts: 0,
+        unstable: 0,
+        created_at_ms: NOW_MS - 7_300_000,
+        started_at_ms: up.then_some(NOW_MS - 7_300_000),
+        last_exit: None,
+        last_exit_at_ms: None,
+        why: None,
+        cause: Some("start".into()),
+        cpu: if up { 3.2 } else { 0.0 },
+        memory: Bytes(if up { 55_050_240 } else { 0 }),
+        out_log: Some(format!("/var/log/rpm/out-{id}.log").into()),
+        err_log: Some(format!("/var/log/rpm/error-{id}.log").into()),
+        combined_log: None,
+        pid_file: "/run/rpm/pids/x.pid".into(),
+        backoff_ms: None,
+        user: "www-data".into(),
+        contact: serde_json::Map::new(),
+    }
+}
+
+/// A successful look at `list`.
+pub(crate) fn listed(list: List) -> Event {
+    Event::Listed { at_ms: NOW_MS, result: Ok(list) }
+}
+
+/// A key without modifiers.
+pub(crate) fn key(code: KeyCode) -> Event {
+    Event::Key(KeyEvent::new(code, KeyModifiers::NONE))
+}
