@@ -1,0 +1,232 @@
+//! Configuration that is a program: run by Node (else bun or deno) in a child, never here.
+//!
+//! The child has ten seconds. It prints the exported value as JSON between two marks; everything else it prints is
+//! passed over. A failure comes back as a message with the place in the file, without the runtime's own frames.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::context::Context;
+use crate::diagnostic::{Diagnostic, Source};
+
+/// Long enough for a cold start and a slow disk, short enough for a person who waits.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// A configuration larger than this is none.
+const OUTPUT_MAX: u64 = 16 << 20;
+
+const BEGIN: &str = "\u{1}rpm-config-begin\u{1}";
+const END: &str = "\u{1}rpm-config-end\u{1}";
+const BOOTSTRAP: &str = include_str!("bootstrap.js");
+
+/// Returns what a file exports: its default export, else its named ones; functions are called, promises awaited.
+pub(super) fn evaluate_file(path: &Path, source: &Arc<Source>, context: &Context) -> Result<Value, Diagnostic> {
+    let file = Value::from(path.to_string_lossy().into_owned());
+    let load = format!(
+        "const load = async () => {{
+           const {{ pathToFileURL }} = await import('node:url');
+           const module = await import(pathToFileURL({file}).href);
+           const value = module.default ?? module;
+           return value.__esModule && value.default !== undefined ? value.default : value;
+         }};"
+    );
+    let typescript = matches!(path.extension().and_then(|e| e.to_str()), Some("ts" | "cts" | "mts"));
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let value = Evaluation { load, directory, typescript, context }.run(source, Some(path))?;
+    if value.is_null() {
+        let mistake = Diagnostic::mistake(format!("{} exports nothing", source.name));
+        return Err(mistake.help("end it with `module.exports = { apps: [ ... ] }`").at(source, None));
+    }
+    Ok(value)
+}
+
+/// Returns the value of a text that is one JavaScript expression.
+pub(super) fn evaluate_text(source: &Arc<Source>, context: &Context) -> Result<Value, Diagnostic> {
+    let expression = Value::from(format!("return (\n{}\n)", source.text));
+    let load = format!("const load = async () => new Function({expression})();");
+    Evaluation { load, directory: &context.cwd, typescript: false, context }.run(source, None)
+}
+
+/// One run of a runtime.
+struct Evaluation<'a> {
+    load: String,
+    directory: &'a Path,
+    typescript: bool,
+    context: &'a Context,
+}
+
+impl Evaluation<'_> {
+    fn run(&self, source: &Arc<Source>, file: Option<&Path>) -> Result<Value, Diagnostic> {
+        let name = &source.name;
+        let failed = |reason: String| Diagnostic::mistake(format!("{name} could not be evaluated: {reason}"));
+        let (runtime, arguments) = self.runtime().ok_or_else(|| {
+            let mistake = failed("none of node, bun or deno is on PATH".into());
+            mistake.help("install Node, or write the configuration as JSON, YAML or TOML").at(source, None)
+        })?;
+        let code =
+            format!("const BEGIN = {BEGIN:?}, END = {END:?};\n{}\n{BOOTSTRAP}", self.load).replace("\\u{1}", "\\u0001");
+        let mut child = Command::new(&runtime)
+            .args(arguments)
+            .arg(code)
+            .env_clear()
+            .envs(&self.context.shell_env)
+            .current_dir(self.directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| failed(format!("{} could not be started: {error}", runtime.display())))?;
+        let answer = match collect(&mut child) {
+            Ended::Answer(answer) => answer,
+            Ended::Late => {
+                let seconds = TIMEOUT.as_secs();
+                return Err(failed(format!("it did not finish within {seconds} s")).at(source, None));
+            }
+            Ended::Silent(said) => {
+                let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
+                return Err(failed(format!("the program ended early: {last}")).at(source, None));
+            }
+        };
+        let mut answer: Value =
+            serde_json::from_str(&answer).map_err(|error| failed(error.to_string()).at(source, None))?;
+        match answer.get("error").and_then(Value::as_str) {
+            None => Ok(answer.get_mut("value").map(Value::take).unwrap_or_default()),
+            Some(error) => {
+                let stack = answer.get("stack").and_then(Value::as_str).unwrap_or_default();
+                Err(explain(error, stack, source, file))
+            }
+        }
+    }
+
+    fn runtime(&self) -> Option<(PathBuf, &'static [&'static str])> {
+        const NODE: (&str, &[&str]) = ("node", &["--no-warnings", "-e"]);
+        const BUN: (&str, &[&str]) = ("bun", &["-e"]);
+        const DENO: (&str, &[&str]) = ("deno", &["eval"]);
+        // Old Nodes cannot read types; the others always could.
+        let order = if self.typescript { [BUN, DENO, NODE] } else { [NODE, BUN, DENO] };
+        order.into_iter().find_map(|(name, arguments)| Some((self.context.find_program(name)?, arguments)))
+    }
+}
+
+enum Ended {
+    /// With this JSON between the marks.
+    Answer(String),
+    /// Without an answer; this stood on its standard error.
+    Silent(String),
+    /// Not in time.
+    Late,
+}
+
+/// Waits for the answer, and ends the child.
+fn collect(child: &mut Child) -> Ended {
+    let (send, receive) = mpsc::channel();
+    let mut stdout = child.stdout.take().expect("stdout is piped").take(OUTPUT_MAX);
+    let stderr = child.stderr.take().expect("stderr is piped").take(OUTPUT_MAX);
+    // The threads end with the pipes, which end with the child; a grandchild that keeps them keeps a thread, no more.
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let mut chunk = [0; 64 << 10];
+        while let Ok(count @ 1..) = stdout.read(&mut chunk) {
+            bytes.extend_from_slice(&chunk[..count]);
+            // The end mark may straddle two chunks.
+            let recent = bytes.len().saturating_sub(count + END.len());
+            if bytes[recent..].windows(END.len()).any(|window| window == END.as_bytes()) {
+                break;
+            }
+        }
+        let _ = send.send(bytes);
+    });
+    let (send_said, receive_said) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut said = Vec::new();
+        let mut stderr = stderr;
+        let _ = stderr.read_to_end(&mut said);
+        let _ = send_said.send(said);
+    });
+    let printed = receive.recv_timeout(TIMEOUT);
+    let _ = child.kill();
+    let _ = child.wait();
+    let Ok(printed) = printed else { return Ended::Late };
+    let printed = String::from_utf8_lossy(&printed);
+    match printed.split_once(BEGIN).and_then(|(_, rest)| rest.split_once(END)) {
+        Some((answer, _)) => Ended::Answer(answer.to_owned()),
+        None => {
+            let said = receive_said.recv_timeout(Duration::from_secs(1)).unwrap_or_default();
+            Ended::Silent(String::from_utf8_lossy(&said).into_owned())
+        }
+    }
+}
+
+/// Turns an error of JavaScript into a message with its place in the file.
+fn explain(error: &str, stack: &str, source: &Arc<Source>, file: Option<&Path>) -> Diagnostic {
+    let error = error.lines().next().unwrap_or(error);
+    let mistake = Diagnostic::mistake(format!("{} could not be evaluated", source.name)).label(error);
+    let place = file.and_then(|file| Frame::find(stack, file));
+    match place {
+        Some(frame) => mistake.at(source, frame.span(&source.text)),
+        None => mistake.at(source, None),
+    }
+}
+
+/// A place in the file that a stack names.
+#[derive(Debug, PartialEq, Eq)]
+struct Frame {
+    line: usize,
+    /// First column and width, from the carets or the frame.
+    columns: Option<(usize, usize)>,
+}
+
+impl Frame {
+    /// Finds the first line of `stack` that names `file`: `FILE:3` with carets below (syntax errors), or `FILE:3:7`.
+    fn find(stack: &str, file: &Path) -> Option<Self> {
+        let file = file.to_str()?;
+        let mut lines = stack.lines();
+        let after = lines.by_ref().find_map(|line| {
+            let (_, after) = line.split_once(file)?;
+            after.strip_prefix(':')
+        })?;
+        let mut numbers = after.split(':').map(|part| part.trim_end_matches(')').parse::<usize>());
+        let line = numbers.next()?.ok()?;
+        if let Some(Ok(column)) = numbers.next() {
+            return Some(Self { line, columns: Some((column.saturating_sub(1), 1)) });
+        }
+        let carets = lines.take(4).find(|line| {
+            let marks = line.trim();
+            !marks.is_empty() && marks.bytes().all(|byte| byte == b'^')
+        });
+        Some(Self { line, columns: carets.and_then(|carets| Some((carets.find('^')?, carets.trim().len()))) })
+    }
+
+    fn span(&self, text: &str) -> Option<std::ops::Range<usize>> {
+        let index = self.line.checked_sub(1)?;
+        let start: usize = text.split_inclusive('\n').take(index).map(str::len).sum();
+        let line = text.lines().nth(index)?;
+        let (column, width) = self.columns.unwrap_or((0, line.len()));
+        let offset = |column: usize| line.char_indices().nth(column).map_or(line.len(), |(offset, _)| offset);
+        Some(start + offset(column)..start + offset(column + width))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_is_taken_from_the_stack() {
+        let file = Path::new("/srv/e.config.js");
+        let syntax = "/srv/e.config.js:2\n  apps: [ oops oops ]\n               ^^^^\n\nSyntaxError: Unexpected";
+        assert_eq!(Frame::find(syntax, file), Some(Frame { line: 2, columns: Some((15, 4)) }));
+        let runtime = "ReferenceError: x\n    at Object.<anonymous> (/srv/e.config.js:3:7)\n    at node:internal";
+        assert_eq!(Frame::find(runtime, file), Some(Frame { line: 3, columns: Some((6, 1)) }));
+        let module = "ReferenceError: x\n    at file:///srv/e.config.js:3:7\n";
+        assert_eq!(Frame::find(module, file), Some(Frame { line: 3, columns: Some((6, 1)) }));
+        assert_eq!(Frame::find("Error\n    at node:internal/x:1:2", file), None);
+        assert_eq!(Frame { line: 2, columns: Some((1, 2)) }.span("ab\ncdef\n"), Some(4..6));
+        assert_eq!(Frame { line: 9, columns: None }.span("ab\n"), None);
+    }
+}

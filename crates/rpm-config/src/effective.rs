@@ -1,0 +1,112 @@
+//! The environment applied: which variables the app gets, and what they change in its name.
+//!
+//! Under one another, the lower wins: the shell's variables (kept apart, in `env_shell`), `deploy.<name>.env`, `env`,
+//! `env_<name>`, `port`.
+
+use rpm_model::{AppSpec, Environment, nearest};
+use serde_json::{Map, Value};
+
+use crate::spec::{Given, Reader};
+use crate::values;
+
+/// Variables that speak to one process alone: whoever inherits them answers in its name.
+const NOT_INHERITED: &[&str] = &[
+    "NODE_CHANNEL_FD",
+    "NODE_CHANNEL_SERIALIZATION_MODE",
+    "NODE_UNIQUE_ID",
+    "NODE_APP_INSTANCE",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "RPM_KEEPER_FD",
+    "RPM_READY_FD",
+];
+
+/// Applies the environment to a new app. `name` is what `--env` asked for, `deploy` the variables of that deployment.
+pub(crate) fn create(
+    reader: &mut Reader<'_>,
+    spec: &mut AppSpec,
+    name: Option<&str>,
+    deploy: Option<&Map<String, Value>>,
+) {
+    spec.env = deploy.map(variables).unwrap_or_default();
+    if let Some(env) = reader.setting("env").and_then(|setting| setting.value.as_object()) {
+        spec.env.extend(variables(env));
+    }
+    if let Some(name) = name {
+        apply_named(reader, spec, name);
+    }
+    if let Given::Value(port) = reader.read("port", values::number) {
+        if port > u32::from(u16::MAX) {
+            reader.refuse("port", "expected a port, 0 to 65535");
+        }
+        spec.env.insert("PORT".into(), port.to_string());
+    }
+    if let Some(prefix) = reader.read("name_prefix", values::text).value().filter(|prefix| !prefix.is_empty()) {
+        spec.name = format!("{prefix}:{}", spec.name);
+    }
+    let instance_var = reader.read("instance_var", values::text);
+    instance_var.put(&mut spec.instance_var, "NODE_APP_INSTANCE".into());
+    reader.read("increment_var", values::text).put_option(&mut spec.increment_var);
+    spec.env_shell = inherited(reader);
+}
+
+/// Applies the environment to a running app: `--update-env` takes this shell's, `--env` one that the file declared.
+pub(crate) fn change(reader: &mut Reader<'_>, spec: &mut AppSpec, update: bool, name: Option<&str>) {
+    if update {
+        spec.env_shell = inherited(reader);
+    }
+    let Some(name) = name else { return };
+    match spec.other.get(&format!("env_{name}")).and_then(Value::as_object) {
+        Some(env) => spec.env.extend(variables(env)),
+        None => {
+            let declared = spec.other.keys().filter_map(|key| key.strip_prefix("env_"));
+            let advice = advice(name, declared);
+            reader.report.warn_of_app(format!("{}: it declares no `env_{name}`{advice}", reader.app.label));
+        }
+    }
+}
+
+fn apply_named(reader: &mut Reader<'_>, spec: &mut AppSpec, name: &str) {
+    let Some(setting) = reader.app.environments.get(name) else {
+        let advice = advice(name, reader.app.environments.keys().map(String::as_str));
+        reader.report.warn_of_app(format!("{}: `env_{name}` is not defined in the file{advice}", reader.app.label));
+        return;
+    };
+    if let Some(env) = setting.value.as_object() {
+        spec.env.extend(variables(env));
+    }
+    if reader.read("append_env_to_name", Value::as_bool).value() == Some(true) {
+        spec.name = format!("{}-{name}", spec.name);
+    }
+}
+
+fn advice<'n>(name: &str, declared: impl Iterator<Item = &'n str>) -> String {
+    nearest(name, declared).map_or_else(String::new, |near| format!("; did you mean `--env {near}`?"))
+}
+
+/// Returns the shell's variables that the app inherits.
+fn inherited(reader: &Reader<'_>) -> Environment {
+    let filter = reader.setting("filter_env").map(|setting| &setting.value);
+    if filter.is_some_and(|filter| *filter == Value::Bool(true)) {
+        return Environment::new();
+    }
+    let parts = filter.and_then(values::texts).unwrap_or_default();
+    let stays = |name: &str| {
+        !NOT_INHERITED.contains(&name) && !parts.iter().any(|part| !part.is_empty() && name.contains(part.as_str()))
+    };
+    let all = reader.context.shell_env.iter();
+    all.filter(|(name, _)| stays(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// Returns declared variables as the app sees them: text as written, everything else as JSON.
+fn variables(object: &Map<String, Value>) -> Environment {
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    object.iter().map(|(name, value)| (name.clone(), text(value))).collect()
+}

@@ -1,0 +1,265 @@
+//! Every key an ecosystem file may have: its names, what may stand there, and whether it does anything yet.
+//!
+//! The one table: aliases, type checks and the nearest valid name all come from here. Each name may also be written in
+//! camelCase, as in PM2.
+
+/// One key of an app.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Key {
+    /// Its name here, in `describe` and in messages.
+    pub(crate) name: &'static str,
+    /// Other names for it.
+    pub(crate) aliases: &'static [&'static str],
+    /// What may stand there.
+    pub(crate) kind: Kind,
+    /// What becomes of it.
+    pub(crate) use_: Use,
+}
+
+/// What may stand at a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Text.
+    Text,
+    /// Text; a bare number is taken for text (names, users, versions).
+    TextOrNumber,
+    /// `true` or `false`.
+    Flag,
+    /// `true`, `false` or text.
+    FlagOrText,
+    /// A whole number, not negative.
+    Number,
+    /// Milliseconds, or a number with a unit.
+    Duration,
+    /// Bytes, or a number with a unit.
+    Memory,
+    /// A number of instances: a number, `max`, `-N`.
+    Instances,
+    /// A list of words, or a text that is split into words.
+    Words,
+    /// A list of text, or one text.
+    Texts,
+    /// A list of whole numbers, or one.
+    Numbers,
+    /// `true`, `false`, one text, or a list of text.
+    FlagOrTexts,
+    /// Variables by name.
+    Environment,
+    /// An object.
+    Object,
+    /// Anything; checked by nobody here.
+    Any,
+}
+
+/// What becomes of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// It has a field in the spec.
+    Spec,
+    /// It is kept as written for `jlist`, `describe` and the rooms of the daemon that want it.
+    Kept,
+    /// It is known and will have an effect, but has none yet: kept, with a warning.
+    NotYet,
+}
+
+impl Kind {
+    /// Returns what is expected, to complete "expected ...".
+    pub(crate) fn expected(self) -> &'static str {
+        match self {
+            Kind::Text => "text",
+            Kind::TextOrNumber => "text or a number",
+            Kind::Flag => "true or false",
+            Kind::FlagOrText => "true, false or text",
+            Kind::Number => "a whole number, not negative",
+            Kind::Duration => "milliseconds, or a number with ms, s, m, h or d, for example 500, \"3s\" or \"1h\"",
+            Kind::Memory => "bytes, or a number with K, M or G, for example \"512M\"",
+            Kind::Instances => "a number, max or -N",
+            Kind::Words => "a list of text, or one text",
+            Kind::Texts => "text or a list of text",
+            Kind::Numbers => "a number or a list of numbers",
+            Kind::FlagOrTexts => "true, false, text or a list of text",
+            Kind::Environment => "an object of variables",
+            Kind::Object => "an object",
+            Kind::Any => "a value",
+        }
+    }
+}
+
+const fn key(name: &'static str, aliases: &'static [&'static str], kind: Kind, use_: Use) -> Key {
+    Key { name, aliases, kind, use_ }
+}
+
+/// All of them: first PM2's, then ours.
+pub(crate) const KEYS: &[Key] = {
+    use Kind::*;
+    use Use::*;
+    &[
+        key("script", &["exec", "cmd", "command"], Text, Spec),
+        key("name", &[], TextOrNumber, Spec),
+        key("name_prefix", &[], TextOrNumber, Spec),
+        key("namespace", &[], TextOrNumber, Spec),
+        key("cwd", &[], Text, Spec),
+        key("args", &[], Words, Spec),
+        key("exec_interpreter", &["interpreter"], Text, Spec),
+        key("node_args", &["interpreter_args"], Words, Spec),
+        key("exec_mode", &[], Text, Spec),
+        key("instances", &[], Instances, Spec),
+        key("execute_command", &[], Flag, Spec),
+        key("force", &[], Flag, Kept),
+        key("autostart", &[], Flag, Spec),
+        key("autorestart", &[], Flag, Spec),
+        key("stop_exit_codes", &[], Numbers, Spec),
+        key("min_uptime", &[], Duration, Spec),
+        key("max_restarts", &[], Number, Spec),
+        key("restart_delay", &[], Duration, Spec),
+        key("exp_backoff_restart_delay", &[], Duration, Spec),
+        key("max_memory_restart", &[], Memory, Spec),
+        key("cron_restart", &["cron"], TextOrNumber, Kept),
+        key("kill_timeout", &[], Duration, Spec),
+        key("kill_retry_time", &[], Duration, Kept),
+        key("treekill", &[], Flag, Spec),
+        key("shutdown_with_message", &[], Flag, Spec),
+        key("wait_ready", &[], Flag, Spec),
+        key("listen_timeout", &[], Duration, Spec),
+        key("watch", &[], FlagOrTexts, Kept),
+        key("ignore_watch", &[], Texts, Kept),
+        key("watch_options", &[], Object, Kept),
+        key("watch_delay", &[], Duration, Kept),
+        key("env", &[], Environment, Spec),
+        key("filter_env", &[], FlagOrTexts, Spec),
+        key("append_env_to_name", &[], Flag, Spec),
+        key("increment_var", &[], Text, Spec),
+        key("instance_var", &[], Text, Spec),
+        key("port", &[], Number, Spec),
+        key("out_file", &["out", "output", "out_log"], Text, Spec),
+        key("error_file", &["error", "err", "err_file", "err_log"], Text, Spec),
+        key("log_file", &["log"], FlagOrText, Spec),
+        key("merge_logs", &["combine_logs"], Flag, Spec),
+        key("disable_logs", &[], Flag, Spec),
+        key("log_type", &[], Text, Spec),
+        key("log_date_format", &[], Text, Spec),
+        key("time", &[], Flag, Spec),
+        key("pid_file", &["pid"], Text, Spec),
+        key("uid", &["user"], TextOrNumber, Spec),
+        key("gid", &["group"], TextOrNumber, Spec),
+        key("username", &[], Text, Kept),
+        key("windowsHide", &["windows_hide"], Flag, Kept),
+        key("write", &[], Any, Kept),
+        key("install_url", &[], Text, Kept),
+        key("vizion", &[], Flag, Kept),
+        key("post_update", &[], Texts, Kept),
+        key("io", &[], Object, Kept),
+        key("source_map_support", &[], Flag, Kept),
+        key("disable_source_map_support", &[], Flag, Kept),
+        key("pmx", &[], FlagOrText, Kept),
+        key("automation", &[], Flag, Kept),
+        key("trace", &[], FlagOrText, Kept),
+        key("disable_trace", &[], Flag, Kept),
+        key("v8", &[], Flag, Kept),
+        key("event_loop_inspector", &[], Flag, Kept),
+        key("deep_monitoring", &[], Flag, Kept),
+        key("version", &[], TextOrNumber, Spec),
+        key("kill_signal", &[], TextOrNumber, Spec),
+        key("listen", &[], Texts, Spec),
+        key("socket_mode", &[], Text, Spec),
+        key("drain_timeout", &[], Duration, Spec),
+        key("reload_parallel", &[], Number, Spec),
+        key("health_check", &[], Object, NotYet),
+        key("autoscale", &[], Object, NotYet),
+        key("rollback", &[], Flag, NotYet),
+        key("depends_on", &[], Any, NotYet),
+        key("env_file", &[], Texts, NotYet),
+        key("secrets", &[], Object, NotYet),
+        key("max_log_size", &[], Memory, NotYet),
+        key("log_retain", &[], Number, NotYet),
+        key("log_compress", &[], Flag, NotYet),
+        key("watchdog", &[], Duration, NotYet),
+        key("balance", &[], Text, NotYet),
+        key("sticky", &[], Any, NotYet),
+    ]
+};
+
+/// Keys beside `apps` that say nothing about apps.
+pub(crate) const TOP_LEVEL: &[&str] = &["apps", "pm2", "deploy", "static", "upstreams", "balancers", "$schema"];
+
+/// Keys of an app that belong to editors and people.
+const SILENT: &[&str] = &["$schema", "_comment", "//"];
+
+/// Which key a name means.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Meaning {
+    /// One of the table.
+    Key(&'static Key),
+    /// `env_<name>`: variables for `--env <name>`.
+    NamedEnvironment,
+    /// A comment; nothing to do.
+    Silent,
+    /// No key.
+    Unknown,
+}
+
+/// Returns what a name in an app means.
+pub(crate) fn meaning(written: &str) -> Meaning {
+    let matches = |name: &str| name == written || camel_case(name) == written;
+    if let Some(key) = KEYS.iter().find(|key| matches(key.name) || key.aliases.iter().any(|alias| matches(alias))) {
+        return Meaning::Key(key);
+    }
+    if written.strip_prefix("env_").is_some_and(|name| !name.is_empty()) {
+        return Meaning::NamedEnvironment;
+    }
+    if SILENT.contains(&written) { Meaning::Silent } else { Meaning::Unknown }
+}
+
+/// Returns the entry of a name of the table.
+pub(crate) fn key_named(name: &str) -> &'static Key {
+    KEYS.iter().find(|key| key.name == name).expect("names used in the code are in the table")
+}
+
+/// Returns every name that may be written, for finding the nearest.
+pub(crate) fn all_names() -> impl Iterator<Item = &'static str> {
+    KEYS.iter().flat_map(|key| std::iter::once(key.name).chain(key.aliases.iter().copied()))
+}
+
+/// Writes `max_memory_restart` as `maxMemoryRestart`.
+pub(crate) fn camel_case(name: &str) -> String {
+    let mut words = name.split('_');
+    let mut camel = words.next().unwrap_or_default().to_owned();
+    for word in words {
+        let mut letters = word.chars();
+        camel.extend(letters.next().map(|first| first.to_ascii_uppercase()));
+        camel.push_str(letters.as_str());
+    }
+    camel
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_name_means_two_things() {
+        let mut seen = BTreeSet::new();
+        for name in all_names() {
+            assert!(seen.insert(name), "{name} is in the table twice");
+        }
+    }
+
+    #[test]
+    fn aliases_and_camel_case_mean_the_same() {
+        for (written, name) in [
+            ("maxMemoryRestart", "max_memory_restart"),
+            ("interpreterArgs", "node_args"),
+            ("errFile", "error_file"),
+            ("cron", "cron_restart"),
+            ("cmd", "script"),
+            ("user", "uid"),
+        ] {
+            assert!(matches!(meaning(written), Meaning::Key(key) if key.name == name), "{written}");
+        }
+        assert!(matches!(meaning("env_production"), Meaning::NamedEnvironment));
+        assert!(matches!(meaning("env_file"), Meaning::Key(_)));
+        assert!(matches!(meaning("exec_mod"), Meaning::Unknown));
+    }
+}

@@ -1,0 +1,186 @@
+//! From a file, a command line or a change to specs: the order of things.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rpm_model::{AppSpec, ExecMode, nearest};
+use serde_json::Value;
+
+use crate::context::Context;
+use crate::diagnostic::{ConfigError, Diagnostic, Source};
+use crate::document::{Document, Format, Pointer};
+use crate::options::AppOptions;
+use crate::raw::{Origin, RawApp, Setting, default_name};
+use crate::report::Report;
+use crate::spec::{self, Reader, program};
+use crate::top::{self, Found};
+use crate::{effective, values};
+
+/// What was asked for, ready to be sent, and what the user should know about it.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// One for each app, in the order of the file.
+    pub specs: Vec<AppSpec>,
+    /// Unknown keys, keys without effect, environments that are not there.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Reads an ecosystem file. Relative `path`s hang on the context's directory.
+pub fn load(path: &Path, options: &AppOptions, context: &Context) -> Result<Loaded, ConfigError> {
+    let name = path.to_string_lossy().into_owned();
+    let absolute = context.resolve(&context.cwd, &name);
+    let bytes = std::fs::read(&absolute)
+        .map_err(|error| Diagnostic::mistake(format!("{name} could not be read")).label(error.to_string()))?;
+    let Some(format) = Format::of(&absolute) else {
+        let mistake = Diagnostic::mistake(format!("{name} is no ecosystem file"));
+        return Err(mistake.label("expected .json, .yaml, .yml, .toml, .config.js, .config.cjs or .config.mjs").into());
+    };
+    let directory = absolute.parent().map(Path::to_path_buf);
+    let document = match format {
+        Format::Script => {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            Document::from_script(&absolute, Source { name, text }, context)?
+        }
+        _ => {
+            let text = String::from_utf8(bytes)
+                .map_err(|_| Diagnostic::mistake(format!("{name} could not be read")).label("it is not UTF-8 text"))?;
+            Document::from_text(Source { name, text }, format, context)?
+        }
+    };
+    from_document(&document, directory.as_deref(), options, context)
+}
+
+/// Reads a text that came another way (standard input); `name` is what messages call it.
+pub fn load_text(
+    text: &str,
+    format: Format,
+    name: &str,
+    options: &AppOptions,
+    context: &Context,
+) -> Result<Loaded, ConfigError> {
+    let source = Source { name: name.to_owned(), text: text.to_owned() };
+    let document = Document::from_text(source, format, context)?;
+    from_document(&document, None, options, context)
+}
+
+/// Makes the spec of a script, a program on PATH, or a command line (text with a space, run by `bash -c`).
+pub fn from_script(target: &str, options: &AppOptions, context: &Context) -> Result<Loaded, ConfigError> {
+    let mut report = Report::default();
+    let name = options.name.clone().unwrap_or_else(|| default_name(target));
+    let mut app = RawApp { label: format!("app `{name}`"), ..RawApp::default() };
+    app.settings.insert("script", Setting { value: target.into(), origin: Origin::Option("script".into()) });
+    app.overlay(&options.settings(), &mut report);
+    if let Some(name) = &options.env_name {
+        report.warn_of_app(format!("`--env {name}` has no effect: it chooses among the `env_` of an ecosystem file"));
+    }
+    let mut reader = Reader { app: &app, context, report: &mut report };
+    let spec = program::find(&mut reader, None).map(|program| {
+        let mut spec = spec::create(&mut reader, program);
+        effective::create(&mut reader, &mut spec, None, None);
+        spec
+    });
+    let warnings = report.finish()?;
+    Ok(Loaded { specs: spec.into_iter().collect(), warnings })
+}
+
+/// Returns what a running app becomes by the options of a `restart` or `reload`.
+pub fn update(current: &AppSpec, options: &AppOptions, context: &Context) -> Result<AppSpec, ConfigError> {
+    let mut report = Report::default();
+    let mut app = RawApp { label: format!("app `{}`", current.name), is_change: true, ..RawApp::default() };
+    app.overlay(&options.settings(), &mut report);
+    if let Some(filter) = current.other.get("filter_env") {
+        let kept = Setting { value: filter.clone(), origin: Origin::Option("--filter-env".into()) };
+        app.settings.entry("filter_env").or_insert(kept);
+    }
+    let mut spec = current.clone();
+    let mut reader = Reader { app: &app, context, report: &mut report };
+    spec::change(&mut reader, &mut spec);
+    effective::change(&mut reader, &mut spec, options.update_env, options.env_name.as_deref());
+    report.finish()?;
+    Ok(spec)
+}
+
+fn from_document(
+    document: &Document,
+    directory: Option<&Path>,
+    options: &AppOptions,
+    context: &Context,
+) -> Result<Loaded, ConfigError> {
+    let mut report = Report::about(document.source.clone(), document.places.clone());
+    let found = top::apps(document, &mut report);
+    let found = only(found, options.only.as_deref(), &mut report);
+    let mut settings = options.settings();
+    if found.len() > 1
+        && let Some(name) = settings.remove("name")
+    {
+        let reason = format!("{} apps cannot have one name", found.len());
+        report.mistake_with_help("", &name, &reason, "choose one of them with `--only`");
+    }
+    let deploy = options.env_name.as_deref().and_then(|name| top::deploy_env(document, name));
+    let mut specs = Vec::new();
+    for Found { at, number, object } in &found {
+        let mut app = RawApp::read(object, at, *number, &mut report);
+        app.overlay(&settings, &mut report);
+        let mut reader = Reader { app: &app, context, report: &mut report };
+        let program = program::find(&mut reader, directory);
+        let Some(program) = program else {
+            // The other settings are looked at all the same, on a program that is never run.
+            let mut spec = AppSpec::new("", "", &context.cwd);
+            spec::check(&mut reader, &mut spec);
+            continue;
+        };
+        let mut spec = spec::create(&mut reader, program);
+        effective::create(&mut reader, &mut spec, options.env_name.as_deref(), deploy);
+        specs.push((at.clone(), spec));
+    }
+    refuse_same_names(&specs, &mut report);
+    refuse_same_addresses(&specs, &mut report);
+    let warnings = report.finish()?;
+    Ok(Loaded { specs: specs.into_iter().map(|(_, spec)| spec).collect(), warnings })
+}
+
+/// Takes the apps that `--only` names; reports names that no app has.
+fn only<'a>(found: Vec<Found<'a>>, only: Option<&str>, report: &mut Report) -> Vec<Found<'a>> {
+    let Some(only) = only else { return found };
+    let name_of = |app: &Found<'_>| {
+        let name = app.object.get("name").and_then(values::text);
+        name.or_else(|| app.object.get("script").and_then(Value::as_str).map(default_name)).unwrap_or_default()
+    };
+    let names: Vec<_> = found.iter().map(name_of).collect();
+    let wanted: Vec<_> = only.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+    for name in wanted.iter().filter(|name| !names.iter().any(|known| known == **name)) {
+        let mistake = Diagnostic::mistake(format!("`--only {name}`: no app of the file is called {name:?}"));
+        let mistake = match nearest(name, names.iter().map(String::as_str)) {
+            Some(near) => mistake.suggest(Some(near), None),
+            None if names.is_empty() => mistake,
+            None => mistake.help(format!("its apps are {}", names.join(", "))),
+        };
+        report.push(mistake);
+    }
+    let is_wanted = |app: &Found<'_>| wanted.contains(&name_of(app).as_str());
+    found.into_iter().filter(is_wanted).collect()
+}
+
+fn refuse_same_names(specs: &[(Pointer, AppSpec)], report: &mut Report) {
+    let mut seen = BTreeMap::new();
+    for (at, spec) in specs {
+        if seen.insert(&spec.name, ()).is_some() {
+            let reason = "another app of the file has this name; each needs its own `name`";
+            report.mistake_of_app(&format!("app `{}`", spec.name), Some(&at.key("name")), reason);
+        }
+    }
+}
+
+fn refuse_same_addresses(specs: &[(Pointer, AppSpec)], report: &mut Report) {
+    let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+    for (at, spec) in specs.iter().filter(|(_, spec)| spec.exec_mode == ExecMode::Socket) {
+        for address in &spec.listen {
+            if let Some(other) = seen.insert(address, &spec.name)
+                && other != spec.name
+            {
+                let reason = format!("app `{other}` listens on {address} already");
+                report.mistake_of_app(&format!("app `{}`", spec.name), Some(&at.key("listen")), &reason);
+            }
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Where the output goes.
+
+use rpm_model::{AppSpec, ExecMode, LogFormat, LogTarget};
+use serde_json::Value;
+
+use super::{Given, Reader};
+use crate::values;
+
+/// What `time: true` means, as in PM2.
+const TIME_FORMAT: &str = "YYYY-MM-DDTHH:mm:ss";
+
+const LOG_TYPES: &[(&str, LogFormat)] = &[("json", LogFormat::Json), ("raw", LogFormat::Raw)];
+
+pub(super) fn apply(reader: &mut Reader<'_>, spec: &mut AppSpec) {
+    file(reader, spec, "out_file").put(&mut spec.logs.out, LogTarget::Default);
+    file(reader, spec, "error_file").put(&mut spec.logs.err, LogTarget::Default);
+    match reader.read("log_file", |value| Some(value.clone())) {
+        Given::Absent => {}
+        Given::Default | Given::Value(Value::Bool(false)) => spec.logs.combined = None,
+        Given::Value(Value::Bool(true)) => spec.logs.combined = Some(LogTarget::Default),
+        Given::Value(_) => {
+            let target = file(reader, spec, "log_file").value();
+            spec.logs.combined = target.filter(|target| *target != LogTarget::Null);
+        }
+    }
+    if let Some(true) = reader.read("disable_logs", Value::as_bool).value() {
+        spec.logs.out = LogTarget::Null;
+        spec.logs.err = LogTarget::Null;
+        spec.logs.combined = None;
+    }
+    merge(reader, spec);
+    reader.word("log_type", LOG_TYPES).put(&mut spec.logs.format, LogFormat::default());
+    match reader.read("time", Value::as_bool) {
+        Given::Value(true) if spec.logs.date_format.is_none() => spec.logs.date_format = Some(TIME_FORMAT.into()),
+        Given::Value(false) | Given::Default => spec.logs.date_format = None,
+        Given::Value(true) | Given::Absent => {}
+    }
+    let date_format = reader.read("log_date_format", |value| value.as_str().map(str::to_owned));
+    match date_format {
+        Given::Value(format) if format.is_empty() => spec.logs.date_format = None,
+        given => given.put_option(&mut spec.logs.date_format),
+    }
+}
+
+/// One set of files for all workers is the default only where one worker was asked for, by saying nothing.
+fn merge(reader: &mut Reader<'_>, spec: &mut AppSpec) {
+    let default = spec.exec_mode != ExecMode::Cluster && !spec.instances_given;
+    match reader.read("merge_logs", Value::as_bool) {
+        Given::Value(merge) => spec.logs.merge = merge,
+        Given::Default => spec.logs.merge = default,
+        // The names of files in use stay what they are when the app is changed in another respect.
+        Given::Absent if reader.app.is_change => {}
+        Given::Absent => spec.logs.merge = default,
+    }
+}
+
+fn file(reader: &Reader<'_>, spec: &AppSpec, key: &'static str) -> Given<LogTarget> {
+    reader.read(key, |value| {
+        let path = values::text(value)?;
+        Some(match path.as_str() {
+            "NULL" | "null" | "/dev/null" => LogTarget::Null,
+            "" => LogTarget::Default,
+            path => LogTarget::File(reader.context.resolve(&spec.cwd, path)),
+        })
+    })
+}

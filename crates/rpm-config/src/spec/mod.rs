@@ -1,0 +1,206 @@
+//! A spec as meant: defaults filled in, numbers read, paths absolute.
+//!
+//! One path for everything: a new app starts from PM2's defaults and its settings are applied; a change of a running
+//! app starts from what it is. `null` takes a setting back to its default.
+
+mod interpreter;
+mod logs;
+mod policy;
+pub(crate) mod program;
+mod user;
+mod workers;
+
+use rpm_model::AppSpec;
+use serde_json::Value;
+
+use crate::context::Context;
+use crate::keys::{self, Use};
+use crate::raw::{RawApp, Setting};
+use crate::report::Report;
+
+/// The settings of one app and the place for what is wrong with them.
+pub(crate) struct Reader<'a> {
+    pub(crate) app: &'a RawApp,
+    pub(crate) context: &'a Context,
+    pub(crate) report: &'a mut Report,
+}
+
+/// What was said about one setting.
+pub(crate) enum Given<T> {
+    /// Nothing.
+    Absent,
+    /// Back to the default.
+    Default,
+    /// This.
+    Value(T),
+}
+
+impl<T> Given<T> {
+    /// Applies what was said.
+    pub(crate) fn put(self, field: &mut T, default: T) {
+        match self {
+            Given::Absent => {}
+            Given::Default => *field = default,
+            Given::Value(value) => *field = value,
+        }
+    }
+
+    /// The same where the default is nothing.
+    pub(crate) fn put_option(self, field: &mut Option<T>) {
+        match self {
+            Given::Absent => {}
+            Given::Default => *field = None,
+            Given::Value(value) => *field = Some(value),
+        }
+    }
+
+    /// Returns the value, if there is one.
+    pub(crate) fn value(self) -> Option<T> {
+        match self {
+            Given::Value(value) => Some(value),
+            Given::Absent | Given::Default => None,
+        }
+    }
+}
+
+impl<'a> Reader<'a> {
+    /// Returns a setting that is not `null`.
+    pub(crate) fn setting(&self, key: &'static str) -> Option<&'a Setting> {
+        debug_assert_eq!(keys::key_named(key).name, key);
+        self.app.settings.get(key).filter(|setting| !setting.value.is_null())
+    }
+
+    /// Reads a setting. Its kind was checked before, so a value that cannot be read was reported already.
+    pub(crate) fn read<T>(&self, key: &'static str, read: impl FnOnce(&Value) -> Option<T>) -> Given<T> {
+        match self.app.settings.get(key) {
+            None => Given::Absent,
+            Some(setting) if setting.value.is_null() => Given::Default,
+            Some(setting) => read(&setting.value).map_or(Given::Absent, Given::Value),
+        }
+    }
+
+    /// Reads one of a few words.
+    pub(crate) fn word<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Given<T> {
+        let Given::Value(typed) = self.read(key, |value| value.as_str().map(str::to_owned)) else {
+            return self.read(key, |_| None);
+        };
+        if let Some((_, meant)) = words.iter().find(|(word, _)| *word == typed) {
+            return Given::Value(*meant);
+        }
+        let names = || words.iter().map(|(word, _)| *word);
+        let nearest = rpm_model::nearest(&typed, names());
+        let expected = one_of(names());
+        if let Some(setting) = self.setting(key) {
+            self.report.mistake(&self.app.label, setting, &expected, nearest);
+        }
+        Given::Absent
+    }
+
+    /// Reports a setting that cannot stand.
+    pub(crate) fn refuse(&mut self, key: &'static str, reason: &str) {
+        if let Some(setting) = self.setting(key) {
+            self.report.mistake_because(&self.app.label, setting, reason, None);
+        }
+    }
+
+    /// The same with advice.
+    pub(crate) fn refuse_with_help(&mut self, key: &'static str, reason: &str, help: &str) {
+        if let Some(setting) = self.setting(key) {
+            self.report.mistake_with_help(&self.app.label, setting, reason, help);
+        }
+    }
+}
+
+/// Returns "a, b or c".
+fn one_of<'w>(words: impl Iterator<Item = &'w str>) -> String {
+    let words: Vec<_> = words.collect();
+    match words.as_slice() {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [most @ .., last] => format!("{} or {last}", most.join(", ")),
+    }
+}
+
+/// Makes the spec of a new app; `None` when there is not even a program. The environment is applied elsewhere.
+pub(crate) fn create(reader: &mut Reader<'_>, program: program::Program) -> AppSpec {
+    let name = reader.read("name", crate::values::text).value().filter(|name| !name.is_empty());
+    let mut spec = AppSpec::new(name.unwrap_or(program.default_name), program.script, program.cwd);
+    spec.interpreter = program.interpreter;
+    spec.interpreter_args = program.interpreter_args;
+    spec.args = program.args;
+    spec.version = program.version;
+    apply(reader, &mut spec);
+    spec
+}
+
+/// Looks at the settings of an app whose program was not found, for the sake of the other mistakes in them.
+pub(crate) fn check(reader: &mut Reader<'_>, spec: &mut AppSpec) {
+    // Whatever would run it, nothing about that is known.
+    spec.interpreter = Some("node".into());
+    apply(reader, spec);
+}
+
+/// Applies settings to an app that exists.
+pub(crate) fn change(reader: &mut Reader<'_>, spec: &mut AppSpec) {
+    reader.read("name", crate::values::text).value().into_iter().for_each(|name| spec.name = name);
+    program::change(reader, spec);
+    apply(reader, spec);
+}
+
+fn apply(reader: &mut Reader<'_>, spec: &mut AppSpec) {
+    reader.read("namespace", crate::values::text).put(&mut spec.namespace, "default".into());
+    reader.read("version", crate::values::text).put_option(&mut spec.version);
+    workers::apply(reader, spec);
+    policy::apply(reader, spec);
+    logs::apply(reader, spec);
+    user::apply(reader, spec);
+    keep_the_rest(reader, spec);
+}
+
+/// Keeps the keys that have no field of their own, as written.
+fn keep_the_rest(reader: &mut Reader<'_>, spec: &mut AppSpec) {
+    if let Some(setting) = reader.setting("cron_restart") {
+        let text = crate::values::text(&setting.value).unwrap_or_default();
+        if !is_cron_pattern(&text) {
+            let expected = "expected a cron pattern of 5 or 6 fields, for example \"0 3 * * *\", or 0 for none";
+            reader.refuse("cron_restart", expected);
+        }
+    }
+    for (name, setting) in &reader.app.settings {
+        let used = keys::key_named(name).use_;
+        if setting.value.is_null() {
+            spec.other.shift_remove(*name);
+        } else if used != Use::Spec || *name == "filter_env" {
+            spec.other.insert((*name).to_owned(), setting.value.clone());
+        }
+    }
+    for (name, setting) in &reader.app.environments {
+        spec.other.insert(format!("env_{name}"), setting.value.clone());
+    }
+}
+
+/// Returns whether a text has the form of a cron pattern; whether it ever fires is for the clock to find.
+fn is_cron_pattern(text: &str) -> bool {
+    let text = text.trim();
+    if text == "0" || text.starts_with('@') {
+        return true;
+    }
+    let fields: Vec<_> = text.split_whitespace().collect();
+    let may_stand = |c: char| c.is_ascii_alphanumeric() || "*/,-?#".contains(c);
+    (5..=7).contains(&fields.len()) && fields.iter().all(|field| field.chars().all(may_stand))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cron_patterns_have_fields() {
+        for good in ["0 3 * * *", "*/5 * * * * *", "0 0 * * MON-FRI", "@daily", "0"] {
+            assert!(is_cron_pattern(good), "{good}");
+        }
+        for bad in ["never", "", "* * * *", "a b c d !"] {
+            assert!(!is_cron_pattern(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The outermost level of a file: which shape it has, and where its apps are.
+
+use rpm_model::nearest;
+use serde_json::{Map, Value};
+
+use crate::document::{Document, Pointer};
+use crate::keys::{Meaning, TOP_LEVEL, meaning};
+use crate::report::Report;
+
+/// One app of a file, not yet read.
+pub(crate) struct Found<'a> {
+    pub(crate) at: Pointer,
+    /// Its place among the apps, from 1.
+    pub(crate) number: usize,
+    pub(crate) object: &'a Map<String, Value>,
+}
+
+/// Finds the apps of a document: `{apps: [...]}`, `{pm2: [...]}`, a list, one app, or package.json with such a key.
+pub(crate) fn apps<'a>(document: &'a Document, report: &mut Report) -> Vec<Found<'a>> {
+    let root = Pointer::default();
+    let found = match &document.value {
+        Value::Object(object) => in_object(object, &root, document, report),
+        Value::Array(list) => in_list(list, &root, report),
+        _ => {
+            report.mistake_of_file(
+                &root,
+                "this is no configuration",
+                "expected an object with `apps`, or a list of apps",
+            );
+            return Vec::new();
+        }
+    };
+    if let Some(found) = &found
+        && found.is_empty()
+    {
+        report.mistake_of_file(&root, "there are no apps in the file", "expected at least one app in `apps`");
+    }
+    found.unwrap_or_default()
+}
+
+/// Returns the variables of one deployment: `deploy.<name>.env`.
+pub(crate) fn deploy_env<'a>(document: &'a Document, name: &str) -> Option<&'a Map<String, Value>> {
+    document.value.get("deploy")?.get(name)?.get("env")?.as_object()
+}
+
+/// Returns the apps, or `None` where a mistake was reported.
+fn in_object<'a>(
+    object: &'a Map<String, Value>,
+    at: &Pointer,
+    document: &Document,
+    report: &mut Report,
+) -> Option<Vec<Found<'a>>> {
+    let is_package = std::path::Path::new(&document.source.name).file_name().is_some_and(|name| name == "package.json");
+    let key = ["apps", "pm2"].into_iter().find(|key| object.contains_key(*key));
+    if !is_package {
+        warn_of_neighbours(object, at, key.is_some(), report);
+    }
+    let Some(key) = key else {
+        if is_package {
+            report.mistake_of_file(at, "package.json has no `pm2` or `apps`", "expected a list of apps under `pm2`");
+            return None;
+        }
+        let about_apps = object.keys().any(|key| matches!(meaning(key), Meaning::Key(_)));
+        let balances_only = object.keys().any(|key| TOP_LEVEL.contains(&key.as_str()));
+        return Some(match about_apps || !balances_only {
+            true if !object.is_empty() => vec![Found { at: at.clone(), number: 1, object }],
+            _ => Vec::new(),
+        });
+    };
+    let inside = at.key(key);
+    match &object[key] {
+        Value::Array(list) => in_list(list, &inside, report),
+        Value::Object(nested) if nested.contains_key("apps") => in_object(nested, &inside, document, report),
+        Value::Object(app) => Some(vec![Found { at: inside, number: 1, object: app }]),
+        Value::Null => Some(Vec::new()),
+        _ => {
+            report.mistake_of_file(&inside, &format!("`{key}` holds no apps"), "expected a list of apps");
+            None
+        }
+    }
+}
+
+fn in_list<'a>(list: &'a [Value], at: &Pointer, report: &mut Report) -> Option<Vec<Found<'a>>> {
+    let mut found = Vec::new();
+    let mut sound = true;
+    for (index, element) in list.iter().enumerate() {
+        let at = at.index(index);
+        match element {
+            Value::Object(object) => found.push(Found { at, number: index + 1, object }),
+            _ => {
+                report.mistake_of_file(&at, &format!("app number {} is no object", index + 1), "expected an object");
+                sound = false;
+            }
+        }
+    }
+    sound.then_some(found)
+}
+
+/// Warns of keys beside `apps` that do nothing.
+fn warn_of_neighbours(object: &Map<String, Value>, at: &Pointer, has_apps: bool, report: &mut Report) {
+    for key in object.keys() {
+        let pointer = at.key(key);
+        match key.as_str() {
+            "static" | "upstreams" | "balancers" => {
+                report.warn_top_level(&pointer, &format!("`{key}` is not supported yet and has no effect"), None);
+            }
+            known if TOP_LEVEL.contains(&known) => {}
+            // Without `apps` the object is an app itself, and its keys are looked at as such.
+            _ if !has_apps => {}
+            unknown => {
+                let title = format!("`{unknown}` is unknown and has no effect");
+                report.warn_top_level(&pointer, &title, nearest(unknown, TOP_LEVEL.iter().copied()));
+            }
+        }
+    }
+}
