@@ -147,8 +147,10 @@ pub fn recv_packet(socket: impl AsFd, bytes: &mut [u8], fds_max: usize) -> Resul
 
 /// Looks at what is waiting in a socket without taking it.
 pub fn peek(socket: impl AsFd, bytes: &mut [u8]) -> Result<usize> {
-    let (length, _) =
-        named("recv(MSG_PEEK)", rustix::io::retry_on_intr(|| rustix::net::recv(&socket, &mut *bytes, RecvFlags::PEEK)))?;
+    let (length, _) = named(
+        "recv(MSG_PEEK)",
+        rustix::io::retry_on_intr(|| rustix::net::recv(&socket, &mut *bytes, RecvFlags::PEEK)),
+    )?;
     Ok(length)
 }
 
@@ -160,9 +162,8 @@ pub fn consume(socket: impl AsFd, count: usize) -> Result<usize> {
     let mut taken = 0;
     while taken < count {
         let want = (count - taken).min(scratch.len());
-        let result = rustix::io::retry_on_intr(|| {
-            rustix::net::recv(&socket, &mut scratch[..want], RecvFlags::DONTWAIT)
-        });
+        let result =
+            rustix::io::retry_on_intr(|| rustix::net::recv(&socket, &mut scratch[..want], RecvFlags::DONTWAIT));
         match result {
             Ok((0, _)) => break,
             Ok((length, _)) => taken += length,
@@ -308,7 +309,8 @@ pub fn close_from(first: RawFd) -> Result<()> {
 
 /// What [`close_from`] does where the kernel (before 5.11) lacks the flag.
 fn mark_from_slowly(first: RawFd) -> Result<()> {
-    let listing = std::fs::read_dir("/proc/self/fd").map_err(|error| SysError::from_io("open(/proc/self/fd)", &error))?;
+    let listing =
+        std::fs::read_dir("/proc/self/fd").map_err(|error| SysError::from_io("open(/proc/self/fd)", &error))?;
     for entry in listing.flatten() {
         let Some(number) = entry.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()) else { continue };
         if number >= first {

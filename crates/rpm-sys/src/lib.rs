@@ -15,12 +15,14 @@
 //! | [`tree`] | signalling a process together with its descendants |
 //! | [`spawn`] | starting a program |
 //! | [`reap`] | being a parent: exits, orphans, signals as a descriptor |
+//! | [`poll`] | waiting for several descriptors at once |
 //! | [`net`] | sockets |
 
 pub mod fd;
 pub mod net;
 pub mod open;
 pub mod pidfd;
+pub mod poll;
 pub mod proc;
 pub mod reap;
 pub mod spawn;

@@ -102,7 +102,9 @@ fn open_if_there(pid: i32) -> Result<Option<Pidfd>> {
     match Pidfd::open(pid) {
         Ok(pidfd) => Ok(Some(pidfd)),
         // EINVAL: no pid at all, or (before 6.9) a thread's.
-        Err(error) if error.errno == libc::ESRCH || error.errno == libc::EINVAL || error.errno == libc::ENOENT => Ok(None),
+        Err(error) if error.errno == libc::ESRCH || error.errno == libc::EINVAL || error.errno == libc::ENOENT => {
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }

@@ -67,7 +67,8 @@ impl Credentials {
         let user = nix::unistd::User::from_uid(uid.into()).map_err(|e| SysError::new("getpwuid_r", e as i32))?;
         let Some(user) = user else { return Ok(Self { uid, gid, groups: vec![gid] }) };
         let name = std::ffi::CString::new(user.name).map_err(|_| SysError::new("getgrouplist", libc::EINVAL))?;
-        let groups = nix::unistd::getgrouplist(&name, gid.into()).map_err(|e| SysError::new("getgrouplist", e as i32))?;
+        let groups =
+            nix::unistd::getgrouplist(&name, gid.into()).map_err(|e| SysError::new("getgrouplist", e as i32))?;
         Ok(Self { uid, gid, groups: groups.into_iter().map(|group| group.as_raw()).collect() })
     }
 
@@ -143,7 +144,8 @@ impl<'a> Spawn<'a> {
         let mut strings = Strings::with_capacity(self.args.len() + self.env.len() + 8);
         let program_at = strings.add(program.as_os_str().as_bytes())?;
         let cwd_at = self.cwd.map(|cwd| strings.add(cwd.as_os_str().as_bytes())).transpose()?;
-        let argv = strings.add_all(std::iter::once(self.argv0.unwrap_or(self.program)).chain(self.args.iter().copied()))?;
+        let argv =
+            strings.add_all(std::iter::once(self.argv0.unwrap_or(self.program)).chain(self.args.iter().copied()))?;
         let env = self.env.iter().copied();
         let mut env = strings.add_all(env.filter(|v| !self.listen_pid || !v.as_bytes().starts_with(LISTEN_PID)))?;
         let listen_pid_at = if self.listen_pid {
@@ -239,6 +241,25 @@ impl<'a> Spawn<'a> {
     }
 }
 
+/// Becomes another program in place, with our environment, signal mask and all descriptors that are not close-on-exec;
+/// returns only when that fails.
+pub fn execute(program: &Path, argv: &[&OsStr]) -> SpawnError {
+    let lay_out = || -> std::result::Result<_, SpawnError> {
+        let mut strings = Strings::with_capacity(argv.len() + 1);
+        let program = strings.add(program.as_os_str().as_bytes())?;
+        let argv = strings.add_all(argv.iter().copied())?;
+        Ok((strings, program, argv))
+    };
+    let (strings, program, argv) = match lay_out() {
+        Ok(laid_out) => laid_out,
+        Err(error) => return error,
+    };
+    let argv = strings.pointers(&argv);
+    // SAFETY: program and argv are null-terminated and valid for the time of the call.
+    unsafe { libc::execv(strings.pointer(program), argv.as_ptr()) };
+    SysError::last("execv").into()
+}
+
 const LISTEN_PID: &[u8] = b"LISTEN_PID=";
 /// Room for the ten digits of the largest pid.
 const LISTEN_PID_SLOT: &[u8] = b"LISTEN_PID=0000000000";
@@ -266,10 +287,7 @@ impl Strings {
         Ok(at)
     }
 
-    fn add_all<'s>(
-        &mut self,
-        texts: impl Iterator<Item = &'s OsStr>,
-    ) -> std::result::Result<Vec<usize>, SpawnError> {
+    fn add_all<'s>(&mut self, texts: impl Iterator<Item = &'s OsStr>) -> std::result::Result<Vec<usize>, SpawnError> {
         texts.map(|text| self.add(text.as_bytes())).collect()
     }
 
@@ -431,11 +449,12 @@ fn become_program(plan: &mut Plan) -> (&'static CStr, i32) {
             }
         };
     }
-    // SAFETY: sigaction is plain data; all zeroes means SIG_DFL, no flags, an empty mask.
-    let default: libc::sigaction = unsafe { std::mem::zeroed() };
+    // By the raw call: the C library refuses the two signals it uses itself, which may be inherited ignored all the same.
+    // All zeroes, in the kernel's layout, are SIG_DFL, no flags and an empty mask of eight bytes.
+    let default = [0u64; 4];
     for signal in 1..=64 {
         // SAFETY: sets the child's own table (there is no CLONE_SIGHAND); numbers that may not be changed give EINVAL.
-        unsafe { libc::sigaction(signal, &default, null_mut()) };
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), null::<u64>(), 8usize) };
     }
     if plan.new_session {
         step!(c"setsid", libc::setsid());
