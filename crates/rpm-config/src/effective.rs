@@ -45,9 +45,6 @@ pub(crate) fn create(
         }
         spec.env.insert("PORT".into(), port.to_string());
     }
-    if let Some(prefix) = reader.read("name_prefix", values::text).value().filter(|prefix| !prefix.is_empty()) {
-        spec.name = format!("{prefix}:{}", spec.name);
-    }
     let instance_var = reader.read("instance_var", values::text);
     instance_var.put(&mut spec.instance_var, "NODE_APP_INSTANCE".into());
     reader.read("increment_var", values::text).put_option(&mut spec.increment_var);
@@ -71,6 +68,10 @@ pub(crate) fn change(reader: &mut Reader<'_>, spec: &mut AppSpec, update: bool, 
 }
 
 fn apply_named(reader: &mut Reader<'_>, spec: &mut AppSpec, name: &str) {
+    // As in PM2, whether or not the app has variables of its own for it.
+    if reader.read("append_env_to_name", Value::as_bool).value() == Some(true) {
+        spec.name = format!("{}-{name}", spec.name);
+    }
     let Some(setting) = reader.app.environments.get(name) else {
         let advice = advice(name, reader.app.environments.keys().map(String::as_str));
         reader.report.warn_of_app(format!("{}: `env_{name}` is not defined in the file{advice}", reader.app.label));
@@ -78,9 +79,6 @@ fn apply_named(reader: &mut Reader<'_>, spec: &mut AppSpec, name: &str) {
     };
     if let Some(env) = setting.value.as_object() {
         spec.env.extend(variables(env));
-    }
-    if reader.read("append_env_to_name", Value::as_bool).value() == Some(true) {
-        spec.name = format!("{}-{name}", spec.name);
     }
 }
 

@@ -58,6 +58,8 @@ pub(crate) enum Use {
     Spec,
     /// It is kept as written for `jlist`, `describe` and the rooms of the daemon that want it.
     Kept,
+    /// PM2 knows it and does nothing with it (measured): kept, with a warning.
+    Idle,
     /// It is known and will have an effect, but has none yet: kept, with a warning.
     NotYet,
 }
@@ -96,7 +98,7 @@ pub(crate) const KEYS: &[Key] = {
     &[
         key("script", &["exec", "cmd", "command"], Text, Spec),
         key("name", &[], TextOrNumber, Spec),
-        key("name_prefix", &[], TextOrNumber, Spec),
+        key("name_prefix", &[], TextOrNumber, Idle),
         key("namespace", &[], TextOrNumber, Spec),
         key("cwd", &[], Text, Spec),
         key("args", &[], Words, Spec),

@@ -68,7 +68,7 @@ pub fn from_script(target: &str, options: &AppOptions, context: &Context) -> Res
     let mut report = Report::default();
     let name = options.name.clone().unwrap_or_else(|| default_name(target));
     let mut app = RawApp { label: format!("app `{name}`"), ..RawApp::default() };
-    app.settings.insert("script", Setting { value: target.into(), origin: Origin::Option("script".into()) });
+    app.settings.insert("script", Setting { value: target.into(), origin: Origin::Target });
     app.overlay(&options.settings(), &mut report);
     if let Some(name) = &options.env_name {
         report.warn_of_app(format!("`--env {name}` has no effect: it chooses among the `env_` of an ecosystem file"));
@@ -89,7 +89,7 @@ pub fn update(current: &AppSpec, options: &AppOptions, context: &Context) -> Res
     let mut app = RawApp { label: format!("app `{}`", current.name), is_change: true, ..RawApp::default() };
     app.overlay(&options.settings(), &mut report);
     if let Some(filter) = current.other.get("filter_env") {
-        let kept = Setting { value: filter.clone(), origin: Origin::Option("--filter-env".into()) };
+        let kept = Setting { value: filter.clone(), origin: Origin::Option("--filter-env") };
         app.settings.entry("filter_env").or_insert(kept);
     }
     let mut spec = current.clone();

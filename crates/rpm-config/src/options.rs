@@ -124,7 +124,7 @@ impl AppOptions {
     /// Returns the settings that the options stand for.
     pub(crate) fn settings(&self) -> Settings {
         let mut collected = Collected(Settings::default());
-        let texts: [(&'static str, &str, &Option<String>); 28] = [
+        let texts: [(&'static str, &'static str, &Option<String>); 28] = [
             ("name", "--name", &self.name),
             ("namespace", "--namespace", &self.namespace),
             ("instances", "--instances", &self.instances),
@@ -181,7 +181,7 @@ impl AppOptions {
                 collected.put(key, option, value.into());
             }
         }
-        let lists: [(&'static str, &str, &[String]); 5] = [
+        let lists: [(&'static str, &'static str, &[String]); 5] = [
             ("args", "--", &self.args),
             ("stop_exit_codes", "--stop-exit-codes", &self.stop_exit_codes),
             ("filter_env", "--filter-env", &self.filter_env),
@@ -212,11 +212,11 @@ impl AppOptions {
 struct Collected(Settings);
 
 impl Collected {
-    fn text(&mut self, key: &'static str, option: &str, text: &str) {
+    fn text(&mut self, key: &'static str, option: &'static str, text: &str) {
         self.put(key, option, if text == "null" { Value::Null } else { text.into() });
     }
 
-    fn put(&mut self, key: &'static str, option: &str, value: Value) {
-        self.0.insert(key, Setting { value, origin: Origin::Option(option.to_owned()) });
+    fn put(&mut self, key: &'static str, option: &'static str, value: Value) {
+        self.0.insert(key, Setting { value, origin: Origin::Option(option) });
     }
 }

@@ -26,7 +26,9 @@ pub(crate) enum Origin {
     /// At this place of the file, under this name.
     File { at: Pointer, written: String },
     /// As this option of the command line.
-    Option(String),
+    Option(&'static str),
+    /// As what `start` is to start.
+    Target,
 }
 
 /// One app of a file, or of the command line.
@@ -63,8 +65,10 @@ impl RawApp {
         let setting = Setting { value: value.clone(), origin };
         match keys::meaning(written) {
             Meaning::Key(key) => {
-                if key.use_ == Use::NotYet && !value.is_null() {
-                    report.not_yet(&self.label, &setting);
+                match key.use_ {
+                    Use::NotYet if !value.is_null() => report.warn(&self.label, &setting, "has no effect yet"),
+                    Use::Idle if !value.is_null() => report.warn(&self.label, &setting, "has no effect, as in PM2"),
+                    _ => {}
                 }
                 if !self.fits(key, &setting, report) {
                     return;

@@ -44,6 +44,10 @@ impl Report {
     fn about_value(&self, app: &str, setting: &Setting, reason: &str, meant: Option<&str>) -> Diagnostic {
         let found = shown(&setting.value);
         match &setting.origin {
+            Origin::Target => {
+                let diagnostic = Diagnostic::mistake(format!("cannot start {found}")).label(reason);
+                diagnostic.suggest(meant, None)
+            }
             Origin::Option(option) => {
                 let diagnostic = Diagnostic::mistake(format!("`{option}` cannot be {found}")).label(reason);
                 diagnostic.suggest(meant, None)
@@ -91,14 +95,6 @@ impl Report {
         self.warnings.push(diagnostic);
     }
 
-    /// Warns of a key whose effect is still to come.
-    pub(crate) fn not_yet(&mut self, app: &str, setting: &Setting) {
-        let Origin::File { at, written } = &setting.origin else { return };
-        let title = format!("{app}: `{written}` has no effect yet");
-        let diagnostic = self.located(Diagnostic::warning(title), at, Part::Key);
-        self.warnings.push(diagnostic);
-    }
-
     /// Warns of a key beside `apps` that is unknown or has no effect yet.
     pub(crate) fn warn_top_level(&mut self, at: &Pointer, title: &str, meant: Option<&str>) {
         let inside = self.places.get(at).and_then(|place| place.key.clone()).map(|span| self.without_quotes(span));
@@ -109,6 +105,7 @@ impl Report {
     /// Warns about a setting that is fine in itself.
     pub(crate) fn warn(&mut self, app: &str, setting: &Setting, reason: &str) {
         let diagnostic = match &setting.origin {
+            Origin::Target => Diagnostic::warning(format!("{app}: it {reason}")),
             Origin::Option(option) => Diagnostic::warning(format!("`{option}` {reason}")),
             Origin::File { at, written } => {
                 self.located(Diagnostic::warning(format!("{app}: `{written}` {reason}")), at, Part::Key)
