@@ -1,0 +1,392 @@
+//! What clients ask.
+//!
+//! A command acts on its seats at once and then waits for them. A later command on the same seat takes the earlier one's
+//! place, unless both want the same (two stops), and every command is answered once. A seat that is being deleted stays
+//! so: `restart` and `reload` pass it over.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use rpm_model::{AppId, AppSpec, WorkerId};
+
+use crate::command::{Command, CommandId, FailureCause, Outcome, Refusal};
+use crate::effect::{Cause, Effect, Happening};
+use crate::event::Taken;
+use crate::pending::{Goal, Waiter};
+use crate::process::Phase;
+use crate::restart::Streak;
+use crate::roll::Roll;
+use crate::seat::{Place, Seat, Then};
+use crate::supervisor::{App, Shutdown, Supervisor, Turn};
+
+/// New specs by app.
+type Specs = Vec<(AppId, Arc<AppSpec>)>;
+
+impl Supervisor {
+    /// Takes a command up, or refuses it.
+    pub(crate) fn command(&mut self, turn: &mut Turn<'_>, id: CommandId, command: Command) {
+        if let Err(refusal) = self.may(&command) {
+            return turn.ask_for(Effect::Reply { command: id, outcome: Outcome::Refused(refusal) });
+        }
+        self.commands.open(id);
+        // The command is not answered before it has named all the seats that it waits for.
+        self.commands.wait_for_roll(id);
+        match command {
+            Command::Start { specs } => specs.into_iter().for_each(|spec| self.start(turn, id, spec)),
+            Command::Stop { workers } => self.stop(turn, id, workers),
+            Command::Restart { workers, specs } => self.restart(turn, id, workers, specs),
+            Command::Reload { workers, specs } => self.reload(turn, id, workers, specs),
+            Command::Delete { workers } => self.delete(turn, id, workers),
+            Command::Scale { app, instances } => self.scale(turn, id, app, instances),
+            Command::Reset { workers } => self.reset(turn, id, workers),
+            Command::Shutdown => self.shut_down(turn, id),
+        }
+        self.commands.roll_over(id);
+        self.settle(turn, id);
+    }
+
+    /// Returns why a command cannot be taken.
+    fn may(&self, command: &Command) -> Result<(), Refusal> {
+        if self.shutdown.is_some() {
+            return Err(Refusal::ShuttingDown);
+        }
+        match command {
+            Command::Start { .. } | Command::Shutdown => Ok(()),
+            Command::Stop { workers } | Command::Delete { workers } | Command::Reset { workers } => {
+                workers.iter().try_for_each(|worker| self.known(*worker))
+            }
+            Command::Restart { workers, specs } => {
+                self.all_known(workers, specs)?;
+                self.some_stay(workers)
+            }
+            Command::Reload { workers, specs } => {
+                self.all_known(workers, specs)?;
+                self.some_stay(workers)?;
+                let apps = workers.iter().filter_map(|worker| self.app_of(*worker));
+                for app in apps.chain(specs.iter().map(|(app, _)| *app)).collect::<BTreeSet<_>>() {
+                    if let Some(app) = self.apps.get(&app).filter(|app| app.roll.is_some()) {
+                        return Err(Refusal::AlreadyReloading { app: app.spec.name.clone() });
+                    }
+                }
+                Ok(())
+            }
+            Command::Scale { app, instances } => {
+                let app = self.apps.get(app).ok_or(Refusal::UnknownApp(*app))?;
+                if self.staying(app.id).len() == *instances as usize {
+                    return Err(Refusal::SameScale { app: app.spec.name.clone(), instances: *instances });
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn known(&self, worker: WorkerId) -> Result<(), Refusal> {
+        if self.seats.contains_key(&worker) { Ok(()) } else { Err(Refusal::UnknownWorker(worker)) }
+    }
+
+    fn all_known(&self, workers: &[WorkerId], specs: &Specs) -> Result<(), Refusal> {
+        workers.iter().try_for_each(|worker| self.known(*worker))?;
+        let unknown = specs.iter().find(|(app, _)| !self.apps.contains_key(app));
+        unknown.map_or(Ok(()), |(app, _)| Err(Refusal::UnknownApp(*app)))
+    }
+
+    /// Refuses to act on seats that are all being deleted: to the client they are gone.
+    fn some_stay(&self, workers: &[WorkerId]) -> Result<(), Refusal> {
+        let stays = |worker: &WorkerId| self.seats.get(worker).is_some_and(|seat| !seat.is_doomed());
+        match workers.first() {
+            Some(first) if !workers.iter().any(stays) => Err(Refusal::UnknownWorker(*first)),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    // ---- one after another -------------------------------------------------------------------------------------
+
+    fn start(&mut self, turn: &mut Turn<'_>, id: CommandId, spec: Arc<AppSpec>) {
+        let app = AppId(self.next_app);
+        self.next_app += 1;
+        self.dirty = true;
+        let (instances, autostart) = (spec.instances.max(1), spec.autostart);
+        let workers = BTreeSet::new();
+        self.apps.insert(app, App { id: app, spec, workers, roll: None, starting: Some(id) });
+        for worker in self.add_seats(turn, app, instances) {
+            self.wait(turn, Some(id), worker, Goal::Up);
+            if autostart {
+                self.spawn(turn, worker, Cause::Start, false);
+            } else {
+                self.satisfy(turn, worker, &[Goal::Up]);
+            }
+        }
+    }
+
+    fn stop(&mut self, turn: &mut Turn<'_>, id: CommandId, workers: Vec<WorkerId>) {
+        self.each(turn, workers, |this, turn, worker| {
+            this.enlist(turn, Some(id), worker, Goal::Down);
+            let doomed = this.seats.get(&worker).is_some_and(Seat::is_doomed);
+            let then = if doomed { Then::Delete } else { Then::Stop };
+            this.leave(turn, worker, then, Cause::Stop, false);
+        });
+    }
+
+    fn delete(&mut self, turn: &mut Turn<'_>, id: CommandId, workers: Vec<WorkerId>) {
+        self.each(turn, workers, |this, turn, worker| {
+            this.enlist(turn, Some(id), worker, Goal::Gone);
+            this.leave(turn, worker, Then::Delete, Cause::Stop, false);
+        });
+    }
+
+    fn restart(&mut self, turn: &mut Turn<'_>, id: CommandId, workers: Vec<WorkerId>, specs: Specs) {
+        for (app, spec) in &specs {
+            self.cancel_roll(turn, *app);
+            let rescale = self.apply(*app, spec);
+            if rescale {
+                self.rescale(turn, Some(id), *app, spec.instances);
+            }
+        }
+        let workers = self.not_doomed(workers);
+        self.each(turn, workers, |this, turn, worker| this.start_again(turn, id, worker, Cause::Restart));
+    }
+
+    fn reload(&mut self, turn: &mut Turn<'_>, id: CommandId, workers: Vec<WorkerId>, specs: Specs) {
+        let mut apps: BTreeMap<AppId, Vec<WorkerId>> = BTreeMap::new();
+        for worker in self.not_doomed(workers) {
+            apps.entry(self.app_of(worker).expect("the workers of a command are known")).or_default().push(worker);
+        }
+        let mut specs: BTreeMap<AppId, Arc<AppSpec>> = specs.into_iter().collect();
+        for app in specs.keys() {
+            apps.entry(*app).or_default();
+        }
+        for (app, mut workers) in apps {
+            let before = self.apps[&app].spec.clone();
+            let rescale = specs.remove(&app).is_some_and(|spec| self.apply(app, &spec));
+            let spec = self.apps[&app].spec.clone();
+            if rescale {
+                // Those that leave at the end anyway are not replaced before.
+                let surplus = self.surplus(app, spec.instances);
+                workers.retain(|worker| !surplus.contains(worker));
+            }
+            let shares = |worker: &WorkerId| spec.shares_sockets() && self.seats[worker].spec.shares_sockets();
+            let (rolled, restarted): (Vec<_>, Vec<_>) = workers.into_iter().partition(shares);
+            for worker in restarted {
+                self.start_again(turn, id, worker, Cause::Reload);
+            }
+            if rolled.is_empty() {
+                if rescale {
+                    self.rescale(turn, Some(id), app, spec.instances);
+                }
+                continue;
+            }
+            for worker in &rolled {
+                self.enlist(turn, Some(id), *worker, Goal::Rolled);
+            }
+            let roll = Roll {
+                command: Some(id),
+                previous: (*before != *spec).then_some(before),
+                spec,
+                queue: VecDeque::new(),
+                active: BTreeSet::new(),
+                replaced: Vec::new(),
+                back: false,
+                rescale,
+            };
+            self.begin_roll(turn, app, &rolled, roll);
+        }
+    }
+
+    fn scale(&mut self, turn: &mut Turn<'_>, id: CommandId, app: AppId, instances: u32) {
+        if instances == 0 {
+            let workers = self.apps[&app].workers.iter().copied().collect();
+            return self.delete(turn, id, workers);
+        }
+        self.rescale(turn, Some(id), app, instances);
+        self.advance_roll(turn, app);
+    }
+
+    fn reset(&mut self, turn: &mut Turn<'_>, id: CommandId, workers: Vec<WorkerId>) {
+        let now = turn.now;
+        for worker in workers {
+            self.commands.wait_for(id, worker);
+            self.commands.release(id, turn.effects);
+            let Some(seat) = self.seat_mut(worker) else { continue };
+            seat.restarts = 0;
+            seat.streak = Streak::default();
+            seat.created_at = now;
+        }
+    }
+
+    fn shut_down(&mut self, turn: &mut Turn<'_>, id: CommandId) {
+        self.shutdown = Some(Shutdown { command: id, wanted: self.saved().at_rest() });
+        let workers = self.seats.keys().copied().collect();
+        self.stop(turn, id, workers);
+    }
+
+    // ---- what they have in common ------------------------------------------------------------------------------
+
+    /// Acts on each worker, after taking it out of its roll; then lets the rolls go on with the others.
+    fn each(
+        &mut self,
+        turn: &mut Turn<'_>,
+        workers: Vec<WorkerId>,
+        mut act: impl FnMut(&mut Self, &mut Turn<'_>, WorkerId),
+    ) {
+        let workers: BTreeSet<WorkerId> = workers.into_iter().collect();
+        let apps: BTreeSet<AppId> = workers.iter().filter_map(|worker| self.app_of(*worker)).collect();
+        for worker in workers {
+            self.quit_roll(worker);
+            act(self, turn, worker);
+        }
+        for app in apps {
+            self.advance_roll(turn, app);
+        }
+    }
+
+    /// Stops what runs in a seat and starts it with the app's spec; starts it at once when it is down.
+    fn start_again(&mut self, turn: &mut Turn<'_>, id: CommandId, worker: WorkerId, cause: Cause) {
+        let now = turn.now;
+        self.quit_roll(worker);
+        self.enlist(turn, Some(id), worker, Goal::Up);
+        let spec = self.app_of(worker).and_then(|app| self.apps.get(&app)).map(|app| app.spec.clone());
+        let Some(seat) = self.seat_mut(worker) else { return };
+        if let Some(spec) = spec {
+            seat.spec = spec;
+        }
+        seat.streak = Streak::default();
+        let again = seat.first().is_some_and(|process| process.runs() && process.phase != Phase::Stuck);
+        self.leave(turn, worker, Then::Start { at: now, cause, again }, cause, false);
+    }
+
+    /// Makes a command wait for a seat, in the place of those that want something else of it.
+    fn enlist(&mut self, turn: &mut Turn<'_>, command: Option<CommandId>, worker: WorkerId, goal: Goal) {
+        if let Some(app) = self.app_of(worker).and_then(|app| self.apps.get_mut(&app)) {
+            app.starting = None;
+        }
+        self.let_go(turn, worker, |waiting| !waiting.is_served_by(goal), Some(FailureCause::Superseded));
+        self.wait(turn, command, worker, goal);
+    }
+
+    fn wait(&mut self, _: &mut Turn<'_>, command: Option<CommandId>, worker: WorkerId, goal: Goal) {
+        if let Some(command) = command
+            && let Some(seat) = self.seats.get_mut(&worker)
+        {
+            seat.waiters.push(Waiter { command, goal });
+            self.commands.wait_for(command, worker);
+        }
+    }
+
+    /// Makes a spec the app's. Returns whether it asks for another number of workers.
+    fn apply(&mut self, app: AppId, spec: &Arc<AppSpec>) -> bool {
+        let Some(app) = self.app_mut(app) else { return false };
+        let rescale = app.spec.instances != spec.instances;
+        app.spec = spec.clone();
+        rescale
+    }
+
+    /// Adds or takes away workers until there are so many.
+    pub(crate) fn rescale(&mut self, turn: &mut Turn<'_>, command: Option<CommandId>, app: AppId, instances: u32) {
+        let Some(owner) = self.app_mut(app) else { return };
+        for spec in [&mut owner.spec].into_iter().chain(owner.roll.as_mut().and_then(|roll| roll.previous.as_mut())) {
+            if spec.instances != instances {
+                Arc::make_mut(spec).instances = instances;
+            }
+        }
+        let missing = instances.saturating_sub(self.staying(app).len() as u32);
+        for worker in self.surplus(app, instances) {
+            self.quit_roll(worker);
+            self.enlist(turn, command, worker, Goal::Gone);
+            self.leave(turn, worker, Then::Delete, Cause::Scale, true);
+        }
+        for worker in self.add_seats(turn, app, missing) {
+            self.enlist(turn, command, worker, Goal::Up);
+            self.spawn(turn, worker, Cause::Scale, false);
+            // What is started in the middle of a roll goes back with the others if the roll fails.
+            if let Some(roll) = self.app_mut(app).and_then(|app| app.roll.as_mut())
+                && let Some(previous) = &roll.previous
+                && !roll.back
+            {
+                roll.replaced.push((worker, previous.clone()));
+            }
+        }
+    }
+
+    /// Returns the workers that leave when the app is to have so many: the lowest ids.
+    fn surplus(&self, app: AppId, instances: u32) -> Vec<WorkerId> {
+        let mut staying = self.staying(app);
+        staying.truncate(staying.len().saturating_sub(instances as usize));
+        staying
+    }
+
+    /// Returns the app's workers that are not being deleted.
+    fn staying(&self, app: AppId) -> Vec<WorkerId> {
+        let Some(app) = self.apps.get(&app) else { return Vec::new() };
+        let stays = |worker: &&WorkerId| self.seats.get(worker).is_some_and(|seat| !seat.is_doomed());
+        app.workers.iter().filter(stays).copied().collect()
+    }
+
+    fn not_doomed(&self, workers: Vec<WorkerId>) -> Vec<WorkerId> {
+        let workers: BTreeSet<WorkerId> = workers.into_iter().collect();
+        workers.into_iter().filter(|worker| self.seats.get(worker).is_some_and(|seat| !seat.is_doomed())).collect()
+    }
+
+    /// Adds empty seats with the lowest free instance numbers.
+    fn add_seats(&mut self, turn: &mut Turn<'_>, app: AppId, number: u32) -> Vec<WorkerId> {
+        let Some(owner) = self.apps.get(&app).filter(|_| number > 0) else { return Vec::new() };
+        let spec = owner.spec.clone();
+        let taken: BTreeSet<u32> =
+            owner.workers.iter().filter_map(|worker| Some(self.seats.get(worker)?.instance)).collect();
+        let free: Vec<u32> = (0..).filter(|instance| !taken.contains(instance)).take(number as usize).collect();
+        let mut added = Vec::with_capacity(free.len());
+        for instance in free {
+            let worker = WorkerId(self.next_worker);
+            self.next_worker += 1;
+            self.seats.insert(worker, Seat::new(worker, app, instance, spec.clone(), turn.now));
+            if let Some(owner) = self.app_mut(app) {
+                owner.workers.insert(worker);
+            }
+            added.push(worker);
+        }
+        added
+    }
+
+    // ---- a start that cannot succeed ---------------------------------------------------------------------------
+
+    /// Returns the command that is creating this app, while it waits for one of its workers.
+    pub(crate) fn is_being_created(&self, app: AppId) -> Option<CommandId> {
+        let app = self.apps.get(&app)?;
+        let command = app.starting.filter(|command| self.commands.is_open(*command))?;
+        let waits = |worker: &WorkerId| {
+            self.seats.get(worker).is_some_and(|seat| seat.waiters.iter().any(|waiter| waiter.command == command))
+        };
+        app.workers.iter().any(waits).then_some(command)
+    }
+
+    /// Takes back the start of an app whose address is taken: nothing of it is left.
+    pub(crate) fn abort_start(&mut self, turn: &mut Turn<'_>, command: CommandId, worker: WorkerId, taken: Taken) {
+        let failure = self.failure(worker, FailureCause::Taken(taken));
+        self.commands.fail(command, failure, false);
+        let Some(app) = self.app_of(worker).and_then(|app| self.app_mut(app)) else { return };
+        app.starting = None;
+        for worker in app.workers.clone() {
+            let Some(seat) = self.seat_mut(worker) else { continue };
+            match seat.waiters.iter_mut().find(|waiter| waiter.command == command) {
+                Some(waiter) => waiter.goal = Goal::Gone,
+                None => self.wait(turn, Some(command), worker, Goal::Gone),
+            }
+            let Some(seat) = self.seat_mut(worker) else { continue };
+            match std::mem::replace(&mut seat.place, Place::Stopped) {
+                Place::Serving(process) => {
+                    let life = process.life;
+                    seat.place = Place::Leaving(process, Then::Delete);
+                    turn.publish(worker, Happening::Stopping { cause: Cause::Stop });
+                    self.kill(turn, life);
+                }
+                Place::Leaving(process, _) => {
+                    let life = process.life;
+                    seat.place = Place::Leaving(process, Then::Delete);
+                    self.kill(turn, life);
+                }
+                Place::Stopped | Place::Errored | Place::Waiting { .. } | Place::Deleted => {
+                    self.follow(turn, worker, Then::Delete);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! When a worker that ended by itself is started again, and when we give up: a pure function of its policy.
+
+use std::time::Duration;
+
+use rpm_model::{Exit, Moment, RestartPolicy};
+
+/// The longest wait of the exponential backoff (PM2's number).
+const BACKOFF_MAX: Duration = Duration::from_secs(15);
+
+/// A worker that was up this long has recovered: its backoff starts anew (PM2's number).
+pub(crate) const BACKOFF_RESET: Duration = Duration::from_secs(30);
+
+/// What a seat remembers of its restarts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Streak {
+    /// Unstable runs in a row.
+    pub(crate) unstable: u32,
+    /// When the first of them began.
+    pub(crate) since: Option<Moment>,
+    /// The last wait of the exponential backoff.
+    pub(crate) backoff: Option<Duration>,
+}
+
+/// One run of a worker that ended by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Run {
+    /// When it began.
+    pub(crate) started_at: Moment,
+    /// When it ended.
+    pub(crate) ended_at: Moment,
+    /// How it ended; `None` when it could not even be started.
+    pub(crate) exit: Option<Exit>,
+}
+
+/// What follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// The worker stays down, as its policy wants.
+    Stay,
+    /// It failed too often.
+    GiveUp {
+        /// Unstable runs in a row, with this one.
+        unstable: u32,
+    },
+    /// It is started again.
+    Again {
+        /// The wait before the start.
+        after: Duration,
+        /// What to remember.
+        streak: Streak,
+    },
+}
+
+/// Decides what follows a run that nobody asked to end.
+///
+/// A run shorter than `min_uptime` is unstable, and `max_restarts` of them in a row end the matter. As in PM2 they count
+/// only while the row is shorter than `min_uptime × max_restarts`, so a long `restart_delay` or a backoff goes on
+/// trying for ever. (PM2 measures that from the creation of the app, so an old app that begins to crash is restarted
+/// without end; here each row is measured from its own beginning.)
+pub(crate) fn decide(policy: &RestartPolicy, before: Streak, run: Run) -> Decision {
+    let asked_to_stay = matches!(run.exit, Some(Exit::Code(code)) if policy.stop_exit_codes.contains(&code));
+    if !policy.autorestart || asked_to_stay {
+        return Decision::Stay;
+    }
+    let uptime = run.ended_at - run.started_at;
+    let (unstable, since) = if uptime >= policy.min_uptime {
+        (0, None)
+    } else {
+        let since = before.since.unwrap_or(run.started_at);
+        let counts = run.ended_at - since < policy.min_uptime.saturating_mul(policy.max_restarts.max(1));
+        let unstable = before.unstable.saturating_add(u32::from(counts));
+        if unstable >= policy.max_restarts && counts {
+            return Decision::GiveUp { unstable };
+        }
+        (unstable, Some(since))
+    };
+    let backoff = policy.exp_backoff.map(|first| match before.backoff {
+        Some(last) if uptime < BACKOFF_RESET => grown(last),
+        _ => first,
+    });
+    Decision::Again { after: backoff.unwrap_or(policy.restart_delay), streak: Streak { unstable, since, backoff } }
+}
+
+/// Returns the wait after a wait: half as long again, in whole milliseconds.
+fn grown(last: Duration) -> Duration {
+    let ms = u64::try_from(last.as_millis()).unwrap_or(u64::MAX);
+    Duration::from_millis(ms.saturating_add(ms / 2)).min(BACKOFF_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn run(start_ms: u64, uptime_ms: u64, exit: Exit) -> Run {
+        let started_at = Moment(start_ms * 1000);
+        Run { started_at, ended_at: started_at + ms(uptime_ms), exit: Some(exit) }
+    }
+
+    /// Runs a worker that lives `uptime_ms` each time, until it is given up or `runs` are through.
+    fn live(policy: &RestartPolicy, uptime_ms: u64, runs: u32) -> (u32, Streak, Vec<Duration>) {
+        let (mut streak, mut now, mut waits) = (Streak::default(), 0, Vec::new());
+        for done in 1..=runs {
+            match decide(policy, streak, run(now, uptime_ms, Exit::Code(1))) {
+                Decision::Again { after, streak: next } => {
+                    now += uptime_ms + after.as_millis() as u64;
+                    waits.push(after);
+                    streak = next;
+                }
+                Decision::GiveUp { .. } | Decision::Stay => return (done, streak, waits),
+            }
+        }
+        (runs + 1, streak, waits)
+    }
+
+    #[test]
+    fn sixteen_unstable_runs_in_a_row_are_the_end() {
+        let (runs, _, waits) = live(&RestartPolicy::default(), 20, 100);
+        assert_eq!(runs, 16);
+        assert!(waits.iter().all(Duration::is_zero));
+    }
+
+    #[test]
+    fn a_stable_run_forgives_the_unstable_ones() {
+        let before = Streak { unstable: 15, since: Some(Moment(0)), backoff: None };
+        let Decision::Again { streak, .. } = decide(&RestartPolicy::default(), before, run(300, 1000, Exit::Code(1)))
+        else {
+            panic!("a stable run is followed by another")
+        };
+        assert_eq!(streak, Streak::default());
+    }
+
+    #[test]
+    fn a_backoff_grows_by_half_up_to_15_s_and_never_gives_up() {
+        let policy = RestartPolicy { exp_backoff: Some(ms(100)), ..RestartPolicy::default() };
+        let (runs, streak, waits) = live(&policy, 10, 200);
+        assert_eq!(runs, 201);
+        assert_eq!(&waits[..4], [ms(100), ms(150), ms(225), ms(337)]);
+        assert_eq!(streak.backoff, Some(BACKOFF_MAX));
+        let Decision::Again { after, .. } = decide(&policy, streak, run(0, 30_000, Exit::Code(1))) else {
+            panic!("it is started again")
+        };
+        assert_eq!(after, ms(100));
+    }
+
+    #[test]
+    fn a_stop_exit_code_keeps_it_down_but_a_signal_never_does() {
+        let policy = RestartPolicy { stop_exit_codes: vec![0, 2], ..RestartPolicy::default() };
+        let end = |exit| decide(&policy, Streak::default(), run(0, 5000, exit));
+        assert_eq!(end(Exit::Code(2)), Decision::Stay);
+        assert!(matches!(end(Exit::Signal { signal: 2, core: false }), Decision::Again { .. }));
+        assert!(matches!(end(Exit::Unknown), Decision::Again { .. }));
+        let never = RestartPolicy { autorestart: false, ..RestartPolicy::default() };
+        assert_eq!(decide(&never, Streak::default(), run(0, 5000, Exit::Code(1))), Decision::Stay);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_policy_a_crash_loop_without_waits_ends(
+            min_uptime in 1u64..5000, max_restarts in 0u32..40, uptime in 0u64..5000,
+        ) {
+            let policy = RestartPolicy { min_uptime: ms(min_uptime), max_restarts, ..RestartPolicy::default() };
+            let (runs, streak, _) = live(&policy, uptime, 100);
+            if uptime < min_uptime {
+                prop_assert_eq!(runs, max_restarts.max(1));
+            } else {
+                prop_assert_eq!((runs, streak), (101, Streak::default()));
+            }
+        }
+
+        #[test]
+        fn a_wait_is_never_above_the_cap_nor_below_the_wait_before(
+            first in 1u64..20_000, uptimes in proptest::collection::vec(0u64..40_000, 1..30),
+        ) {
+            let policy = RestartPolicy { exp_backoff: Some(ms(first)), ..RestartPolicy::default() };
+            let (mut streak, mut now) = (Streak::default(), 0);
+            for uptime in uptimes {
+                let Decision::Again { after, streak: next } = decide(&policy, streak, run(now, uptime, Exit::Code(1)))
+                else { break };
+                prop_assert!(after <= BACKOFF_MAX.max(ms(first)));
+                if uptime >= 30_000 || streak.backoff.is_none() {
+                    prop_assert_eq!(after, ms(first));
+                } else {
+                    prop_assert!(after >= streak.backoff.unwrap().min(BACKOFF_MAX));
+                }
+                now += uptime + after.as_millis() as u64;
+                streak = next;
+            }
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! Replacing workers one after another without losing a request.
+//!
+//! ```text
+//!  queue ─▶ active: incoming started ─▶ ready: admitted, becomes the first ─▶ old drained, asked, gone ─▶ replaced
+//!                        │
+//!                        └─▶ failed: the old one never stopped serving. The queue is dropped, and those already
+//!                            replaced are rolled back in the same way, if their spec was another one.
+//! ```
+//!
+//! One seat is replaced by [`Supervisor::try_out`]; a [`Roll`] only says which seat is next. A replacement for too much
+//! memory needs no roll.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rpm_model::{AppId, AppSpec, ExecMode, WorkerId};
+
+use crate::command::{CommandId, FailureCause};
+use crate::effect::{Cause, Effect, Happening};
+use crate::pending::Goal;
+use crate::process::{Phase, Trial};
+use crate::seat::{Place, Second, Then};
+use crate::supervisor::{Supervisor, Turn};
+
+/// The wait after a replacement for too much memory has failed: the old worker serves, and hurry would only add load.
+const MEMORY_RETRY: Duration = Duration::from_secs(30);
+
+/// One reload of an app.
+#[derive(Debug)]
+pub(crate) struct Roll {
+    /// Who asked; nobody any more after the daemon died.
+    pub(crate) command: Option<CommandId>,
+    /// What the seats are replaced with.
+    pub(crate) spec: Arc<AppSpec>,
+    /// The app's spec before, where it was another one.
+    pub(crate) previous: Option<Arc<AppSpec>>,
+    /// What is to be replaced, and with what.
+    pub(crate) queue: VecDeque<(WorkerId, Arc<AppSpec>)>,
+    /// Seats in the middle of it.
+    pub(crate) active: BTreeSet<WorkerId>,
+    /// Seats that are through, and what they go back to if another one fails.
+    pub(crate) replaced: Vec<(WorkerId, Arc<AppSpec>)>,
+    /// Whether it has failed and goes backwards.
+    pub(crate) back: bool,
+    /// Whether the number of workers is to be made the spec's at the end.
+    pub(crate) rescale: bool,
+}
+
+impl Supervisor {
+    /// Begins a roll over these seats.
+    pub(crate) fn begin_roll(&mut self, turn: &mut Turn<'_>, app: AppId, workers: &[WorkerId], mut roll: Roll) {
+        if let Some(command) = roll.command {
+            self.commands.wait_for_roll(command);
+        }
+        let (online, down): (Vec<_>, Vec<_>) = workers
+            .iter()
+            .copied()
+            .partition(|worker| self.seats.get(worker).is_some_and(|seat| seat.is_online() || seat.is_rolling()));
+        roll.queue = online.into_iter().map(|worker| (worker, roll.spec.clone())).collect();
+        roll.active = down.iter().copied().collect();
+        let spec = roll.spec.clone();
+        let Some(owner) = self.app_mut(app) else { return };
+        owner.roll = Some(roll);
+        // Seats that serve nobody lose nothing: they start at once, all together.
+        for worker in down {
+            self.try_out(turn, worker, spec.clone(), Cause::Reload);
+        }
+        self.advance_roll(turn, app);
+    }
+
+    /// Goes on with an app's roll as far as it may.
+    pub(crate) fn advance_roll(&mut self, turn: &mut Turn<'_>, app: AppId) {
+        loop {
+            let Some(roll) = self.apps.get(&app).and_then(|app| app.roll.as_ref()) else { return };
+            if roll.active.is_empty() && roll.queue.is_empty() {
+                return self.finish_roll(turn, app);
+            }
+            if roll.active.len() >= roll.spec.reload_parallel.max(1) as usize {
+                return;
+            }
+            let free = |worker| self.seats.get(worker).is_none_or(|seat| !seat.is_rolling() || seat.has_stuck_second());
+            let Some(index) = roll.queue.iter().position(|(worker, _)| free(worker)) else { return };
+            let cause = if roll.back { Cause::Rollback } else { Cause::Reload };
+            let Some(roll) = self.app_mut(app).and_then(|app| app.roll.as_mut()) else { return };
+            let Some((worker, spec)) = roll.queue.remove(index) else { return };
+            roll.active.insert(worker);
+            self.try_out(turn, worker, spec, cause);
+        }
+    }
+
+    /// Starts a replacement in a seat: beside the process that serves, or in its place when none does.
+    pub(crate) fn try_out(&mut self, turn: &mut Turn<'_>, worker: WorkerId, spec: Arc<AppSpec>, cause: Cause) {
+        let now = turn.now;
+        let Some(seat) = self.seat_mut(worker) else { return };
+        if seat.has_stuck_second() {
+            return self.pass_over(turn, worker);
+        }
+        // A worker that has gone down for good meanwhile is not started by taking a release back.
+        if cause == Cause::Rollback && matches!(seat.place, Place::Stopped | Place::Leaving(_, Then::Stop)) {
+            seat.spec = spec;
+            return self.mark_through(turn, worker);
+        }
+        seat.trial = Some(spec.clone());
+        match &seat.place {
+            Place::Serving(old) if old.phase == Phase::Online => {
+                let must_listen = old.told.listened && spec.exec_mode == ExecMode::Cluster && !spec.wait_ready;
+                let process = seat.launch(turn, cause, Some(Trial { must_listen }), seat.restarts.saturating_add(1));
+                seat.second = Some(Second::Incoming(process));
+            }
+            place => {
+                let again = matches!(place, Place::Serving(_));
+                self.leave(turn, worker, Then::Start { at: now, cause, again }, cause, false);
+            }
+        }
+    }
+
+    /// Puts a replacement that is ready into its seat's place, and sees the old process out.
+    pub(crate) fn promote(&mut self, turn: &mut Turn<'_>, worker: WorkerId) {
+        let now = turn.now;
+        let Some(seat) = self.seat_mut(worker) else { return };
+        let Some(Second::Incoming(incoming)) = seat.second.take() else { return };
+        let cause = incoming.cause;
+        seat.restarts = seat.restarts.saturating_add(1);
+        let first = std::mem::replace(&mut seat.place, Place::Serving(incoming));
+        if let Place::Serving(mut old) | Place::Leaving(mut old, _) = first {
+            let (life, until) = (old.life, now + old.spec.drain_timeout);
+            old.phase = Phase::Draining { until };
+            seat.second = Some(Second::Outgoing(old));
+            turn.ask_for(Effect::Drain { life, until });
+            turn.publish(worker, Happening::Stopping { cause });
+        }
+        self.trial_passed(turn, worker);
+    }
+
+    /// Makes the spec on trial in a seat the seat's own.
+    pub(crate) fn trial_passed(&mut self, turn: &mut Turn<'_>, worker: WorkerId) {
+        let Some(seat) = self.seat_mut(worker) else { return };
+        let Some(spec) = seat.trial.take() else { return };
+        let before = std::mem::replace(&mut seat.spec, spec);
+        seat.streak = Default::default();
+        seat.why = None;
+        if let Some(roll) = self.roll_of(worker)
+            && roll.active.contains(&worker)
+            && !roll.back
+        {
+            roll.replaced.push((worker, before));
+        }
+        self.check_roll(turn, worker);
+    }
+
+    /// Ends the trial in a seat. The old process, if it still runs, goes on serving.
+    pub(crate) fn roll_failed(&mut self, turn: &mut Turn<'_>, worker: WorkerId, cause: FailureCause) {
+        self.give_trial_up(turn, worker);
+        let failure = self.failure(worker, cause);
+        let retry_at = turn.now + MEMORY_RETRY;
+        let Some(app) = self.app_of(worker) else { return };
+        let Some(owner) = self.app_mut(app) else { return };
+        let Some(roll) = owner.roll.as_mut().filter(|roll| roll.active.contains(&worker)) else {
+            if let Some(seat) = self.seat_mut(worker) {
+                seat.memory_retry_at = retry_at;
+            }
+            return self.check_roll(turn, worker);
+        };
+        let going_back_failed = roll.back;
+        let dropped = std::mem::take(&mut roll.queue);
+        if !roll.back {
+            roll.back = true;
+            let changed = |before: &Arc<AppSpec>| !Arc::ptr_eq(before, &roll.spec) && *before != roll.spec;
+            roll.queue = roll.replaced.drain(..).filter(|(_, before)| changed(before)).collect();
+            if let Some(previous) = roll.previous.take() {
+                owner.spec = previous;
+            }
+        }
+        let others: Vec<_> = roll.active.iter().copied().filter(|other| *other != worker).collect();
+        if let Some(command) = roll.command {
+            self.commands.fail(command, failure, going_back_failed);
+        }
+        for (dropped, _) in dropped {
+            self.satisfy(turn, dropped, &[Goal::Rolled]);
+        }
+        for other in others {
+            if !going_back_failed {
+                self.give_trial_up(turn, other);
+            }
+            self.check_roll(turn, other);
+        }
+        self.check_roll(turn, worker);
+    }
+
+    /// Sees a replacement on trial out; one that had the place to itself makes room for the seat's own spec.
+    fn give_trial_up(&mut self, turn: &mut Turn<'_>, worker: WorkerId) {
+        let now = turn.now;
+        let Some(seat) = self.seat_mut(worker) else { return };
+        if seat.trial.take().is_none() {
+            return;
+        }
+        match seat.second.take() {
+            Some(Second::Incoming(process)) => {
+                let life = process.life;
+                seat.second = Some(Second::Outgoing(process));
+                return self.ask(turn, life, Cause::Rollback);
+            }
+            second => seat.second = second,
+        }
+        if let Place::Serving(process) = &mut seat.place
+            && process.trial.take().is_some()
+        {
+            let then = Then::Start { at: now, cause: Cause::Rollback, again: false };
+            let life = process.life;
+            if let Place::Serving(process) = std::mem::replace(&mut seat.place, Place::Stopped) {
+                seat.place = Place::Leaving(process, then);
+            }
+            self.ask(turn, life, Cause::Rollback);
+        }
+    }
+
+    /// Looks whether a seat is through with its part of a roll, and whether the next one may begin.
+    pub(crate) fn check_roll(&mut self, turn: &mut Turn<'_>, worker: WorkerId) {
+        let Some(seat) = self.seats.get(&worker) else { return };
+        let app = seat.app;
+        let busy = seat.is_rolling() && !seat.has_stuck_second();
+        if self.apps.get(&app).is_none_or(|app| app.roll.is_none()) {
+            return;
+        }
+        if !busy {
+            self.mark_through(turn, worker);
+        }
+        self.advance_roll(turn, app);
+    }
+
+    /// Takes a seat out of the active ones.
+    fn mark_through(&mut self, turn: &mut Turn<'_>, worker: WorkerId) {
+        if let Some(roll) = self.roll_of(worker)
+            && roll.active.remove(&worker)
+        {
+            self.satisfy(turn, worker, &[Goal::Rolled]);
+        }
+    }
+
+    /// Leaves a seat as it is: an older process of it cannot be killed, and a third one is not started.
+    fn pass_over(&mut self, turn: &mut Turn<'_>, worker: WorkerId) {
+        self.disappoint(turn, worker, &[Goal::Rolled], FailureCause::Unkillable);
+        self.mark_through(turn, worker);
+    }
+
+    fn finish_roll(&mut self, turn: &mut Turn<'_>, app: AppId) {
+        let Some(owner) = self.app_mut(app) else { return };
+        let Some(roll) = owner.roll.take() else { return };
+        if roll.rescale && !roll.back {
+            let wanted = owner.spec.instances;
+            self.rescale(turn, roll.command, app, wanted);
+        }
+        self.roll_over(turn, roll.command);
+    }
+
+    /// Tells the command of a roll that the roll is over.
+    pub(crate) fn roll_over(&mut self, turn: &mut Turn<'_>, command: Option<CommandId>) {
+        if let Some(command) = command {
+            self.commands.roll_over(command);
+            self.settle(turn, command);
+        }
+    }
+
+    /// Takes a seat out of its app's roll, because a later command wants something else of it.
+    pub(crate) fn quit_roll(&mut self, worker: WorkerId) {
+        if let Some(seat) = self.seats.get(&worker)
+            && seat.trial.is_some()
+            && let Some(seat) = self.seat_mut(worker)
+        {
+            seat.trial = None;
+        }
+        if self.rolls(worker)
+            && let Some(roll) = self.roll_of(worker)
+        {
+            roll.queue.retain(|(queued, _)| *queued != worker);
+            roll.active.remove(&worker);
+            roll.replaced.retain(|(replaced, _)| *replaced != worker);
+            roll.rescale = false;
+        }
+    }
+
+    /// Ends an app's roll where it stands, because a later command brings another spec.
+    pub(crate) fn cancel_roll(&mut self, turn: &mut Turn<'_>, app: AppId) {
+        let Some(roll) = self.app_mut(app).and_then(|app| app.roll.take()) else { return };
+        let queued: Vec<_> = roll.queue.iter().map(|(worker, _)| *worker).collect();
+        for worker in roll.active.iter().copied().chain(queued) {
+            self.give_trial_up(turn, worker);
+            self.disappoint(turn, worker, &[Goal::Rolled], FailureCause::Superseded);
+        }
+        self.roll_over(turn, roll.command);
+    }
+
+    /// Returns whether a seat has a part in its app's roll, now or later.
+    pub(crate) fn rolls(&self, worker: WorkerId) -> bool {
+        let app = self.app_of(worker).and_then(|app| self.apps.get(&app));
+        app.and_then(|app| app.roll.as_ref()).is_some_and(|roll| {
+            roll.active.contains(&worker)
+                || roll.queue.iter().any(|(queued, _)| *queued == worker)
+                || roll.replaced.iter().any(|(replaced, _)| *replaced == worker)
+        })
+    }
+
+    /// Returns the roll of a seat's app, to be changed.
+    fn roll_of(&mut self, worker: WorkerId) -> Option<&mut Roll> {
+        let app = self.app_of(worker)?;
+        self.app_mut(app)?.roll.as_mut()
+    }
+}

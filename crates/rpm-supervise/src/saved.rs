@@ -1,0 +1,534 @@
+//! What is written down, and how a new daemon takes up the work of one that died.
+//!
+//! The saved state is data of its own: the core's state converts into it and back. What is not saved: commands (their
+//! clients are gone with the daemon) and timers (they follow from the state).
+//!
+//! [`Supervisor::restore`] believes the newest of two witnesses. The saved state is as old as the last `Persist`; the
+//! keeper's facts are true now, but know neither apps nor intentions. So: a life in both goes on; a life that the keeper
+//! does not know has ended in a way that nobody knows; a life newer than the saved state is adopted with the counters of
+//! its [`Note`] if its seat has no other, and killed otherwise; anything else that the keeper knows is killed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rpm_model::{AppId, AppSpec, Exit, Generation, Life, Moment, WorkerId};
+use serde::{Deserialize, Serialize};
+
+use crate::effect::{Cause, Effect};
+use crate::process::{Phase, Process, Sweep, Told, Trial};
+use crate::restart::Streak;
+use crate::roll::Roll;
+use crate::seat::{Place, Seat, Second, Then};
+use crate::supervisor::{App, Supervisor, Turn};
+
+/// The version that is written.
+const VERSION: u32 = 1;
+
+/// What the keeper knows of one process.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fact {
+    /// Which process.
+    pub life: Life,
+    /// Its pid.
+    pub pid: i32,
+    /// When it was started.
+    pub started_at: Moment,
+    /// How and when it ended, if it has.
+    pub exit: Option<(Exit, Moment)>,
+    /// Whether descendants of it still run.
+    pub leftovers: bool,
+    /// What was noted at its start.
+    pub note: Option<Note>,
+}
+
+/// Counters of a seat, stored by the keeper with each process (from [`Effect::Spawn`]): they survive even if the daemon
+/// dies before it has written them down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// How often the seat was started again.
+    pub restarts: u32,
+    /// Unstable runs in a row.
+    pub unstable: u32,
+    /// When the seat was created.
+    pub created_at: Moment,
+}
+
+/// Everything that a new daemon needs to go on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Saved {
+    /// The version of this format.
+    pub version: u32,
+    next_app: u32,
+    next_worker: u32,
+    apps: Vec<SavedApp>,
+}
+
+/// One app.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct SavedApp {
+    id: AppId,
+    /// Each spec that is in use once; the others name them by index. The first is the app's.
+    specs: Vec<Arc<AppSpec>>,
+    seats: Vec<SavedSeat>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    roll: Option<SavedRoll>,
+}
+
+/// One seat. A spec is an index into the app's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct SavedSeat {
+    id: WorkerId,
+    instance: u32,
+    spec: usize,
+    generation: u64,
+    created_at: Moment,
+    restarts: u32,
+    #[serde(default)]
+    unstable: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unstable_since: Option<Moment>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    backoff: Option<Duration>,
+    place: SavedPlace,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    second: Option<SavedSecond>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    trial: Option<usize>,
+    #[serde(default)]
+    memory_retry_at: Moment,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_exit: Option<(Exit, Moment)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum SavedPlace {
+    Stopped,
+    Errored,
+    Waiting {
+        until: Moment,
+    },
+    Serving(SavedProcess),
+    Leaving(SavedProcess, SavedThen),
+    Deleted,
+    /// Empty because of a shutdown: to be started when the daemon is back.
+    Wanted,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum SavedThen {
+    Stop,
+    Fail,
+    Delete,
+    Start { at: Moment, cause: Cause, again: bool },
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum SavedSecond {
+    Incoming(SavedProcess),
+    Outgoing(SavedProcess),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct SavedProcess {
+    generation: u64,
+    spec: usize,
+    cause: Cause,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pid: Option<i32>,
+    started_at: Moment,
+    phase: SavedPhase,
+    /// Set for a process on trial: whether it must listen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    must_listen: Option<bool>,
+    #[serde(default)]
+    listened: bool,
+    #[serde(default)]
+    app_ready: bool,
+    #[serde(default)]
+    settled: bool,
+    #[serde(default)]
+    ready: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum SavedPhase {
+    Spawning,
+    Starting,
+    Online,
+    Draining { until: Moment },
+    Stopping { kill_at: Moment },
+    Killed { give_up_at: Moment },
+    Sweeping { kill_at: Moment },
+    Swept { give_up_at: Moment },
+    Stuck,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct SavedRoll {
+    spec: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    previous: Option<usize>,
+    queue: Vec<(WorkerId, usize)>,
+    active: Vec<WorkerId>,
+    replaced: Vec<(WorkerId, usize)>,
+    back: bool,
+    rescale: bool,
+}
+
+impl Supervisor {
+    /// Returns what is to be written down. From a shutdown on this is what was wanted before it.
+    pub fn saved(&self) -> Saved {
+        if let Some(shutdown) = &self.shutdown {
+            return shutdown.wanted.clone();
+        }
+        let apps = self.apps.values().map(|app| self.save_app(app)).collect();
+        Saved { version: VERSION, next_app: self.next_app, next_worker: self.next_worker, apps }
+    }
+
+    /// Takes up the work of a daemon that died: `facts` is what the keeper knows now.
+    ///
+    /// A roll goes on where it was. Readiness that was not written down is found out again: whoever knows that a worker
+    /// listens says so once more.
+    pub fn restore(now: Moment, saved: Saved, facts: &[Fact], effects: &mut Vec<Effect>) -> Self {
+        let mut this = Self::default();
+        (this.next_app, this.next_worker) = (saved.next_app, saved.next_worker);
+        let turn = &mut Turn { now, effects };
+        let mut wanted = Vec::new();
+        for app in saved.apps {
+            this.load_app(app, now, &mut wanted);
+        }
+        let facts: BTreeMap<Life, &Fact> = facts.iter().map(|fact| (fact.life, fact)).collect();
+        let workers: Vec<WorkerId> = this.seats.keys().copied().collect();
+        // First everything that lives is known, then what happened meanwhile is made up for: a roll may start lives.
+        for worker in &workers {
+            this.adopt_newer(now, *worker, &facts);
+        }
+        for fact in facts.values() {
+            let remains = fact.exit.is_none() || fact.leftovers;
+            if remains && !this.is_current(fact.life) {
+                turn.ask_for(Effect::Kill { life: fact.life });
+            }
+        }
+        for worker in &workers {
+            this.catch_up(turn, *worker, &facts);
+        }
+        for worker in wanted {
+            this.spawn(turn, worker, Cause::Start, false);
+        }
+        for app in this.apps.keys().copied().collect::<Vec<_>>() {
+            this.advance_roll(turn, app);
+        }
+        for worker in this.seats.keys().copied().collect::<Vec<_>>() {
+            this.seat_mut(worker);
+        }
+        this.dirty = true;
+        this.end_turn(turn);
+        this
+    }
+
+    // ---- reconciling -------------------------------------------------------------------------------------------
+
+    /// Adopts a life that was started after the state was last written.
+    fn adopt_newer(&mut self, now: Moment, worker: WorkerId, facts: &BTreeMap<Life, &Fact>) {
+        let Some(seat) = self.seat_mut(worker) else { return };
+        let after = Life { worker, generation: Generation(seat.generation.saturating_add(1)) };
+        let last = Life { worker, generation: Generation(u64::MAX) };
+        let Some((life, fact)) = facts.range(after..=last).next_back() else { return };
+        seat.generation = life.generation.0;
+        let lives = |process: &Process| facts.get(&process.life).is_some_and(|fact| fact.exit.is_none());
+        // Beside a process that serves it was a replacement, of a roll that nobody knows any more.
+        if seat.first().is_some_and(lives) || seat.is_doomed() {
+            return;
+        }
+        let note = fact.note.unwrap_or(Note {
+            restarts: seat.restarts.saturating_add(1),
+            unstable: seat.streak.unstable,
+            created_at: seat.created_at,
+        });
+        seat.restarts = note.restarts;
+        seat.created_at = note.created_at;
+        seat.streak.unstable = note.unstable;
+        seat.streak.since = seat.streak.since.or((note.unstable > 0).then_some(fact.started_at));
+        if let Some(first) = seat.first() {
+            seat.last_exit = facts.get(&first.life).and_then(|fact| fact.exit).or(seat.last_exit);
+        }
+        // A replacement that waits beside a dead process is not needed any more.
+        if let Some(Second::Incoming(process)) = seat.second.take_if(|second| matches!(second, Second::Incoming(_))) {
+            seat.second = Some(Second::Outgoing(process));
+        }
+        let trial = seat.trial.is_some().then_some(Trial { must_listen: false });
+        let spec = seat.trial.as_ref().unwrap_or(&seat.spec).clone();
+        seat.place = Place::Serving(Process::new(*life, spec, Cause::Crash, trial, now));
+        seat.why = None;
+    }
+
+    /// Makes up for what happened to a seat's processes while nobody looked, and asks again for what the dead daemon
+    /// waited for.
+    fn catch_up(&mut self, turn: &mut Turn<'_>, worker: WorkerId, facts: &BTreeMap<Life, &Fact>) {
+        let Some(seat) = self.seats.get(&worker) else { return };
+        let first = seat.life();
+        let second = seat.second.as_ref().map(|second| second.process().life);
+        for life in first.into_iter().chain(second) {
+            let Some(fact) = facts.get(&life) else {
+                // It has ended, and nobody can say how.
+                self.exited_at(turn, life, Exit::Unknown, false, turn.now);
+                self.tree_gone(turn, life);
+                continue;
+            };
+            match self.process(life).map(|process| (process.phase, process.pid)) {
+                Some((Phase::Spawning, _) | (_, None)) => self.spawned(turn, life, fact.pid, fact.started_at),
+                Some((Phase::Starting, _)) => turn.ask_for(Effect::WatchSettling { life }),
+                Some((Phase::Online, _)) => turn.ask_for(Effect::Admit { life }),
+                Some((Phase::Draining { until }, _)) => turn.ask_for(Effect::Drain { life, until }),
+                Some((Phase::Stopping { .. } | Phase::Killed { .. } | Phase::Sweeping(_) | Phase::Stuck, _)) | None => {
+                }
+            }
+            if let Some((exit, at)) = fact.exit {
+                self.exited_at(turn, life, exit, fact.leftovers, at.min(turn.now));
+                if !fact.leftovers {
+                    self.tree_gone(turn, life);
+                }
+            } else if second == Some(life) && self.is_replacement_given_up(life) {
+                self.ask(turn, life, Cause::Rollback);
+            }
+        }
+    }
+
+    /// Returns whether a process is an outgoing one that nobody has asked to leave yet.
+    fn is_replacement_given_up(&self, life: Life) -> bool {
+        let second = self.seats.get(&life.worker).and_then(|seat| seat.second.as_ref());
+        matches!(second, Some(Second::Outgoing(process)) if matches!(process.phase, Phase::Starting | Phase::Online))
+    }
+
+    // ---- converting --------------------------------------------------------------------------------------------
+
+    fn save_app(&self, app: &App) -> SavedApp {
+        let mut specs = Specs(vec![app.spec.clone()]);
+        let seats =
+            app.workers.iter().filter_map(|worker| self.seats.get(worker)).map(|seat| save_seat(seat, &mut specs));
+        let seats = seats.collect();
+        let roll = app.roll.as_ref().map(|roll| SavedRoll {
+            spec: specs.index(&roll.spec),
+            previous: roll.previous.as_ref().map(|spec| specs.index(spec)),
+            queue: roll.queue.iter().map(|(worker, spec)| (*worker, specs.index(spec))).collect(),
+            active: roll.active.iter().copied().collect(),
+            replaced: roll.replaced.iter().map(|(worker, spec)| (*worker, specs.index(spec))).collect(),
+            back: roll.back,
+            rescale: roll.rescale,
+        });
+        SavedApp { id: app.id, specs: specs.0, seats, roll }
+    }
+
+    fn load_app(&mut self, saved: SavedApp, now: Moment, wanted: &mut Vec<WorkerId>) {
+        let Some(first) = saved.specs.first().cloned() else { return };
+        // An index that a damaged file got wrong means the app's own spec.
+        let spec = |index: usize| saved.specs.get(index).unwrap_or(&first).clone();
+        let workers: BTreeSet<WorkerId> = saved.seats.iter().map(|seat| seat.id).collect();
+        let roll = saved.roll.map(|roll| Roll {
+            command: None,
+            spec: spec(roll.spec),
+            previous: roll.previous.map(&spec),
+            queue: roll.queue.into_iter().map(|(worker, index)| (worker, spec(index))).collect(),
+            active: roll.active.into_iter().filter(|worker| workers.contains(worker)).collect(),
+            replaced: roll.replaced.into_iter().map(|(worker, index)| (worker, spec(index))).collect(),
+            back: roll.back,
+            rescale: roll.rescale,
+        });
+        for seat in saved.seats {
+            if seat.place == SavedPlace::Wanted {
+                wanted.push(seat.id);
+            }
+            let seat = load_seat(seat, saved.id, now, &spec);
+            self.next_worker = self.next_worker.max(seat.id.0 + 1);
+            self.seats.insert(seat.id, seat);
+        }
+        self.next_app = self.next_app.max(saved.id.0 + 1);
+        if !workers.is_empty() {
+            self.apps.insert(saved.id, App { id: saved.id, spec: spec(0), workers, roll, starting: None });
+        }
+    }
+}
+
+impl Saved {
+    /// Returns the state to be found after a shutdown: what runs is wanted, what is being deleted is gone.
+    pub(crate) fn at_rest(mut self) -> Self {
+        for app in &mut self.apps {
+            app.roll = None;
+            app.seats
+                .retain(|seat| !matches!(seat.place, SavedPlace::Deleted | SavedPlace::Leaving(_, SavedThen::Delete)));
+            for seat in &mut app.seats {
+                seat.second = None;
+                seat.trial = None;
+                seat.place = match seat.place {
+                    SavedPlace::Stopped | SavedPlace::Leaving(_, SavedThen::Stop) => SavedPlace::Stopped,
+                    SavedPlace::Errored | SavedPlace::Leaving(_, SavedThen::Fail) => SavedPlace::Errored,
+                    SavedPlace::Deleted
+                    | SavedPlace::Wanted
+                    | SavedPlace::Waiting { .. }
+                    | SavedPlace::Serving(_)
+                    | SavedPlace::Leaving(_, SavedThen::Start { .. } | SavedThen::Delete) => SavedPlace::Wanted,
+                };
+            }
+        }
+        self.apps.retain(|app| !app.seats.is_empty());
+        self
+    }
+}
+
+/// The specs of an app, each once.
+struct Specs(Vec<Arc<AppSpec>>);
+
+impl Specs {
+    fn index(&mut self, spec: &Arc<AppSpec>) -> usize {
+        let known = self.0.iter().position(|known| Arc::ptr_eq(known, spec));
+        known.unwrap_or_else(|| {
+            self.0.push(spec.clone());
+            self.0.len() - 1
+        })
+    }
+}
+
+fn save_seat(seat: &Seat, specs: &mut Specs) -> SavedSeat {
+    SavedSeat {
+        id: seat.id,
+        instance: seat.instance,
+        spec: specs.index(&seat.spec),
+        generation: seat.generation,
+        created_at: seat.created_at,
+        restarts: seat.restarts,
+        unstable: seat.streak.unstable,
+        unstable_since: seat.streak.since,
+        backoff: seat.streak.backoff,
+        place: match &seat.place {
+            Place::Stopped => SavedPlace::Stopped,
+            Place::Errored => SavedPlace::Errored,
+            Place::Waiting { until } => SavedPlace::Waiting { until: *until },
+            Place::Serving(process) => SavedPlace::Serving(save_process(process, specs)),
+            Place::Leaving(process, then) => {
+                let then = match *then {
+                    Then::Stop => SavedThen::Stop,
+                    Then::Fail => SavedThen::Fail,
+                    Then::Delete => SavedThen::Delete,
+                    Then::Start { at, cause, again } => SavedThen::Start { at, cause, again },
+                };
+                SavedPlace::Leaving(save_process(process, specs), then)
+            }
+            Place::Deleted => SavedPlace::Deleted,
+        },
+        second: seat.second.as_ref().map(|second| match second {
+            Second::Incoming(process) => SavedSecond::Incoming(save_process(process, specs)),
+            Second::Outgoing(process) => SavedSecond::Outgoing(save_process(process, specs)),
+        }),
+        trial: seat.trial.as_ref().map(|spec| specs.index(spec)),
+        memory_retry_at: seat.memory_retry_at,
+        last_exit: seat.last_exit,
+        why: seat.why.clone(),
+    }
+}
+
+fn save_process(process: &Process, specs: &mut Specs) -> SavedProcess {
+    SavedProcess {
+        generation: process.life.generation.0,
+        spec: specs.index(&process.spec),
+        cause: process.cause,
+        pid: process.pid,
+        started_at: process.started_at,
+        phase: match process.phase {
+            Phase::Spawning => SavedPhase::Spawning,
+            Phase::Starting => SavedPhase::Starting,
+            Phase::Online => SavedPhase::Online,
+            Phase::Draining { until } => SavedPhase::Draining { until },
+            Phase::Stopping { kill_at } => SavedPhase::Stopping { kill_at },
+            Phase::Killed { give_up_at } => SavedPhase::Killed { give_up_at },
+            Phase::Sweeping(Sweep::Grace { kill_at }) => SavedPhase::Sweeping { kill_at },
+            Phase::Sweeping(Sweep::Killed { give_up_at }) => SavedPhase::Swept { give_up_at },
+            Phase::Stuck => SavedPhase::Stuck,
+        },
+        must_listen: process.trial.map(|trial| trial.must_listen),
+        listened: process.told.listened,
+        app_ready: process.told.app_ready,
+        settled: process.told.settled,
+        ready: process.ready,
+    }
+}
+
+/// Makes a seat of what was saved. Moments that lie further ahead than they can (the boot clock began anew) come near.
+fn load_seat(saved: SavedSeat, app: AppId, now: Moment, spec: &impl Fn(usize) -> Arc<AppSpec>) -> Seat {
+    let id = saved.id;
+    let own = spec(saved.spec);
+    let longest_wait = own.restart.restart_delay.max(own.restart.exp_backoff.unwrap_or_default());
+    let soonest = |at: Moment| at.min(now + longest_wait.max(Duration::from_secs(15)));
+    Seat {
+        id,
+        app,
+        instance: saved.instance,
+        generation: saved.generation,
+        created_at: saved.created_at,
+        restarts: saved.restarts,
+        streak: Streak { unstable: saved.unstable, since: saved.unstable_since, backoff: saved.backoff },
+        place: match saved.place {
+            SavedPlace::Stopped | SavedPlace::Wanted => Place::Stopped,
+            SavedPlace::Errored => Place::Errored,
+            SavedPlace::Waiting { until } => Place::Waiting { until: soonest(until) },
+            SavedPlace::Serving(process) => Place::Serving(load_process(process, id, now, spec)),
+            SavedPlace::Leaving(process, then) => {
+                let then = match then {
+                    SavedThen::Stop => Then::Stop,
+                    SavedThen::Fail => Then::Fail,
+                    SavedThen::Delete => Then::Delete,
+                    SavedThen::Start { at, cause, again } => Then::Start { at: soonest(at), cause, again },
+                };
+                Place::Leaving(load_process(process, id, now, spec), then)
+            }
+            SavedPlace::Deleted => Place::Deleted,
+        },
+        second: saved.second.map(|second| match second {
+            SavedSecond::Incoming(process) => Second::Incoming(load_process(process, id, now, spec)),
+            SavedSecond::Outgoing(process) => Second::Outgoing(load_process(process, id, now, spec)),
+        }),
+        trial: saved.trial.map(spec),
+        memory_retry_at: soonest(saved.memory_retry_at),
+        last_exit: saved.last_exit,
+        why: saved.why,
+        spec: own,
+        waiters: Vec::new(),
+    }
+}
+
+fn load_process(saved: SavedProcess, worker: WorkerId, now: Moment, spec: &impl Fn(usize) -> Arc<AppSpec>) -> Process {
+    let spec = spec(saved.spec);
+    let kill_timeout = spec.stop.kill_timeout;
+    let give_up = kill_timeout.max(Duration::from_secs(1));
+    Process {
+        life: Life::new(worker, saved.generation),
+        cause: saved.cause,
+        pid: saved.pid,
+        started_at: saved.started_at.min(now),
+        phase: match saved.phase {
+            SavedPhase::Spawning => Phase::Spawning,
+            SavedPhase::Starting => Phase::Starting,
+            SavedPhase::Online => Phase::Online,
+            SavedPhase::Draining { until } => Phase::Draining { until: until.min(now + spec.drain_timeout) },
+            SavedPhase::Stopping { kill_at } => Phase::Stopping { kill_at: kill_at.min(now + kill_timeout) },
+            SavedPhase::Killed { give_up_at } => Phase::Killed { give_up_at: give_up_at.min(now + give_up) },
+            SavedPhase::Sweeping { kill_at } => {
+                Phase::Sweeping(Sweep::Grace { kill_at: kill_at.min(now + kill_timeout) })
+            }
+            SavedPhase::Swept { give_up_at } => {
+                Phase::Sweeping(Sweep::Killed { give_up_at: give_up_at.min(now + give_up) })
+            }
+            SavedPhase::Stuck => Phase::Stuck,
+        },
+        trial: saved.must_listen.map(|must_listen| Trial { must_listen }),
+        told: Told { listened: saved.listened, app_ready: saved.app_ready, settled: saved.settled },
+        ready: saved.ready,
+        spec,
+    }
+}

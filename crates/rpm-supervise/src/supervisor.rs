@@ -1,0 +1,219 @@
+//! The supervisor: its state, and the way of an event to the room that knows what it means.
+//!
+//! Rooms below: `commands` (what clients ask), `lifecycle` (what happens to one process), `roll` (one after another).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use rpm_model::{AppId, AppSpec, Life, Moment, WorkerId};
+
+use crate::command::{CommandId, Failure, FailureCause};
+use crate::effect::{Effect, Happening};
+use crate::event::Event;
+use crate::pending::{Commands, Goal};
+use crate::process::Process;
+use crate::roll::Roll;
+use crate::saved::Saved;
+use crate::seat::Seat;
+use crate::timers::Timers;
+
+/// Everything known and wanted of every app. Performs nothing; see the crate's documentation for how it is driven.
+#[derive(Debug, Default)]
+pub struct Supervisor {
+    pub(crate) apps: BTreeMap<AppId, App>,
+    pub(crate) seats: BTreeMap<WorkerId, Seat>,
+    pub(crate) commands: Commands,
+    pub(crate) next_app: u32,
+    pub(crate) next_worker: u32,
+    pub(crate) shutdown: Option<Shutdown>,
+    timers: Timers,
+    /// Seats changed in this turn: their deadlines are to be worked out anew.
+    touched: Vec<WorkerId>,
+    /// Whether what is saved has changed in this turn.
+    pub(crate) dirty: bool,
+}
+
+/// One app.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) id: AppId,
+    /// What is wanted now; seats pick it up at their next commanded start.
+    pub(crate) spec: Arc<AppSpec>,
+    pub(crate) workers: BTreeSet<WorkerId>,
+    pub(crate) roll: Option<Roll>,
+    /// The command that creates this app, while no other has touched it.
+    pub(crate) starting: Option<CommandId>,
+}
+
+/// The daemon is about to leave.
+#[derive(Debug)]
+pub(crate) struct Shutdown {
+    pub(crate) command: CommandId,
+    /// The state as it was wanted before.
+    pub(crate) wanted: Saved,
+}
+
+/// One pass: the present moment, and where effects are put.
+pub(crate) struct Turn<'a> {
+    pub(crate) now: Moment,
+    pub(crate) effects: &'a mut Vec<Effect>,
+}
+
+impl Turn<'_> {
+    pub(crate) fn ask_for(&mut self, effect: Effect) {
+        self.effects.push(effect);
+    }
+
+    pub(crate) fn publish(&mut self, worker: WorkerId, happening: Happening) {
+        self.effects.push(Effect::Publish { worker, happening });
+    }
+}
+
+impl Supervisor {
+    /// Returns a supervisor without apps.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes one event, and puts what is to be done into `effects`, in order.
+    pub fn handle(&mut self, now: Moment, event: Event, effects: &mut Vec<Effect>) {
+        let turn = &mut Turn { now, effects };
+        match event {
+            Event::Command(id, command) => self.command(turn, id, command),
+            Event::Spawned { life, pid } => self.spawned(turn, life, pid, now),
+            Event::SpawnFailed { life, why } => self.spawn_failed(turn, life, why),
+            Event::BindFailed { life, taken } => self.bind_failed(turn, life, taken),
+            Event::Exited { life, exit, leftovers } => self.exited(turn, life, exit, leftovers),
+            Event::TreeGone { life } => self.tree_gone(turn, life),
+            Event::Listening { life } => self.told(turn, life, |told| &mut told.listened),
+            Event::AppReady { life } => self.told(turn, life, |told| &mut told.app_ready),
+            Event::Settled { life } => self.told(turn, life, |told| &mut told.settled),
+            Event::Drained { life } => self.drained(turn, life),
+            Event::Memory { life, used } => self.memory(turn, life, used),
+            Event::Deadline => {
+                for worker in self.timers.take_due(now) {
+                    self.due(turn, worker);
+                }
+            }
+        }
+        self.end_turn(turn);
+    }
+
+    /// Returns the moment anything is next due; [`Event::Deadline`] is wanted then.
+    pub fn next_deadline(&self) -> Option<Moment> {
+        self.timers.next()
+    }
+
+    /// Returns the app of a worker.
+    pub fn app_of(&self, worker: WorkerId) -> Option<AppId> {
+        self.seats.get(&worker).map(|seat| seat.app)
+    }
+
+    /// Returns whether a process is one of its seat's: in its place, coming in, or on its way out.
+    pub fn is_current(&self, life: Life) -> bool {
+        self.process(life).is_some()
+    }
+
+    /// Works out deadlines, and asks for what was changed to be written down.
+    pub(crate) fn end_turn(&mut self, turn: &mut Turn<'_>) {
+        while let Some(worker) = self.touched.pop() {
+            let deadline = self.seats.get(&worker).and_then(|seat| seat.deadline(turn.now));
+            self.timers.set(worker, deadline);
+        }
+        // What was wanted before a shutdown is not overwritten by what the shutdown does.
+        if std::mem::take(&mut self.dirty) && self.shutdown.is_none() {
+            turn.ask_for(Effect::Persist);
+        }
+    }
+
+    /// Returns a seat to be changed.
+    pub(crate) fn seat_mut(&mut self, worker: WorkerId) -> Option<&mut Seat> {
+        let seat = self.seats.get_mut(&worker)?;
+        self.touched.push(worker);
+        self.dirty = true;
+        Some(seat)
+    }
+
+    /// Returns an app to be changed.
+    pub(crate) fn app_mut(&mut self, app: AppId) -> Option<&mut App> {
+        let app = self.apps.get_mut(&app)?;
+        self.dirty = true;
+        Some(app)
+    }
+
+    /// Returns a process that is one of its seat's.
+    pub(crate) fn process(&self, life: Life) -> Option<&Process> {
+        self.seats.get(&life.worker)?.process(life.generation)
+    }
+
+    /// Returns a process that is one of its seat's, to be changed.
+    pub(crate) fn process_mut(&mut self, life: Life) -> Option<&mut Process> {
+        self.seat_mut(life.worker)?.process_mut(life.generation)
+    }
+
+    /// Takes a seat out of the list, and its app when it was the last one.
+    pub(crate) fn remove_seat(&mut self, turn: &mut Turn<'_>, worker: WorkerId) {
+        self.touched.push(worker);
+        self.dirty = true;
+        let Some(seat) = self.seats.remove(&worker) else { return };
+        let Some(app) = self.apps.get_mut(&seat.app) else { return };
+        app.workers.remove(&worker);
+        if app.workers.is_empty() {
+            let roll = app.roll.take();
+            self.apps.remove(&seat.app);
+            self.roll_over(turn, roll.and_then(|roll| roll.command));
+        }
+        // PM2 counts from 0 again when its list is empty.
+        if self.seats.is_empty() {
+            self.next_worker = 0;
+        }
+    }
+
+    /// Tells the commands that wait for one of these goals that it is reached.
+    pub(crate) fn satisfy(&mut self, turn: &mut Turn<'_>, worker: WorkerId, goals: &[Goal]) {
+        self.let_go(turn, worker, |goal| goals.contains(&goal), None);
+    }
+
+    /// Tells the commands that wait for one of these goals that it will not be reached.
+    pub(crate) fn disappoint(&mut self, turn: &mut Turn<'_>, worker: WorkerId, goals: &[Goal], cause: FailureCause) {
+        self.let_go(turn, worker, |goal| goals.contains(&goal), Some(cause));
+    }
+
+    /// Lets the waiters of a seat go whose goal is named; with a failure when there is one.
+    pub(crate) fn let_go(
+        &mut self,
+        turn: &mut Turn<'_>,
+        worker: WorkerId,
+        named: impl Fn(Goal) -> bool,
+        failure: Option<FailureCause>,
+    ) {
+        let Some(seat) = self.seats.get_mut(&worker) else { return };
+        if seat.waiters.is_empty() {
+            return;
+        }
+        let (gone, left): (Vec<_>, Vec<_>) = seat.waiters.iter().partition(|waiter| named(waiter.goal));
+        seat.waiters = left;
+        for waiter in gone {
+            if let Some(cause) = &failure {
+                let failure = self.failure(worker, cause.clone());
+                self.commands.fail(waiter.command, failure, true);
+            }
+            self.commands.release(waiter.command, turn.effects);
+            self.settle(turn, waiter.command);
+        }
+    }
+
+    /// Answers a command that waits for nothing more.
+    pub(crate) fn settle(&mut self, turn: &mut Turn<'_>, command: CommandId) {
+        let answered = self.commands.settle(command, turn.effects);
+        if answered && self.shutdown.as_ref().is_some_and(|shutdown| shutdown.command == command) {
+            turn.ask_for(Effect::Leave);
+        }
+    }
+
+    /// Returns what a client is told about a worker that did not do what was asked.
+    pub(crate) fn failure(&self, worker: WorkerId, cause: FailureCause) -> Failure {
+        let app = self.app_of(worker).and_then(|app| self.apps.get(&app));
+        Failure { worker, app: app.map(|app| app.spec.name.clone()).unwrap_or_default(), cause }
+    }
+}
