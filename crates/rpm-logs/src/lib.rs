@@ -1,1 +1,36 @@
 //! Where the output of the apps goes: names of files, the pump, the reader.
+//!
+//! Two ways lead from a worker to its files. Without options the worker holds the file itself ([`direct`]) and nobody
+//! stands between. With dates, JSON or a combined file the worker writes to a pipe and the [`Pump`] carries the bytes
+//! over, each exactly once, whoever is killed in the middle.
+//!
+//! | room | for |
+//! |---|---|
+//! | [`names`] | which files an app's output and pid go to; pure |
+//! | [`date`] | `log_date_format`, compiled; pure but for the time zone |
+//! | [`frame`] | bytes to framed lines; pure |
+//! | [`target`] | opening log files |
+//! | [`mod@pump`] | the thread that carries pipes to files |
+//! | [`tail`] | the last lines of a file |
+//! | [`mod@follow`] | new lines of many files as they come |
+//! | [`escape`] | lines made safe for a terminal |
+//!
+//! Nothing here knows the daemon, the keeper or the socket.
+#![forbid(unsafe_code)]
+
+pub mod date;
+pub mod escape;
+pub mod follow;
+pub mod frame;
+pub mod names;
+pub mod pump;
+pub mod tail;
+pub mod target;
+
+pub use date::{DateFormat, Stamp};
+pub use escape::escape_control;
+pub use follow::{Begin, Follower, FollowerHandle, Line};
+pub use names::{LogPaths, paths, pid_path};
+pub use pump::{Counters, Event, Pump, Stream, new_staging};
+pub use tail::last_lines;
+pub use target::{DirectFiles, Kind, Target, direct, open_targets};

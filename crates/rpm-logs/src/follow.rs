@@ -1,0 +1,456 @@
+//! New lines of many files as they come, without polling.
+//!
+//! Each file has an inotify watch of its own (it grew or was cut), and its directory has one (a file came by that name).
+//!
+//! - *Cut* (`flush`, copytruncate): a file shorter than what was read of it is read from its start.
+//! - *Moved away and made anew* (logrotate, `reloadLogs`): the new file is read from its start. Its writer may go on in the old
+//!   one until told to reopen, so the old one is read along until the new one has its first bytes.
+//! - *Missing*: it is waited for; so is its directory, in the nearest one that exists.
+//!
+//! What cannot be seen: a file that was cut and has grown beyond its old length before we looked.
+//!
+//! Memory is bounded: files are read in blocks, and a line of more than [`LINE_MAX`] comes in pieces.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use memchr::memchr;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
+use rustix::io::Errno;
+
+/// A longer line comes in pieces.
+pub const LINE_MAX: usize = 1 << 20;
+
+/// Read of one file before the next has its turn.
+const BLOCK: usize = 64 << 10;
+
+/// Where to begin in a file that is there already. One that comes later is read from its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begin {
+    /// At its start.
+    Start,
+    /// At its end: only what is new.
+    End,
+    /// At this byte.
+    Offset(u64),
+}
+
+/// One line of one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line<L> {
+    /// The file's label.
+    pub label: L,
+    /// The line, without its end.
+    pub bytes: Vec<u8>,
+}
+
+enum Command<L> {
+    Add(L, PathBuf, Begin),
+    Remove(L),
+    Close,
+}
+
+/// Adds and removes files while another thread waits in [`Follower::next`].
+#[derive(Debug)]
+pub struct FollowerHandle<L> {
+    commands: mpsc::Sender<Command<L>>,
+    wake: Arc<OwnedFd>,
+}
+
+impl<L> Clone for FollowerHandle<L> {
+    fn clone(&self) -> Self {
+        Self { commands: self.commands.clone(), wake: self.wake.clone() }
+    }
+}
+
+impl<L> FollowerHandle<L> {
+    /// Follows a file. A label may stand for several files, and a file may have several labels.
+    pub fn add(&self, label: L, path: impl Into<PathBuf>, begin: Begin) {
+        self.tell(Command::Add(label, path.into(), begin));
+    }
+
+    /// Stops following all files of a label.
+    pub fn remove(&self, label: L) {
+        self.tell(Command::Remove(label));
+    }
+
+    /// Makes [`Follower::next`] return `None` once what was read is given out.
+    pub fn close(&self) {
+        self.tell(Command::Close);
+    }
+
+    fn tell(&self, command: Command<L>) {
+        // A follower that is gone follows nothing.
+        if self.commands.send(command).is_ok() {
+            let _ = rustix::io::write(&*self.wake, &1u64.to_ne_bytes());
+        }
+    }
+}
+
+/// Follows files; `L` is how the caller names them.
+pub struct Follower<L> {
+    inotify: OwnedFd,
+    wake: Arc<OwnedFd>,
+    commands: mpsc::Sender<Command<L>>,
+    received: mpsc::Receiver<Command<L>>,
+    files: BTreeMap<u64, Followed<L>>,
+    last: u64,
+    /// Directory watches: which files' paths are to be looked at again.
+    directories: BTreeMap<i32, Vec<u64>>,
+    /// Files with something to read.
+    dirty: VecDeque<u64>,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Followed<L> {
+    label: L,
+    path: PathBuf,
+    current: Option<Reading>,
+    /// The file that had the name before, until the new one has bytes.
+    former: Option<Reading>,
+    directory: Option<i32>,
+    queued: bool,
+}
+
+/// An open file, and how far it was read.
+#[derive(Debug)]
+struct Reading {
+    file: File,
+    watch: i32,
+    identity: (u64, u64),
+    offset: u64,
+    /// Bytes read and not given out: lines from `start`, and one without its end.
+    buffer: Vec<u8>,
+    start: usize,
+    /// No line's end before this.
+    scanned: usize,
+}
+
+impl<L: Clone + PartialEq> Follower<L> {
+    /// Begins with no files.
+    pub fn new() -> io::Result<Self> {
+        let (commands, received) = mpsc::channel();
+        Ok(Self {
+            inotify: inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?,
+            wake: Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?),
+            commands,
+            received,
+            files: BTreeMap::new(),
+            last: 0,
+            directories: BTreeMap::new(),
+            dirty: VecDeque::new(),
+            closed: false,
+        })
+    }
+
+    /// Returns what adds and removes files, also from another thread.
+    pub fn handle(&self) -> FollowerHandle<L> {
+        FollowerHandle { commands: self.commands.clone(), wake: self.wake.clone() }
+    }
+
+    /// Waits for the next line. `None` when the follower was closed.
+    pub fn next(&mut self) -> io::Result<Option<Line<L>>> {
+        loop {
+            if let Some(line) = self.ready()? {
+                return Ok(Some(line));
+            }
+            if self.closed {
+                return Ok(None);
+            }
+            self.wait(None)?;
+        }
+    }
+
+    /// The same, but gives up at `deadline` with `Ok(None)`.
+    pub fn next_before(&mut self, deadline: Instant) -> io::Result<Option<Line<L>>> {
+        loop {
+            if let Some(line) = self.ready()? {
+                return Ok(Some(line));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if self.closed || left.is_zero() {
+                return Ok(None);
+            }
+            self.wait(Some(left))?;
+        }
+    }
+
+    /// Returns a line if one is there, and never waits.
+    pub fn ready(&mut self) -> io::Result<Option<Line<L>>> {
+        self.obey();
+        self.notice()?;
+        while let Some(id) = self.dirty.front().copied() {
+            let Some(followed) = self.files.get_mut(&id) else {
+                self.dirty.pop_front();
+                continue;
+            };
+            if let Some(bytes) = followed.take_line() {
+                return Ok(Some(Line { label: followed.label.clone(), bytes }));
+            }
+            self.dirty.pop_front();
+            followed.queued = false;
+            let (more, retired) = followed.read_block()?;
+            if more {
+                followed.queued = true;
+                self.dirty.push_back(id);
+            }
+            if let Some(watch) = retired {
+                self.unwatch_file(watch);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the descriptors that are readable when [`Follower::ready`] may have a line, for an event loop.
+    pub fn wake_fds(&self) -> [BorrowedFd<'_>; 2] {
+        [self.inotify.as_fd(), self.wake.as_fd()]
+    }
+
+    fn wait(&self, timeout: Option<Duration>) -> io::Result<()> {
+        let mut fds = [PollFd::new(&self.inotify, PollFlags::IN), PollFd::new(&*self.wake, PollFlags::IN)];
+        let timeout =
+            timeout.map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) });
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn obey(&mut self) {
+        let mut count = [0; 8];
+        let _ = rustix::io::read(&*self.wake, &mut count);
+        while let Ok(command) = self.received.try_recv() {
+            match command {
+                Command::Add(label, path, begin) => self.follow(label, path, begin),
+                Command::Remove(label) => {
+                    let gone = self.files.iter().filter(|(_, file)| file.label == label).map(|(id, _)| *id);
+                    for id in gone.collect::<Vec<u64>>() {
+                        self.forget(id);
+                    }
+                }
+                Command::Close => self.closed = true,
+            }
+        }
+    }
+
+    fn follow(&mut self, label: L, path: PathBuf, begin: Begin) {
+        self.last += 1;
+        let id = self.last;
+        let file = Followed { label, path, current: None, former: None, directory: None, queued: false };
+        self.files.insert(id, file);
+        // First the directory, then the file: whatever comes in between is seen.
+        self.watch_directory(id);
+        self.look(id, begin);
+    }
+
+    fn forget(&mut self, id: u64) {
+        let Some(file) = self.files.remove(&id) else { return };
+        for reading in [file.current, file.former].into_iter().flatten() {
+            self.unwatch_file(reading.watch);
+        }
+        self.unwatch_directory(id, file.directory);
+    }
+
+    /// Watches the directory of a file, or the nearest above it that exists.
+    fn watch_directory(&mut self, id: u64) {
+        let Some(followed) = self.files.get(&id) else { return };
+        let before = followed.directory;
+        let flags = WatchFlags::CREATE
+            | WatchFlags::MOVED_TO
+            | WatchFlags::DELETE_SELF
+            | WatchFlags::MOVE_SELF
+            | WatchFlags::ONLYDIR;
+        let found = followed.path.ancestors().skip(1).find_map(|directory| {
+            let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+            inotify::add_watch(&self.inotify, directory, flags).ok()
+        });
+        if found != before {
+            self.unwatch_directory(id, before);
+            if let Some(watch) = found {
+                self.directories.entry(watch).or_default().push(id);
+            }
+            self.files.get_mut(&id).expect("found above").directory = found;
+        }
+    }
+
+    fn unwatch_directory(&mut self, id: u64, watch: Option<i32>) {
+        let Some(watch) = watch else { return };
+        let Some(users) = self.directories.get_mut(&watch) else { return };
+        users.retain(|user| *user != id);
+        if users.is_empty() {
+            self.directories.remove(&watch);
+            let _ = inotify::remove_watch(&self.inotify, watch);
+        }
+    }
+
+    fn unwatch_file(&mut self, watch: i32) {
+        let readings = self.files.values().flat_map(|file| [&file.current, &file.former]).flatten();
+        if !readings.into_iter().any(|reading| reading.watch == watch) {
+            let _ = inotify::remove_watch(&self.inotify, watch);
+        }
+    }
+
+    /// Looks which file has the name now.
+    fn look(&mut self, id: u64, begin: Begin) {
+        let Some(followed) = self.files.get_mut(&id) else { return };
+        let Ok(mut reading) = Reading::open(&followed.path, &self.inotify) else { return };
+        if followed.current.as_ref().is_some_and(|current| current.identity == reading.identity) {
+            return;
+        }
+        reading.offset = match begin {
+            Begin::Start => 0,
+            Begin::End => reading.length(),
+            Begin::Offset(offset) => offset.min(reading.length()),
+        };
+        let retired = followed.former.take();
+        followed.former = followed.current.replace(reading);
+        if let Some(retired) = retired {
+            self.unwatch_file(retired.watch);
+        }
+        self.mark(id);
+    }
+
+    fn mark(&mut self, id: u64) {
+        if let Some(followed) = self.files.get_mut(&id)
+            && !std::mem::replace(&mut followed.queued, true)
+        {
+            self.dirty.push_back(id);
+        }
+    }
+
+    /// Takes in what inotify has to tell.
+    fn notice(&mut self) -> io::Result<()> {
+        let mut grown: Vec<i32> = Vec::new();
+        let mut named: Vec<i32> = Vec::new();
+        let mut overflow = false;
+        let mut space = [MaybeUninit::uninit(); 4096];
+        let mut reader = inotify::Reader::new(&self.inotify, &mut space);
+        loop {
+            match reader.next() {
+                Ok(event) => {
+                    let list = if self.directories.contains_key(&event.wd()) { &mut named } else { &mut grown };
+                    if list.last() != Some(&event.wd()) {
+                        list.push(event.wd());
+                    }
+                    overflow |= event.events().contains(ReadFlags::QUEUE_OVERFLOW);
+                }
+                Err(Errno::AGAIN) => break,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if grown.is_empty() && named.is_empty() && !overflow {
+            return Ok(());
+        }
+        let ids: Vec<u64> = self.files.keys().copied().collect();
+        for id in ids {
+            let followed = &self.files[&id];
+            let reads =
+                |watch: &i32| [&followed.current, &followed.former].into_iter().flatten().any(|r| r.watch == *watch);
+            let touched = overflow || grown.iter().any(reads);
+            if overflow || followed.directory.is_some_and(|directory| named.contains(&directory)) {
+                // The nearest directory may be a nearer one now.
+                self.watch_directory(id);
+                self.look(id, Begin::Start);
+            }
+            if touched {
+                self.mark(id);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<L> Followed<L> {
+    /// Returns a line that was read already; those of the former file come first.
+    fn take_line(&mut self) -> Option<Vec<u8>> {
+        [&mut self.former, &mut self.current].into_iter().flatten().find_map(Reading::take_line)
+    }
+
+    /// Reads on, and returns whether anything came, and the watch of a former file that is now done with.
+    fn read_block(&mut self) -> io::Result<(bool, Option<i32>)> {
+        let former_came = match &mut self.former {
+            Some(former) => former.read_block()?,
+            None => false,
+        };
+        if former_came {
+            return Ok((true, None));
+        }
+        let came = match &mut self.current {
+            Some(current) => current.read_block()?,
+            None => false,
+        };
+        if came && let Some(mut former) = self.former.take() {
+            // Nobody will end its last line.
+            let rest = former.buffer.split_off(former.start);
+            if let (false, Some(current)) = (rest.is_empty(), &mut self.current) {
+                current.buffer.splice(current.start..current.start, rest.into_iter().chain([b'\n']));
+                current.scanned = current.start;
+            }
+            return Ok((true, Some(former.watch)));
+        }
+        Ok((came, None))
+    }
+}
+
+impl Reading {
+    fn open(path: &Path, inotify: &OwnedFd) -> io::Result<Self> {
+        // A pipe in place of a log would keep us waiting.
+        let file = File::options().read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32).open(path)?;
+        let meta = file.metadata()?;
+        if !meta.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        // Through the descriptor, so that it is this file even if another has taken the name by now.
+        let own = format!("/proc/self/fd/{}", rpm_sys::fd::number(&file));
+        let watch = inotify::add_watch(inotify, own, WatchFlags::MODIFY)?;
+        let identity = (meta.dev(), meta.ino());
+        Ok(Self { file, watch, identity, offset: 0, buffer: Vec::new(), start: 0, scanned: 0 })
+    }
+
+    fn length(&self) -> u64 {
+        self.file.metadata().map_or(0, |meta| meta.len())
+    }
+
+    fn read_block(&mut self) -> io::Result<bool> {
+        if self.length() < self.offset {
+            // Cut. The line that had no end will not get one.
+            self.offset = 0;
+            self.buffer.truncate(self.start);
+            self.scanned = self.start;
+        }
+        self.buffer.drain(..self.start);
+        self.scanned -= self.start;
+        self.start = 0;
+        let old = self.buffer.len();
+        self.buffer.resize(old + BLOCK, 0);
+        let count = self.file.read_at(&mut self.buffer[old..], self.offset).unwrap_or(0);
+        self.buffer.truncate(old + count);
+        self.offset += count as u64;
+        Ok(count > 0)
+    }
+
+    fn take_line(&mut self) -> Option<Vec<u8>> {
+        let (length, skip) = match memchr(b'\n', &self.buffer[self.scanned..]) {
+            Some(end) => (self.scanned + end - self.start, 1),
+            None if self.buffer.len() - self.start >= LINE_MAX => (LINE_MAX, 0),
+            None => {
+                self.scanned = self.buffer.len();
+                return None;
+            }
+        };
+        let line = self.buffer[self.start..self.start + length].to_vec();
+        self.start += length + skip;
+        self.scanned = self.start;
+        Some(line)
+    }
+}

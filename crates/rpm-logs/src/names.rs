@@ -1,0 +1,184 @@
+//! Which files an app's output and pid go to.
+//!
+//! The names are PM2's (measured with 7.0): `NAME-out.log`, `NAME-error.log`, `NAME.log` for both together and
+//! `NAME-ID.pid`. Unless the logs are merged, `-ID` is inserted before `.log`, in files that the user named as well;
+//! a name without `.log` at its end is left alone, so the workers share it.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use rpm_model::{AppSpec, Home, LogTarget, WorkerId};
+
+use crate::target::{Kind, Target};
+
+/// The files of one worker; `None` where output is thrown away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogPaths {
+    /// Gets standard output.
+    pub out: Option<PathBuf>,
+    /// Gets standard error.
+    pub err: Option<PathBuf>,
+    /// Gets both.
+    pub combined: Option<PathBuf>,
+}
+
+impl LogPaths {
+    /// Returns the files that one stream of the worker is written to; a file named twice is written once.
+    pub fn of(&self, kind: Kind) -> Vec<&Path> {
+        let own = match kind {
+            Kind::Out => &self.out,
+            Kind::Err => &self.err,
+        };
+        let mut files: Vec<&Path> = [own, &self.combined].into_iter().flatten().map(PathBuf::as_path).collect();
+        files.dedup();
+        files
+    }
+
+    /// Returns the same as targets of the pump.
+    pub fn targets(&self, kind: Kind) -> Vec<Target> {
+        self.of(kind).into_iter().map(|path| Target::Path(path.to_owned())).collect()
+    }
+}
+
+/// Returns where the output of one worker goes.
+pub fn paths(spec: &AppSpec, worker: WorkerId, home: &Home) -> LogPaths {
+    let name = file_name(&spec.name);
+    let place = |target: &LogTarget, suffix: &str| {
+        let path = match target {
+            LogTarget::Default => home.logs().join(format!("{name}{suffix}.log")),
+            LogTarget::Null => return None,
+            LogTarget::File(path) if is_null(path) => return None,
+            LogTarget::File(path) => path.clone(),
+        };
+        Some(if spec.logs.merge { path } else { with_id(&path, ".log", worker) })
+    };
+    LogPaths {
+        out: place(&spec.logs.out, "-out"),
+        err: place(&spec.logs.err, "-error"),
+        combined: spec.logs.combined.as_ref().and_then(|target| place(target, "")),
+    }
+}
+
+/// Returns the pid file of one worker: always with `-ID`, before `.pid` where the user's name ends in that.
+pub fn pid_path(spec: &AppSpec, worker: WorkerId, home: &Home) -> PathBuf {
+    match &spec.pid_file {
+        Some(path) => with_id(path, ".pid", worker),
+        None => home.pids().join(format!("{}-{worker}.pid", file_name(&spec.name))),
+    }
+}
+
+/// Returns an app's name as PM2 writes it in file names: all but letters, digits, `.`, `-` and `\` become `-`, one for
+/// each UTF-16 unit.
+pub fn file_name(name: &str) -> String {
+    name.chars()
+        .flat_map(|c| {
+            let kept = c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '\\');
+            std::iter::repeat_n(if kept { c } else { '-' }, c.len_utf16())
+        })
+        .collect()
+}
+
+fn is_null(path: &Path) -> bool {
+    path == Path::new("/dev/null") || path.file_name() == Some(OsStr::new("NULL"))
+}
+
+fn with_id(path: &Path, extension: &str, worker: WorkerId) -> PathBuf {
+    let Some(stem) = path.as_os_str().as_bytes().strip_suffix(extension.as_bytes()) else {
+        return path.to_owned();
+    };
+    let mut bytes = stem.to_vec();
+    bytes.extend_from_slice(format!("-{worker}{extension}").as_bytes());
+    PathBuf::from(std::ffi::OsString::from_vec(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rpm_model::Flavour;
+
+    fn home() -> Home {
+        Home::new("/h".into(), Flavour::Rpm)
+    }
+
+    fn spec(name: &str) -> AppSpec {
+        AppSpec::new(name, "/app.js", "/")
+    }
+
+    fn file(path: &str) -> LogTarget {
+        LogTarget::File(path.into())
+    }
+
+    #[test]
+    fn names_of_apps_become_names_of_files_as_in_pm2() {
+        // Each pair was read from `pm_out_log_path` of PM2.
+        for (name, expected) in [
+            ("a_b.c d/e@é日x-1", "a-b.c-d-e---x-1"),
+            ("x!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~😀Z9", "x-------------.---------\\----------Z9"),
+        ] {
+            assert_eq!(file_name(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn workers_that_do_not_merge_have_files_of_their_own() {
+        let mut spec = spec("in st");
+        let paths = paths(&spec, WorkerId(3), &home());
+        assert_eq!(paths.out, Some("/h/logs/in-st-out-3.log".into()));
+        assert_eq!(paths.err, Some("/h/logs/in-st-error-3.log".into()));
+        assert_eq!(paths.combined, None);
+        spec.logs.merge = true;
+        spec.logs.combined = Some(LogTarget::Default);
+        let merged = super::paths(&spec, WorkerId(3), &home());
+        assert_eq!(merged.out, Some("/h/logs/in-st-out.log".into()));
+        assert_eq!(merged.combined, Some("/h/logs/in-st.log".into()));
+    }
+
+    #[test]
+    fn only_log_at_the_end_of_a_given_name_takes_the_id() {
+        let mut spec = spec("u");
+        for (given, expected) in [
+            ("/l/o.log.d/o.log", "/l/o.log.d/o-6.log"),
+            ("/l/o.txt", "/l/o.txt"),
+            ("/l/e.log.1", "/l/e.log.1"),
+            ("/l/O.LOG", "/l/O.LOG"),
+            ("/l/.log", "/l/-6.log"),
+        ] {
+            spec.logs.out = file(given);
+            assert_eq!(paths(&spec, WorkerId(6), &home()).out, Some(expected.into()), "{given}");
+        }
+    }
+
+    #[test]
+    fn null_is_nowhere() {
+        let mut spec = spec("n");
+        spec.logs.err = LogTarget::Null;
+        for null in ["/dev/null", "/cwd/NULL"] {
+            spec.logs.out = file(null);
+            let paths = paths(&spec, WorkerId(0), &home());
+            assert_eq!((paths.out, paths.err), (None, None), "{null}");
+        }
+    }
+
+    #[test]
+    fn pid_files_always_carry_the_id() {
+        let mut spec = spec("p q");
+        spec.logs.merge = true;
+        assert_eq!(pid_path(&spec, WorkerId(7), &home()), Path::new("/h/pids/p-q-7.pid"));
+        spec.pid_file = Some("/r/p.pid".into());
+        assert_eq!(pid_path(&spec, WorkerId(7), &home()), Path::new("/r/p-7.pid"));
+        spec.pid_file = Some("/r/p.x".into());
+        assert_eq!(pid_path(&spec, WorkerId(7), &home()), Path::new("/r/p.x"));
+    }
+
+    #[test]
+    fn a_file_named_twice_is_written_once() {
+        let mut spec = spec("t");
+        spec.logs.merge = true;
+        spec.logs.out = file("/l/all.log");
+        spec.logs.combined = Some(file("/l/all.log"));
+        let paths = paths(&spec, WorkerId(0), &home());
+        assert_eq!(paths.of(Kind::Out), [Path::new("/l/all.log")]);
+        assert_eq!(paths.of(Kind::Err).len(), 2);
+    }
+}

@@ -1,0 +1,124 @@
+//! The log files of all streams, each opened once however many streams write to it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, fstat};
+use rustix::io::{Errno, write};
+
+use super::staging::Place;
+use crate::target::{Target, direct};
+
+/// Names one file in [`Files`].
+pub(super) type FileId = u64;
+
+/// All open log files.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    files: BTreeMap<FileId, File>,
+    last: FileId,
+}
+
+#[derive(Debug)]
+struct File {
+    path: Option<PathBuf>,
+    /// `None` until the first write, and while the path cannot be opened.
+    fd: Option<OwnedFd>,
+    users: usize,
+    /// The last write failed; told once.
+    failing: bool,
+}
+
+impl Files {
+    /// Returns the file for a target, opened if that is possible already.
+    pub(super) fn acquire(&mut self, target: Target) -> FileId {
+        let (path, fd) = match target {
+            Target::Path(path) => (Some(path), None),
+            Target::Fd(fd) => (None, Some(fd)),
+        };
+        let known = self.files.iter_mut().find(|(_, file)| path.is_some() && file.path == path);
+        if let Some((id, file)) = known {
+            file.users += 1;
+            return *id;
+        }
+        self.last += 1;
+        self.files.insert(self.last, File { path, fd, users: 1, failing: false });
+        // An error shows again, and is told, at the first write.
+        let _ = self.open(self.last);
+        self.last
+    }
+
+    /// Closes the file when this was its last user.
+    pub(super) fn release(&mut self, id: FileId) {
+        let file = self.file(id);
+        file.users -= 1;
+        if file.users == 0 {
+            self.files.remove(&id);
+        }
+    }
+
+    /// Opens every file anew by its path; one that cannot be opened is tried again at its next write.
+    pub(super) fn reopen(&mut self) {
+        let ids: Vec<FileId> = self.files.keys().copied().collect();
+        for id in ids {
+            if self.file(id).path.is_some() {
+                self.file(id).fd = None;
+                let _ = self.open(id);
+            }
+        }
+    }
+
+    /// Returns whether several streams write to this file.
+    pub(super) fn is_shared(&self, id: FileId) -> bool {
+        self.files.get(&id).is_some_and(|file| file.users > 1)
+    }
+
+    /// Returns the file's path.
+    pub(super) fn path(&self, id: FileId) -> Option<&Path> {
+        self.files.get(&id)?.path.as_deref()
+    }
+
+    /// Returns the end of the file; nothing for what has no length.
+    pub(super) fn place(&mut self, id: FileId) -> io::Result<Option<Place>> {
+        let stat = fstat(self.open(id)?)?;
+        let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        Ok(regular.then_some(Place { device: stat.st_dev, inode: stat.st_ino, length: stat.st_size as u64 }))
+    }
+
+    /// Writes as much as goes, and says how much, and what stopped it.
+    pub(super) fn write(&mut self, id: FileId, bytes: &[u8]) -> (usize, Option<io::Error>) {
+        let fd = match self.open(id) {
+            Ok(fd) => fd,
+            Err(error) => return (0, Some(error)),
+        };
+        let mut done = 0;
+        while done < bytes.len() {
+            match write(&*fd, &bytes[done..]) {
+                Ok(0) => return (done, Some(io::ErrorKind::WriteZero.into())),
+                Ok(count) => done += count,
+                Err(Errno::INTR) => {}
+                Err(error) => return (done, Some(error.into())),
+            }
+        }
+        (done, None)
+    }
+
+    /// Notes how a write went, and returns whether that is news.
+    pub(super) fn note(&mut self, id: FileId, failing: bool) -> bool {
+        std::mem::replace(&mut self.file(id).failing, failing) != failing
+    }
+
+    fn open(&mut self, id: FileId) -> io::Result<&mut OwnedFd> {
+        let File { path, fd, .. } = self.file(id);
+        if let (None, Some(path)) = (&fd, path) {
+            *fd = Some(direct(path)?);
+        }
+        Ok(fd.as_mut().expect("a file without a path came open"))
+    }
+
+    fn file(&mut self, id: FileId) -> &mut File {
+        self.files.get_mut(&id).expect("streams hold ids of files they acquired")
+    }
+}
