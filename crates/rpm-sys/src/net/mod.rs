@@ -1,1 +1,24 @@
 //! Sockets: what the balancer and the steering of shared ports ask of the kernel.
+//!
+//! | room | for |
+//! |---|---|
+//! | [`address`] | where one can listen |
+//! | [`listen`] | making and ending listening sockets |
+//! | [`steer`] | choosing which socket of a SO_REUSEPORT group gets a connection |
+//! | [`queue`] | how many connections wait in a listening socket |
+//! | [`diag`] | what the kernel says about connections, and which of them are busy |
+//! | [`owner`] | which process holds a socket |
+
+pub mod address;
+pub mod diag;
+pub mod listen;
+pub mod owner;
+pub mod queue;
+pub mod steer;
+
+pub use address::Address;
+pub use diag::{Connection, Family, connections};
+pub use listen::{Listen, listen};
+pub use owner::{Owner, listener_owner, socket_inodes};
+pub use queue::queue_length;
+pub use steer::{Steering, steer};

@@ -1,0 +1,84 @@
+//! Which process holds a socket.
+
+use std::collections::HashSet;
+use std::fs;
+
+/// A process that listens on a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// Its pid.
+    pub pid: i32,
+    /// Its name, as `ps` shows it.
+    pub name: String,
+}
+
+/// Finds who listens on a TCP port of this machine.
+///
+/// Processes of other users are seen by root only. Takes a look at every descriptor of every process: for messages,
+/// not for loops.
+pub fn listener_owner(port: u16) -> Option<Owner> {
+    let inodes: HashSet<u64> = ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .filter_map(|table| fs::read_to_string(table).ok())
+        .flat_map(|table| table.lines().skip(1).filter_map(|line| listening_inode(line, port)).collect::<Vec<_>>())
+        .collect();
+    if inodes.is_empty() {
+        return None;
+    }
+    let mut pids: Vec<i32> = fs::read_dir("/proc")
+        .ok()?
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    pids.sort_unstable();
+    let pid = pids.into_iter().find(|pid| !socket_inodes(*pid).is_disjoint(&inodes))?;
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned();
+    Some(Owner { pid, name })
+}
+
+/// Returns the inodes of every socket a process has open; none when it is gone or not ours to see.
+pub fn socket_inodes(pid: i32) -> HashSet<u64> {
+    let Ok(listing) = fs::read_dir(format!("/proc/{pid}/fd")) else { return HashSet::new() };
+    listing
+        .flatten()
+        .filter_map(|entry| {
+            let target = fs::read_link(entry.path()).ok()?;
+            target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+        })
+        .collect()
+}
+
+/// Reads a line of `/proc/net/tcp`: the inode, when the socket listens on the port.
+fn listening_inode(line: &str, port: u16) -> Option<u64> {
+    const LISTEN: &str = "0A";
+    let mut fields = line.split_ascii_whitespace();
+    let (_, own_port) = fields.nth(1)?.rsplit_once(':')?;
+    let state = fields.nth(1)?;
+    let inode = fields.nth(5)?.parse().ok()?;
+    (state == LISTEN && u16::from_str_radix(own_port, 16).ok()? == port).then_some(inode)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn the_listener_of_a_port_is_found() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let owner = listener_owner(listener.local_addr().unwrap().port()).unwrap();
+        assert_eq!(owner.pid, std::process::id() as i32);
+        assert!(!owner.name.is_empty());
+        assert!(socket_inodes(owner.pid).contains(&crate::net::listen::inode(&listener).unwrap()));
+        assert!(socket_inodes(-1).is_empty());
+    }
+
+    #[test]
+    fn a_line_of_the_table_is_read() {
+        let line = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 f";
+        assert_eq!(listening_inode(line, 8080), Some(4711));
+        assert_eq!(listening_inode(line, 8081), None);
+        assert_eq!(listening_inode("garbage", 8080), None);
+    }
+}
