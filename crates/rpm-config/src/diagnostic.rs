@@ -83,6 +83,16 @@ impl Diagnostic {
         self
     }
 
+    /// Returns where in the source it is; what has no place comes last.
+    pub(crate) fn position(&self) -> usize {
+        self.span.as_ref().map_or(usize::MAX, |span| span.start)
+    }
+
+    /// Returns whether the words under the mark begin with `words`.
+    pub(crate) fn label_begins_with(&self, words: &str) -> bool {
+        self.label.as_ref().is_some_and(|label| label.starts_with(words))
+    }
+
     /// Returns the first line: what is wrong, where.
     pub fn title(&self) -> &str {
         &self.title

@@ -62,7 +62,8 @@ pub(crate) fn change(reader: &mut Reader<'_>, spec: &mut AppSpec, update: bool, 
         None => {
             let declared = spec.other.keys().filter_map(|key| key.strip_prefix("env_"));
             let advice = advice(name, declared);
-            reader.report.warn_of_app(format!("{}: it declares no `env_{name}`{advice}", reader.app.label));
+            let sentence = format!("`--env {name}`: {} declares no `env_{name}`{advice}", reader.app.label);
+            reader.report.mistake_of_app(None, sentence);
         }
     }
 }

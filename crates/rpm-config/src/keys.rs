@@ -39,8 +39,8 @@ pub(crate) enum Kind {
     Words,
     /// A list of text, or one text.
     Texts,
-    /// A list of whole numbers, or one.
-    Numbers,
+    /// A list of exit codes, or one.
+    ExitCodes,
     /// `true`, `false`, one text, or a list of text.
     FlagOrTexts,
     /// Variables by name.
@@ -78,7 +78,7 @@ impl Kind {
             Kind::Instances => "a number, max or -N",
             Kind::Words => "a list of text, or one text",
             Kind::Texts => "text or a list of text",
-            Kind::Numbers => "a number or a list of numbers",
+            Kind::ExitCodes => "an exit code, 0 to 255, or a list of them",
             Kind::FlagOrTexts => "true, false, text or a list of text",
             Kind::Environment => "an object of variables",
             Kind::Object => "an object",
@@ -110,7 +110,7 @@ pub(crate) const KEYS: &[Key] = {
         key("force", &[], Flag, Kept),
         key("autostart", &[], Flag, Spec),
         key("autorestart", &[], Flag, Spec),
-        key("stop_exit_codes", &[], Numbers, Spec),
+        key("stop_exit_codes", &[], ExitCodes, Spec),
         key("min_uptime", &[], Duration, Spec),
         key("max_restarts", &[], Number, Spec),
         key("restart_delay", &[], Duration, Spec),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use rpm_model::{AppSpec, ExecMode, nearest};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::context::Context;
 use crate::diagnostic::{ConfigError, Diagnostic, Source};
@@ -74,11 +74,7 @@ pub fn from_script(target: &str, options: &AppOptions, context: &Context) -> Res
         report.warn_of_app(format!("`--env {name}` has no effect: it chooses among the `env_` of an ecosystem file"));
     }
     let mut reader = Reader { app: &app, context, report: &mut report };
-    let spec = program::find(&mut reader, None).map(|program| {
-        let mut spec = spec::create(&mut reader, program);
-        effective::create(&mut reader, &mut spec, None, None);
-        spec
-    });
+    let spec = new_spec(&mut reader, None, None, None);
     let warnings = report.finish()?;
     Ok(Loaded { specs: spec.into_iter().collect(), warnings })
 }
@@ -122,21 +118,32 @@ fn from_document(
         let mut app = RawApp::read(object, at, *number, &mut report);
         app.overlay(&settings, &mut report);
         let mut reader = Reader { app: &app, context, report: &mut report };
-        let program = program::find(&mut reader, directory);
-        let Some(program) = program else {
-            // The other settings are looked at all the same, on a program that is never run.
-            let mut spec = AppSpec::new("", "", &context.cwd);
-            spec::check(&mut reader, &mut spec);
-            continue;
-        };
-        let mut spec = spec::create(&mut reader, program);
-        effective::create(&mut reader, &mut spec, options.env_name.as_deref(), deploy);
-        specs.push((at.clone(), spec));
+        if let Some(spec) = new_spec(&mut reader, directory, options.env_name.as_deref(), deploy) {
+            specs.push((at.clone(), spec));
+        }
     }
     refuse_same_names(&specs, &mut report);
     refuse_same_addresses(&specs, &mut report);
     let warnings = report.finish()?;
     Ok(Loaded { specs: specs.into_iter().map(|(_, spec)| spec).collect(), warnings })
+}
+
+/// Makes the spec of a new app; `None` where its program was not found, which is reported.
+fn new_spec(
+    reader: &mut Reader<'_>,
+    directory: Option<&Path>,
+    env_name: Option<&str>,
+    deploy: Option<&Map<String, Value>>,
+) -> Option<AppSpec> {
+    let program = program::find(reader, directory);
+    let found = program.is_some();
+    let mut spec = match program {
+        Some(program) => spec::create(reader, program),
+        // For the sake of the other mistakes, the rest is read on a program that is never run.
+        None => spec::check(reader),
+    };
+    effective::create(reader, &mut spec, env_name, deploy);
+    found.then_some(spec)
 }
 
 /// Takes the apps that `--only` names; reports names that no app has.
@@ -165,8 +172,8 @@ fn refuse_same_names(specs: &[(Pointer, AppSpec)], report: &mut Report) {
     let mut seen = BTreeMap::new();
     for (at, spec) in specs {
         if seen.insert(&spec.name, ()).is_some() {
-            let reason = "another app of the file has this name; each needs its own `name`";
-            report.mistake_of_app(&format!("app `{}`", spec.name), Some(&at.key("name")), reason);
+            let name = &spec.name;
+            report.mistake_of_app(Some(&at.key("name")), format!("two apps of the file are called `{name}`"));
         }
     }
 }
@@ -178,8 +185,8 @@ fn refuse_same_addresses(specs: &[(Pointer, AppSpec)], report: &mut Report) {
             if let Some(other) = seen.insert(address, &spec.name)
                 && other != spec.name
             {
-                let reason = format!("app `{other}` listens on {address} already");
-                report.mistake_of_app(&format!("app `{}`", spec.name), Some(&at.key("listen")), &reason);
+                let sentence = format!("app `{}` and app `{other}` both listen on {address}", spec.name);
+                report.mistake_of_app(Some(&at.key("listen")), sentence);
             }
         }
     }

@@ -104,7 +104,7 @@ pub struct AppOptions {
     pub watch: Option<Vec<String>>,
     /// `--ignore-watch`, may be repeated.
     pub ignore_watch: Vec<String>,
-    /// `--watch-delay`, in milliseconds or with a unit.
+    /// `--watch-delay`: seconds, as in PM2, or with a unit. (In a file the number is milliseconds.)
     pub watch_delay: Option<String>,
     /// `-f`, `--force`: start although it runs already.
     pub force: bool,
@@ -124,7 +124,7 @@ impl AppOptions {
     /// Returns the settings that the options stand for.
     pub(crate) fn settings(&self) -> Settings {
         let mut collected = Collected(Settings::default());
-        let texts: [(&'static str, &'static str, &Option<String>); 28] = [
+        let texts: [(&'static str, &'static str, &Option<String>); 27] = [
             ("name", "--name", &self.name),
             ("namespace", "--namespace", &self.namespace),
             ("instances", "--instances", &self.instances),
@@ -152,7 +152,6 @@ impl AppOptions {
             ("drain_timeout", "--drain-timeout", &self.drain_timeout),
             ("reload_parallel", "--reload-parallel", &self.reload_parallel),
             ("cron_restart", "--cron-restart", &self.cron_restart),
-            ("watch_delay", "--watch-delay", &self.watch_delay),
         ];
         for (key, option, text) in texts {
             if let Some(text) = text {
@@ -194,6 +193,14 @@ impl AppOptions {
                 [word] if word == "null" && key != "args" => collected.put(key, option, Value::Null),
                 texts => collected.put(key, option, texts.into()),
             }
+        }
+        if let Some(delay) = &self.watch_delay {
+            let is_number = delay.parse::<f64>().is_ok();
+            collected.text(
+                "watch_delay",
+                "--watch-delay",
+                &if is_number { format!("{delay}s") } else { delay.clone() },
+            );
         }
         match &self.log {
             None => {}

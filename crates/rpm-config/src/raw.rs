@@ -83,7 +83,7 @@ impl RawApp {
             }
             Meaning::NamedEnvironment => {
                 if value.is_object() || value.is_null() {
-                    let name = written.trim_start_matches("env_").to_owned();
+                    let name = written.strip_prefix("env_").unwrap_or(written).to_owned();
                     self.environments.insert(name, setting);
                 } else {
                     report.mistake(&self.label, &setting, Kind::Environment.expected(), None);

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::diagnostic::{ConfigError, Diagnostic, Source};
-use crate::document::{Place, Places, Pointer};
+use crate::document::{Places, Pointer};
 use crate::raw::{Origin, Setting};
 use crate::values::shown;
 
@@ -55,15 +55,17 @@ impl Report {
             Origin::File { at, written } => {
                 let title = format!("{app}: `{written}` cannot be {found}");
                 let diagnostic = self.located(Diagnostic::mistake(title), at, Part::Value).label(reason);
-                // Quoted text is replaced inside its quotes only; the file says how it quotes.
-                diagnostic.suggest(meant, self.places.get(at).and_then(|place| self.inside_quotes(place)))
+                let place = self.places.get(at).map(|place| place.value.clone());
+                // Text is replaced inside its quotes, the file says how it quotes; a flag has none.
+                let is_flag = matches!(meant, Some("true" | "false"));
+                diagnostic.suggest(meant, place.map(|span| if is_flag { span } else { self.without_quotes(span) }))
             }
         }
     }
 
     /// Reports something wrong with an app as a whole.
-    pub(crate) fn mistake_of_app(&mut self, app: &str, at: Option<&Pointer>, reason: &str) {
-        let diagnostic = Diagnostic::mistake(format!("{app}: {reason}"));
+    pub(crate) fn mistake_of_app(&mut self, at: Option<&Pointer>, sentence: String) {
+        let diagnostic = Diagnostic::mistake(sentence);
         let diagnostic = match at {
             Some(at) => self.located(diagnostic, at, Part::Value),
             None => diagnostic,
@@ -140,7 +142,10 @@ impl Report {
     }
 
     /// Ends the collection: the warnings, or everything as an error.
-    pub(crate) fn finish(self) -> Result<Vec<Diagnostic>, ConfigError> {
+    pub(crate) fn finish(mut self) -> Result<Vec<Diagnostic>, ConfigError> {
+        // People mend a file from top to bottom; what has no place stays in the order it was found.
+        self.mistakes.sort_by_key(Diagnostic::position);
+        self.warnings.sort_by_key(Diagnostic::position);
         if self.mistakes.is_empty() { Ok(self.warnings) } else { Err(ConfigError::new(self.mistakes, self.warnings)) }
     }
 
@@ -154,10 +159,6 @@ impl Report {
         // A whole object is marked by its first line only; the rest would drown the words.
         let span = span.map(|span| first_line(&source.text, span));
         diagnostic.at(source, span)
-    }
-
-    fn inside_quotes(&self, place: &Place) -> Option<std::ops::Range<usize>> {
-        Some(self.without_quotes(place.value.clone()))
     }
 
     fn without_quotes(&self, span: std::ops::Range<usize>) -> std::ops::Range<usize> {

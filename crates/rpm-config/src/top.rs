@@ -3,7 +3,7 @@
 use rpm_model::nearest;
 use serde_json::{Map, Value};
 
-use crate::document::{Document, Pointer};
+use crate::document::{Document, Format, Pointer};
 use crate::keys::{Meaning, TOP_LEVEL, meaning};
 use crate::report::Report;
 
@@ -53,7 +53,7 @@ fn in_object<'a>(
     let is_package = std::path::Path::new(&document.source.name).file_name().is_some_and(|name| name == "package.json");
     let key = ["apps", "pm2"].into_iter().find(|key| object.contains_key(*key));
     if !is_package {
-        warn_of_neighbours(object, at, key.is_some(), report);
+        warn_of_neighbours(object, at, key.is_some(), document, report);
     }
     let Some(key) = key else {
         if is_package {
@@ -97,7 +97,13 @@ fn in_list<'a>(list: &'a [Value], at: &Pointer, report: &mut Report) -> Option<V
 }
 
 /// Warns of keys beside `apps` that do nothing.
-fn warn_of_neighbours(object: &Map<String, Value>, at: &Pointer, has_apps: bool, report: &mut Report) {
+fn warn_of_neighbours(
+    object: &Map<String, Value>,
+    at: &Pointer,
+    has_apps: bool,
+    document: &Document,
+    report: &mut Report,
+) {
     for key in object.keys() {
         let pointer = at.key(key);
         match key.as_str() {
@@ -108,8 +114,11 @@ fn warn_of_neighbours(object: &Map<String, Value>, at: &Pointer, has_apps: bool,
             // Without `apps` the object is an app itself, and its keys are looked at as such.
             _ if !has_apps => {}
             unknown => {
-                let title = format!("`{unknown}` is unknown and has no effect");
-                report.warn_top_level(&pointer, &title, nearest(unknown, TOP_LEVEL.iter().copied()));
+                let near = nearest(unknown, TOP_LEVEL.iter().copied());
+                // In YAML such a key is the usual home of an anchor that the apps refer to.
+                if near.is_some() || document.format != Format::Yaml {
+                    report.warn_top_level(&pointer, &format!("`{unknown}` is unknown and has no effect"), near);
+                }
             }
         }
     }

@@ -24,7 +24,7 @@ pub(crate) fn fits(kind: Kind, value: &Value) -> bool {
         Kind::Instances => instances(value, 1).is_some(),
         Kind::Words => words(value).is_some(),
         Kind::Texts => texts(value).is_some(),
-        Kind::Numbers => exit_codes(value).is_some(),
+        Kind::ExitCodes => exit_codes(value).is_some(),
         Kind::FlagOrTexts => value.is_boolean() || texts(value).is_some(),
         Kind::Environment | Kind::Object => value.is_object(),
         Kind::Any => true,

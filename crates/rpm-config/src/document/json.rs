@@ -7,37 +7,32 @@ use serde_json::Value;
 
 use super::{Places, Pointer, script};
 use crate::context::Context;
-use crate::diagnostic::{Diagnostic, Source};
+use crate::diagnostic::{ConfigError, Diagnostic, Source};
 
 /// Reads a text as JSON5; what that cannot read is evaluated by Node as an expression.
-pub(super) fn read(source: &std::sync::Arc<Source>, context: &Context) -> Result<(Value, Places), Diagnostic> {
+pub(super) fn read(source: &std::sync::Arc<Source>, context: &Context) -> Result<(Value, Places), ConfigError> {
     let text = &source.text;
     let error = match json5::from_str::<Value>(text.trim_start_matches('\u{feff}')) {
         Ok(value) => return Ok((value, find_places(text))),
         Err(error) => error,
     };
-    if looks_like_code(text)
-        && let Ok(value) = script::evaluate_text(source, context)
-    {
-        return Ok((value, Places::default()));
+    if looks_like_code(text) {
+        match script::evaluate_text(source, context) {
+            Ok(value) => return Ok((value, Places::default())),
+            // What is no JavaScript either was meant as JSON.
+            Err(error) if error.mistakes().iter().any(|mistake| mistake.label_begins_with("SyntaxError")) => {}
+            Err(error) => return Err(error),
+        }
     }
-    let place = error.position().map(|position| offset_of(text, position.line, position.column));
+    let place = error.position().map(|position| super::places::at_column(text, position.line, position.column));
     let reason = error.code().map_or_else(|| error.to_string(), |code| code.to_string());
     let mistake = Diagnostic::mistake(format!("{} is not valid JSON", source.name)).label(reason);
-    Err(mistake.at(source, Some(place.unwrap_or(0..0))))
+    Err(mistake.at(source, Some(place.unwrap_or(0..0))).into())
 }
 
 /// Returns whether an expression may stand in the text that only JavaScript can read; plain mistakes need no Node.
 fn looks_like_code(text: &str) -> bool {
     ["(", "`", "process.", "require", "...", "=>"].iter().any(|sign| text.contains(sign))
-}
-
-fn offset_of(text: &str, line: usize, column: usize) -> Range<usize> {
-    let line_start: usize = text.split_inclusive('\n').take(line).map(str::len).sum();
-    let rest = text.get(line_start..).unwrap_or_default();
-    let start = rest.char_indices().nth(column).map_or(text.len(), |(offset, _)| line_start + offset);
-    let length = text[start..].chars().next().filter(|c| !c.is_control()).map_or(0, char::len_utf8);
-    start..start + length
 }
 
 /// Finds the place of each value in a text that was read before, so its form needs no checking.

@@ -15,9 +15,9 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::context::Context;
-use crate::diagnostic::{Diagnostic, Source};
+use crate::diagnostic::{ConfigError, Source};
 
-pub(crate) use places::{Place, Places, Pointer};
+pub(crate) use places::{Places, Pointer};
 
 /// How a file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,11 +51,12 @@ pub(crate) struct Document {
     pub(crate) value: Value,
     pub(crate) places: Places,
     pub(crate) source: Arc<Source>,
+    pub(crate) format: Format,
 }
 
 impl Document {
     /// Reads a text that was not a program's file, or is evaluated as an expression (JSON with code in it).
-    pub(crate) fn from_text(source: Source, format: Format, context: &Context) -> Result<Self, Diagnostic> {
+    pub(crate) fn from_text(source: Source, format: Format, context: &Context) -> Result<Self, ConfigError> {
         let source = Arc::new(source);
         let (value, places) = match format {
             Format::Json => json::read(&source, context)?,
@@ -63,13 +64,13 @@ impl Document {
             Format::Toml => toml::read(&source)?,
             Format::Script => (script::evaluate_text(&source, context)?, Places::default()),
         };
-        Ok(Self { value, places, source })
+        Ok(Self { value, places, source, format })
     }
 
     /// Runs a program's file and takes what it exports.
-    pub(crate) fn from_script(path: &Path, source: Source, context: &Context) -> Result<Self, Diagnostic> {
+    pub(crate) fn from_script(path: &Path, source: Source, context: &Context) -> Result<Self, ConfigError> {
         let source = Arc::new(source);
         let value = script::evaluate_file(path, &source, context)?;
-        Ok(Self { value, places: Places::default(), source })
+        Ok(Self { value, places: Places::default(), source, format: Format::Script })
     }
 }

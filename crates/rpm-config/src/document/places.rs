@@ -43,3 +43,12 @@ impl Places {
         self.0.insert(pointer, Place { key, value });
     }
 }
+
+/// Returns the character at a line and a column, both from 0; the end of the text where there is none.
+pub(super) fn at_column(text: &str, line: usize, column: usize) -> Range<usize> {
+    let line_start: usize = text.split_inclusive('\n').take(line).map(str::len).sum();
+    let rest = text.get(line_start..).unwrap_or_default();
+    let start = rest.char_indices().nth(column).map_or(text.len(), |(offset, _)| line_start + offset);
+    let length = text[start..].chars().next().filter(|c| !c.is_control()).map_or(0, char::len_utf8);
+    start..start + length
+}

@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::context::Context;
-use crate::diagnostic::{Diagnostic, Source};
+use crate::diagnostic::{ConfigError, Diagnostic, Source};
 
 /// Long enough for a cold start and a slow disk, short enough for a person who waits.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -25,7 +25,7 @@ const END: &str = "\u{1}rpm-config-end\u{1}";
 const BOOTSTRAP: &str = include_str!("bootstrap.js");
 
 /// Returns what a file exports: its default export, else its named ones; functions are called, promises awaited.
-pub(super) fn evaluate_file(path: &Path, source: &Arc<Source>, context: &Context) -> Result<Value, Diagnostic> {
+pub(super) fn evaluate_file(path: &Path, source: &Arc<Source>, context: &Context) -> Result<Value, ConfigError> {
     let file = Value::from(path.to_string_lossy().into_owned());
     let load = format!(
         "const load = async () => {{
@@ -40,13 +40,13 @@ pub(super) fn evaluate_file(path: &Path, source: &Arc<Source>, context: &Context
     let value = Evaluation { load, directory, typescript, context }.run(source, Some(path))?;
     if value.is_null() {
         let mistake = Diagnostic::mistake(format!("{} exports nothing", source.name));
-        return Err(mistake.help("end it with `module.exports = { apps: [ ... ] }`").at(source, None));
+        return Err(mistake.help("end it with `module.exports = { apps: [ ... ] }`").at(source, None).into());
     }
     Ok(value)
 }
 
 /// Returns the value of a text that is one JavaScript expression.
-pub(super) fn evaluate_text(source: &Arc<Source>, context: &Context) -> Result<Value, Diagnostic> {
+pub(super) fn evaluate_text(source: &Arc<Source>, context: &Context) -> Result<Value, ConfigError> {
     let expression = Value::from(format!("return (\n{}\n)", source.text));
     let load = format!("const load = async () => new Function({expression})();");
     Evaluation { load, directory: &context.cwd, typescript: false, context }.run(source, None)
@@ -61,7 +61,7 @@ struct Evaluation<'a> {
 }
 
 impl Evaluation<'_> {
-    fn run(&self, source: &Arc<Source>, file: Option<&Path>) -> Result<Value, Diagnostic> {
+    fn run(&self, source: &Arc<Source>, file: Option<&Path>) -> Result<Value, ConfigError> {
         let name = &source.name;
         let failed = |reason: String| Diagnostic::mistake(format!("{name} could not be evaluated: {reason}"));
         let (runtime, arguments) = self.runtime().ok_or_else(|| {
@@ -70,26 +70,23 @@ impl Evaluation<'_> {
         })?;
         let code =
             format!("const BEGIN = {BEGIN:?}, END = {END:?};\n{}\n{BOOTSTRAP}", self.load).replace("\\u{1}", "\\u0001");
-        let mut child = Command::new(&runtime)
+        let mut child = self
+            .command(&runtime)
             .args(arguments)
             .arg(code)
-            .env_clear()
-            .envs(&self.context.shell_env)
-            .current_dir(self.directory)
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| failed(format!("{} could not be started: {error}", runtime.display())))?;
-        let answer = match collect(&mut child) {
+        let answer = match collect(&mut child, TIMEOUT) {
             Ended::Answer(answer) => answer,
             Ended::Late => {
                 let seconds = TIMEOUT.as_secs();
-                return Err(failed(format!("it did not finish within {seconds} s")).at(source, None));
+                return Err(failed(format!("it did not finish within {seconds} s")).at(source, None).into());
             }
             Ended::Silent(said) => {
                 let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
-                return Err(failed(format!("the program ended early: {last}")).at(source, None));
+                return Err(failed(format!("the program ended early: {last}")).at(source, None).into());
             }
         };
         let mut answer: Value =
@@ -98,9 +95,29 @@ impl Evaluation<'_> {
             None => Ok(answer.get_mut("value").map(Value::take).unwrap_or_default()),
             Some(error) => {
                 let stack = answer.get("stack").and_then(Value::as_str).unwrap_or_default();
-                Err(explain(error, stack, source, file))
+                let place = file.and_then(|file| {
+                    Frame::find(stack, file).or_else(|| Frame::find(&self.check(&runtime, error, file)?, file))
+                });
+                let error = error.lines().next().unwrap_or(error);
+                let mistake = Diagnostic::mistake(format!("{name} could not be evaluated")).label(error);
+                Err(mistake.at(source, place.and_then(|frame| frame.span(&source.text))).into())
             }
         }
+    }
+
+    fn command(&self, runtime: &Path) -> Command {
+        let mut command = Command::new(runtime);
+        command.env_clear().envs(&self.context.shell_env).current_dir(self.directory).stdin(Stdio::null());
+        command
+    }
+
+    /// Returns what Node says about the syntax of a file. An error of a module keeps its place to itself; this tells.
+    fn check(&self, runtime: &Path, error: &str, file: &Path) -> Option<String> {
+        if !error.starts_with("SyntaxError") || !runtime.ends_with("node") {
+            return None;
+        }
+        let output = self.command(runtime).arg("--check").arg(file).output().ok()?;
+        Some(String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
     fn runtime(&self) -> Option<(PathBuf, &'static [&'static str])> {
@@ -123,7 +140,7 @@ enum Ended {
 }
 
 /// Waits for the answer, and ends the child.
-fn collect(child: &mut Child) -> Ended {
+fn collect(child: &mut Child, timeout: Duration) -> Ended {
     let (send, receive) = mpsc::channel();
     let mut stdout = child.stdout.take().expect("stdout is piped").take(OUTPUT_MAX);
     let stderr = child.stderr.take().expect("stderr is piped").take(OUTPUT_MAX);
@@ -148,7 +165,7 @@ fn collect(child: &mut Child) -> Ended {
         let _ = stderr.read_to_end(&mut said);
         let _ = send_said.send(said);
     });
-    let printed = receive.recv_timeout(TIMEOUT);
+    let printed = receive.recv_timeout(timeout);
     let _ = child.kill();
     let _ = child.wait();
     let Ok(printed) = printed else { return Ended::Late };
@@ -159,17 +176,6 @@ fn collect(child: &mut Child) -> Ended {
             let said = receive_said.recv_timeout(Duration::from_secs(1)).unwrap_or_default();
             Ended::Silent(String::from_utf8_lossy(&said).into_owned())
         }
-    }
-}
-
-/// Turns an error of JavaScript into a message with its place in the file.
-fn explain(error: &str, stack: &str, source: &Arc<Source>, file: Option<&Path>) -> Diagnostic {
-    let error = error.lines().next().unwrap_or(error);
-    let mistake = Diagnostic::mistake(format!("{} could not be evaluated", source.name)).label(error);
-    let place = file.and_then(|file| Frame::find(stack, file));
-    match place {
-        Some(frame) => mistake.at(source, frame.span(&source.text)),
-        None => mistake.at(source, None),
     }
 }
 
@@ -207,6 +213,9 @@ impl Frame {
         let start: usize = text.split_inclusive('\n').take(index).map(str::len).sum();
         let line = text.lines().nth(index)?;
         let (column, width) = self.columns.unwrap_or((0, line.len()));
+        // A frame tells where a name begins; the mark goes to its end.
+        let rest = line.chars().skip(column);
+        let width = width.max(rest.take_while(|c| c.is_alphanumeric() || "_$".contains(*c)).count());
         let offset = |column: usize| line.char_indices().nth(column).map_or(line.len(), |(offset, _)| offset);
         Some(start + offset(column)..start + offset(column + width))
     }
@@ -215,6 +224,21 @@ impl Frame {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_that_never_answers_is_ended() {
+        let spawn = |script: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            command.spawn().expect("sh is there")
+        };
+        assert!(matches!(collect(&mut spawn("exec sleep 60"), Duration::from_millis(50)), Ended::Late));
+        let silent = collect(&mut spawn("echo no >&2"), TIMEOUT);
+        assert!(matches!(silent, Ended::Silent(said) if said == "no\n"));
+        // The answer is enough; nobody waits for the program to end.
+        let mut child = spawn(&format!("printf '%s' 'noise{BEGIN}42{END}'; exec sleep 60"));
+        assert!(matches!(collect(&mut child, TIMEOUT), Ended::Answer(answer) if answer == "42"));
+    }
 
     #[test]
     fn the_place_is_taken_from_the_stack() {
@@ -226,7 +250,7 @@ mod tests {
         let module = "ReferenceError: x\n    at file:///srv/e.config.js:3:7\n";
         assert_eq!(Frame::find(module, file), Some(Frame { line: 3, columns: Some((6, 1)) }));
         assert_eq!(Frame::find("Error\n    at node:internal/x:1:2", file), None);
-        assert_eq!(Frame { line: 2, columns: Some((1, 2)) }.span("ab\ncdef\n"), Some(4..6));
+        assert_eq!(Frame { line: 2, columns: Some((1, 1)) }.span("ab\nc.d_e+f\n"), Some(4..5));
         assert_eq!(Frame { line: 9, columns: None }.span("ab\n"), None);
     }
 }

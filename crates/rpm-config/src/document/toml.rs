@@ -7,10 +7,10 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{Places, Pointer};
-use crate::diagnostic::{Diagnostic, Source};
+use crate::diagnostic::{ConfigError, Diagnostic, Source};
 
 /// Reads a text with the place of each value.
-pub(super) fn read(source: &Arc<Source>) -> Result<(Value, Places), Diagnostic> {
+pub(super) fn read(source: &Arc<Source>) -> Result<(Value, Places), ConfigError> {
     let table = DeTable::parse(&source.text).map_err(|error| {
         let mistake = Diagnostic::mistake(format!("{} is not valid TOML", source.name));
         mistake.label(error.message()).at(source, error.span())

@@ -8,15 +8,20 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use serde_saphyr::{Location, Spanned};
 
+use super::places::at_column;
 use super::{Places, Pointer};
-use crate::diagnostic::{Diagnostic, Source};
+use crate::diagnostic::{ConfigError, Diagnostic, Source};
 
 /// Reads a text with the place of each value.
-pub(super) fn read(source: &Arc<Source>) -> Result<(Value, Places), Diagnostic> {
+pub(super) fn read(source: &Arc<Source>) -> Result<(Value, Places), ConfigError> {
     let options = serde_saphyr::options! { strict_booleans: true, with_snippet: false };
     let node: Spanned<Node> = serde_saphyr::from_str_with_options(&source.text, options).map_err(|error| {
         let mistake = Diagnostic::mistake(format!("{} is not valid YAML", source.name));
-        let span = error.location().and_then(|location| range(&location));
+        let span = error.location().map(|location| {
+            let index = |count: u64| usize::try_from(count).unwrap_or(usize::MAX).saturating_sub(1);
+            let (line, column) = (index(location.line()), index(location.column()));
+            range(&location).unwrap_or_else(|| at_column(&source.text, line, column))
+        });
         mistake.label(first_sentence(&error.to_string())).at(source, span)
     })?;
     let mut places = Places::default();

@@ -14,9 +14,10 @@ use rpm_model::AppSpec;
 use serde_json::Value;
 
 use crate::context::Context;
-use crate::keys::{self, Use};
+use crate::keys::{self, Key, Kind, Use};
 use crate::raw::{RawApp, Setting};
 use crate::report::Report;
+use crate::values;
 
 /// The settings of one app and the place for what is wrong with them.
 pub(crate) struct Reader<'a> {
@@ -123,7 +124,7 @@ fn one_of<'w>(words: impl Iterator<Item = &'w str>) -> String {
 
 /// Makes the spec of a new app; `None` when there is not even a program. The environment is applied elsewhere.
 pub(crate) fn create(reader: &mut Reader<'_>, program: program::Program) -> AppSpec {
-    let name = reader.read("name", crate::values::text).value().filter(|name| !name.is_empty());
+    let name = reader.read("name", values::text).value().filter(|name| !name.is_empty());
     let mut spec = AppSpec::new(name.unwrap_or(program.default_name), program.script, program.cwd);
     spec.interpreter = program.interpreter;
     spec.interpreter_args = program.interpreter_args;
@@ -133,23 +134,25 @@ pub(crate) fn create(reader: &mut Reader<'_>, program: program::Program) -> AppS
     spec
 }
 
-/// Looks at the settings of an app whose program was not found, for the sake of the other mistakes in them.
-pub(crate) fn check(reader: &mut Reader<'_>, spec: &mut AppSpec) {
-    // Whatever would run it, nothing about that is known.
+/// Reads the settings of an app whose program was not found.
+pub(crate) fn check(reader: &mut Reader<'_>) -> AppSpec {
+    let mut spec = AppSpec::new("", "", &reader.context.cwd);
+    // What would run it is not known; nothing is refused on that account.
     spec.interpreter = Some("node".into());
-    apply(reader, spec);
+    apply(reader, &mut spec);
+    spec
 }
 
 /// Applies settings to an app that exists.
 pub(crate) fn change(reader: &mut Reader<'_>, spec: &mut AppSpec) {
-    reader.read("name", crate::values::text).value().into_iter().for_each(|name| spec.name = name);
+    reader.read("name", values::text).value().into_iter().for_each(|name| spec.name = name);
     program::change(reader, spec);
     apply(reader, spec);
 }
 
 fn apply(reader: &mut Reader<'_>, spec: &mut AppSpec) {
-    reader.read("namespace", crate::values::text).put(&mut spec.namespace, "default".into());
-    reader.read("version", crate::values::text).put_option(&mut spec.version);
+    reader.read("namespace", values::text).put(&mut spec.namespace, "default".into());
+    reader.read("version", values::text).put_option(&mut spec.version);
     workers::apply(reader, spec);
     policy::apply(reader, spec);
     logs::apply(reader, spec);
@@ -159,23 +162,36 @@ fn apply(reader: &mut Reader<'_>, spec: &mut AppSpec) {
 
 /// Keeps the keys that have no field of their own, as written.
 fn keep_the_rest(reader: &mut Reader<'_>, spec: &mut AppSpec) {
-    if let Some(setting) = reader.setting("cron_restart") {
-        let text = crate::values::text(&setting.value).unwrap_or_default();
-        if !is_cron_pattern(&text) {
-            let expected = "expected a cron pattern of 5 or 6 fields, for example \"0 3 * * *\", or 0 for none";
-            reader.refuse("cron_restart", expected);
-        }
-    }
     for (name, setting) in &reader.app.settings {
-        let used = keys::key_named(name).use_;
-        if setting.value.is_null() {
-            spec.other.shift_remove(*name);
-        } else if used != Use::Spec || *name == "filter_env" {
-            spec.other.insert((*name).to_owned(), setting.value.clone());
+        let key = keys::key_named(name);
+        if key.use_ == Use::Spec && *name != "filter_env" {
+            continue;
         }
+        match kept(reader, key, &setting.value) {
+            Some(value) => spec.other.insert((*name).to_owned(), value),
+            None => spec.other.shift_remove(*name),
+        };
     }
     for (name, setting) in &reader.app.environments {
         spec.other.insert(format!("env_{name}"), setting.value.clone());
+    }
+}
+
+/// Returns the form in which a value is kept; `None` when it says that there is none.
+fn kept(reader: &mut Reader<'_>, key: &Key, value: &Value) -> Option<Value> {
+    match (key.name, key.kind) {
+        _ if value.is_null() => None,
+        ("cron_restart", _) => {
+            let pattern = values::text(value)?;
+            if !is_cron_pattern(&pattern) {
+                let expected = "expected a cron pattern of 5 or 6 fields, for example \"0 3 * * *\", or 0 for none";
+                reader.refuse(key.name, expected);
+            }
+            (pattern.trim() != "0").then(|| pattern.into())
+        }
+        // One unit for whoever reads it.
+        (_, Kind::Duration) => values::duration(value).map(|time| Value::from(time.as_millis() as u64)),
+        _ => Some(value.clone()),
     }
 }
 

@@ -46,7 +46,7 @@ pub(crate) fn find(reader: &mut Reader<'_>, file_directory: Option<&Path>) -> Op
         // A script of the wrong kind was reported when it was read.
         if !reader.app.has_bad("script") {
             let at = reader.app.at.as_ref();
-            reader.report.mistake_of_app(&reader.app.label, at, "has no `script`");
+            reader.report.mistake_of_app(at, format!("{} has no `script`", reader.app.label));
         }
         return None;
     };
@@ -112,7 +112,7 @@ pub(crate) fn change(reader: &mut Reader<'_>, spec: &mut AppSpec) {
         Given::Absent => {}
         Given::Default => match interpreter::by_nature(reader, &spec.script) {
             Ok(run_by) => spec.interpreter = run_by.interpreter,
-            Err(why) => reader.report.mistake_of_app(&reader.app.label, None, &why),
+            Err(why) => reader.report.mistake_of_app(None, format!("{}: {why}", reader.app.label)),
         },
         Given::Value(name) => {
             if let Some(run_by) = interpreter::asked(reader, &name, &spec.cwd.clone()) {

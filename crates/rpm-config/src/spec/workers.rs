@@ -28,7 +28,8 @@ pub(super) fn apply(reader: &mut Reader<'_>, spec: &mut AppSpec) {
     reader.read("listen", values::texts).put(&mut spec.listen, Vec::new());
     for address in &spec.listen {
         if reader.setting("listen").is_some() && !is_address(address) {
-            reader.refuse("listen", "expected HOST:PORT or an absolute path, for example \"0.0.0.0:8002\"");
+            let reason = format!("{address:?}: expected HOST:PORT or an absolute path, for example \"0.0.0.0:8002\"");
+            reader.refuse("listen", &reason);
         }
     }
     reader.word("socket_mode", SOCKET_MODES).put(&mut spec.socket_mode, SocketMode::default());
@@ -49,7 +50,7 @@ fn exec_mode(reader: &mut Reader<'_>, spec: &mut AppSpec) {
         Given::Value(mode) => mode,
         Given::Default => ExecMode::Fork,
         // A change of a running app does not turn its mode around.
-        Given::Absent if spec.exec_mode != ExecMode::Fork => spec.exec_mode,
+        Given::Absent if reader.app.is_change => spec.exec_mode,
         Given::Absent if reader.setting("listen").is_some() => ExecMode::Socket,
         Given::Absent if reader.setting("instances").is_some() && speaks_cluster => ExecMode::Cluster,
         Given::Absent => ExecMode::Fork,

@@ -1,0 +1,2 @@
+console.error('I give up');
+process.exit(3);

@@ -1,0 +1,1 @@
+// Stands beside its ecosystem file, not in the directory of the command.

@@ -1,0 +1,1 @@
+module.exports = () => Promise.resolve([{ name: 'function', script: 'app.js' }]);
