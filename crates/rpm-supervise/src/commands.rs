@@ -214,7 +214,8 @@ impl Supervisor {
     }
 
     fn shut_down(&mut self, turn: &mut Turn<'_>, id: CommandId) {
-        self.shutdown = Some(Shutdown { command: id, wanted: self.saved().at_rest() });
+        self.shutdown = Some(Shutdown { command: id, wanted: self.saved().at_rest(), written: false });
+        self.dirty = true;
         let workers = self.seats.keys().copied().collect();
         self.stop(turn, id, workers);
     }
@@ -337,7 +338,8 @@ impl Supervisor {
         for instance in free {
             let worker = WorkerId(self.next_worker);
             self.next_worker += 1;
-            self.seats.insert(worker, Seat::new(worker, app, instance, spec.clone(), turn.now));
+            let seat = Seat::new(worker, app, instance, spec.clone(), self.generation_floor, turn.now);
+            self.seats.insert(worker, seat);
             if let Some(owner) = self.app_mut(app) {
                 owner.workers.insert(worker);
             }

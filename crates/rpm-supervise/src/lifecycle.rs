@@ -247,7 +247,7 @@ impl Supervisor {
         }
         let run = Run { started_at: process.started_at, ended_at: end.at(now), exit: end.exit() };
         let uptime = spell(run.ended_at - run.started_at);
-        let first = process.life.generation.0 == 1;
+        let first = process.cause == Cause::Start;
         let was_ready = process.ready;
         let what = match &end {
             End::Exited { exit, .. } => format!("{exit} after {uptime}"),
@@ -497,9 +497,7 @@ impl Supervisor {
             | Place::Errored
             | Place::Deleted => {}
         }
-        let first = seat.life();
-        let second = seat.second.as_ref().map(|second| second.process().life);
-        for life in first.into_iter().chain(second) {
+        for life in seat.lives() {
             self.process_due(turn, life);
         }
     }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use rpm_model::{AppId, AppSpec, Exit, Generation, Life, Moment, WorkerId};
 use serde::{Deserialize, Serialize};
 
+use crate::command::FailureCause;
 use crate::effect::{Cause, Effect};
 use crate::process::{Phase, Process, Sweep, Told, Trial};
 use crate::restart::Streak;
@@ -61,6 +62,10 @@ pub struct Saved {
     pub version: u32,
     next_app: u32,
     next_worker: u32,
+    #[serde(default)]
+    generation_floor: u64,
+    #[serde(default)]
+    generation_seen: u64,
     apps: Vec<SavedApp>,
 }
 
@@ -189,7 +194,14 @@ impl Supervisor {
             return shutdown.wanted.clone();
         }
         let apps = self.apps.values().map(|app| self.save_app(app)).collect();
-        Saved { version: VERSION, next_app: self.next_app, next_worker: self.next_worker, apps }
+        Saved {
+            version: VERSION,
+            next_app: self.next_app,
+            next_worker: self.next_worker,
+            generation_floor: self.generation_floor,
+            generation_seen: self.generation_seen,
+            apps,
+        }
     }
 
     /// Takes up the work of a daemon that died: `facts` is what the keeper knows now.
@@ -199,6 +211,7 @@ impl Supervisor {
     pub fn restore(now: Moment, saved: Saved, facts: &[Fact], effects: &mut Vec<Effect>) -> Self {
         let mut this = Self::default();
         (this.next_app, this.next_worker) = (saved.next_app, saved.next_worker);
+        (this.generation_floor, this.generation_seen) = (saved.generation_floor, saved.generation_seen);
         let turn = &mut Turn { now, effects };
         let mut wanted = Vec::new();
         for app in saved.apps {
@@ -208,16 +221,17 @@ impl Supervisor {
         let workers: Vec<WorkerId> = this.seats.keys().copied().collect();
         // First everything that lives is known, then what happened meanwhile is made up for: a roll may start lives.
         for worker in &workers {
-            this.adopt_newer(now, *worker, &facts);
+            this.adopt_newer(turn, *worker, &facts);
         }
+        let lives: Vec<Life> = this.seats.values().flat_map(Seat::lives).collect();
         for fact in facts.values() {
             let remains = fact.exit.is_none() || fact.leftovers;
             if remains && !this.is_current(fact.life) {
                 turn.ask_for(Effect::Kill { life: fact.life });
             }
         }
-        for worker in &workers {
-            this.catch_up(turn, *worker, &facts);
+        for life in lives {
+            this.catch_up(turn, life, facts.get(&life).copied());
         }
         for worker in wanted {
             this.spawn(turn, worker, Cause::Start, false);
@@ -236,15 +250,24 @@ impl Supervisor {
     // ---- reconciling -------------------------------------------------------------------------------------------
 
     /// Adopts a life that was started after the state was last written.
-    fn adopt_newer(&mut self, now: Moment, worker: WorkerId, facts: &BTreeMap<Life, &Fact>) {
+    fn adopt_newer(&mut self, turn: &mut Turn<'_>, worker: WorkerId, facts: &BTreeMap<Life, &Fact>) {
+        let now = turn.now;
         let Some(seat) = self.seat_mut(worker) else { return };
         let after = Life { worker, generation: Generation(seat.generation.saturating_add(1)) };
         let last = Life { worker, generation: Generation(u64::MAX) };
         let Some((life, fact)) = facts.range(after..=last).next_back() else { return };
         seat.generation = life.generation.0;
         let lives = |process: &Process| facts.get(&process.life).is_some_and(|fact| fact.exit.is_none());
-        // Beside a process that serves it was a replacement, of a roll that nobody knows any more.
+        // Beside a process that serves it was a replacement, of a roll that nobody knows any more. It is killed, and
+        // known until it is gone, so that no third process comes in.
         if seat.first().is_some_and(lives) || seat.is_doomed() {
+            let mut process = Process::new(*life, seat.spec.clone(), Cause::Rollback, None, now);
+            process.phase = Phase::Killed { give_up_at: process.give_up_at(now) };
+            let unfinished = matches!(seat.second.replace(Second::Outgoing(process)), Some(Second::Incoming(_)));
+            turn.ask_for(Effect::Kill { life: *life });
+            if unfinished {
+                self.roll_failed(turn, worker, FailureCause::Superseded);
+            }
             return;
         }
         let note = fact.note.unwrap_or(Note {
@@ -269,42 +292,36 @@ impl Supervisor {
         seat.why = None;
     }
 
-    /// Makes up for what happened to a seat's processes while nobody looked, and asks again for what the dead daemon
-    /// waited for.
-    fn catch_up(&mut self, turn: &mut Turn<'_>, worker: WorkerId, facts: &BTreeMap<Life, &Fact>) {
-        let Some(seat) = self.seats.get(&worker) else { return };
-        let first = seat.life();
-        let second = seat.second.as_ref().map(|second| second.process().life);
-        for life in first.into_iter().chain(second) {
-            let Some(fact) = facts.get(&life) else {
-                // It has ended, and nobody can say how.
-                self.exited_at(turn, life, Exit::Unknown, false, turn.now);
+    /// Makes up for what happened to a process while nobody looked, and asks again for what the dead daemon waited for.
+    fn catch_up(&mut self, turn: &mut Turn<'_>, life: Life, fact: Option<&Fact>) {
+        let Some(fact) = fact else {
+            // It has ended, and nobody can say how.
+            self.exited_at(turn, life, Exit::Unknown, false, turn.now);
+            return self.tree_gone(turn, life);
+        };
+        let Some(process) = self.process(life) else { return };
+        match (process.phase, process.pid) {
+            (Phase::Spawning, _) | (_, None) => self.spawned(turn, life, fact.pid, fact.started_at),
+            (Phase::Starting, _) => turn.ask_for(Effect::WatchSettling { life }),
+            (Phase::Online, _) => turn.ask_for(Effect::Admit { life }),
+            (Phase::Draining { until }, _) => turn.ask_for(Effect::Drain { life, until }),
+            (Phase::Stopping { .. } | Phase::Killed { .. } | Phase::Sweeping(_) | Phase::Stuck, _) => {}
+        }
+        if let Some((exit, at)) = fact.exit {
+            self.exited_at(turn, life, exit, fact.leftovers, at.min(turn.now));
+            if !fact.leftovers {
                 self.tree_gone(turn, life);
-                continue;
-            };
-            match self.process(life).map(|process| (process.phase, process.pid)) {
-                Some((Phase::Spawning, _) | (_, None)) => self.spawned(turn, life, fact.pid, fact.started_at),
-                Some((Phase::Starting, _)) => turn.ask_for(Effect::WatchSettling { life }),
-                Some((Phase::Online, _)) => turn.ask_for(Effect::Admit { life }),
-                Some((Phase::Draining { until }, _)) => turn.ask_for(Effect::Drain { life, until }),
-                Some((Phase::Stopping { .. } | Phase::Killed { .. } | Phase::Sweeping(_) | Phase::Stuck, _)) | None => {
-                }
             }
-            if let Some((exit, at)) = fact.exit {
-                self.exited_at(turn, life, exit, fact.leftovers, at.min(turn.now));
-                if !fact.leftovers {
-                    self.tree_gone(turn, life);
-                }
-            } else if second == Some(life) && self.is_replacement_given_up(life) {
-                self.ask(turn, life, Cause::Rollback);
-            }
+        } else if self.is_replacement_given_up(life) {
+            self.ask(turn, life, Cause::Rollback);
         }
     }
 
     /// Returns whether a process is an outgoing one that nobody has asked to leave yet.
     fn is_replacement_given_up(&self, life: Life) -> bool {
         let second = self.seats.get(&life.worker).and_then(|seat| seat.second.as_ref());
-        matches!(second, Some(Second::Outgoing(process)) if matches!(process.phase, Phase::Starting | Phase::Online))
+        let waits = |process: &Process| matches!(process.phase, Phase::Starting | Phase::Online);
+        matches!(second, Some(Second::Outgoing(process)) if process.life == life && waits(process))
     }
 
     // ---- converting --------------------------------------------------------------------------------------------

@@ -107,13 +107,20 @@ impl Second {
 }
 
 impl Seat {
-    pub(crate) fn new(id: WorkerId, app: AppId, instance: u32, spec: Arc<AppSpec>, now: Moment) -> Self {
+    pub(crate) fn new(
+        id: WorkerId,
+        app: AppId,
+        instance: u32,
+        spec: Arc<AppSpec>,
+        generation: u64,
+        now: Moment,
+    ) -> Self {
         Self {
             id,
             app,
             instance,
             spec,
-            generation: 0,
+            generation,
             created_at: now,
             restarts: 0,
             streak: Streak::default(),
@@ -141,6 +148,12 @@ impl Seat {
             Place::Serving(process) | Place::Leaving(process, _) => Some(process),
             Place::Stopped | Place::Errored | Place::Waiting { .. } | Place::Deleted => None,
         }
+    }
+
+    /// Returns the lives of both processes.
+    pub(crate) fn lives(&self) -> impl Iterator<Item = Life> + use<> {
+        let second = self.second.as_ref().map(|second| second.process().life);
+        self.life().into_iter().chain(second)
     }
 
     /// Returns the process of that generation, if it is one of this seat's.

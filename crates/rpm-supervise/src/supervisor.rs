@@ -25,6 +25,10 @@ pub struct Supervisor {
     pub(crate) commands: Commands,
     pub(crate) next_app: u32,
     pub(crate) next_worker: u32,
+    /// Seats start to count generations here: ids are used again once the list is empty, and lives never are.
+    pub(crate) generation_floor: u64,
+    /// The highest generation of a seat that was forgotten.
+    pub(crate) generation_seen: u64,
     pub(crate) shutdown: Option<Shutdown>,
     timers: Timers,
     /// Seats changed in this turn: their deadlines are to be worked out anew.
@@ -51,6 +55,8 @@ pub(crate) struct Shutdown {
     pub(crate) command: CommandId,
     /// The state as it was wanted before.
     pub(crate) wanted: Saved,
+    /// Whether that was written down.
+    pub(crate) written: bool,
 }
 
 /// One pass: the present moment, and where effects are put.
@@ -120,8 +126,9 @@ impl Supervisor {
             let deadline = self.seats.get(&worker).and_then(|seat| seat.deadline(turn.now));
             self.timers.set(worker, deadline);
         }
-        // What was wanted before a shutdown is not overwritten by what the shutdown does.
-        if std::mem::take(&mut self.dirty) && self.shutdown.is_none() {
+        // What was wanted before a shutdown is written once, and not overwritten by what the shutdown does.
+        let written = self.shutdown.as_mut().is_some_and(|shutdown| std::mem::replace(&mut shutdown.written, true));
+        if std::mem::take(&mut self.dirty) && !written {
             turn.ask_for(Effect::Persist);
         }
     }
@@ -156,6 +163,7 @@ impl Supervisor {
         self.touched.push(worker);
         self.dirty = true;
         let Some(seat) = self.seats.remove(&worker) else { return };
+        self.generation_seen = self.generation_seen.max(seat.generation);
         let Some(app) = self.apps.get_mut(&seat.app) else { return };
         app.workers.remove(&worker);
         if app.workers.is_empty() {
@@ -166,6 +174,7 @@ impl Supervisor {
         // PM2 counts from 0 again when its list is empty.
         if self.seats.is_empty() {
             self.next_worker = 0;
+            self.generation_floor = self.generation_seen;
         }
     }
 

@@ -1,0 +1,367 @@
+//! One world: a supervisor, a kernel, clients, and what must hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rpm_model::{AppId, AppSpec, Bytes, ExecMode, Moment, Status, WorkerId};
+use rpm_supervise::{Command, CommandId, Effect, Event, Saved, Supervisor};
+
+use crate::kernel::{Chaos, Kernel};
+use crate::rng::Rng;
+
+struct World {
+    seed: u64,
+    loud: bool,
+    rng: Rng,
+    kernel: Kernel,
+    supervisor: Supervisor,
+    saved: Saved,
+    /// Commands that wait for their answer.
+    unanswered: BTreeSet<CommandId>,
+    next_command: u64,
+    /// Rolls under way: how many took connections at the start, and how many were lost until then.
+    rolls: BTreeMap<AppId, (usize, u32)>,
+    left: bool,
+    /// A running hash of all effects.
+    digest: u64,
+    steps: u32,
+}
+
+/// Runs one world to its end; returns a digest of its effects.
+pub(crate) fn run(seed: u64, loud: bool) -> u64 {
+    let mut rng = Rng::new(seed);
+    let wild = |rng: &mut Rng, most: u64| if rng.percent(50) { 0 } else { rng.below(most + 1) };
+    let chaos = Chaos {
+        spawn_fails: wild(&mut rng, 20),
+        crashes: wild(&mut rng, 60),
+        deaf: wild(&mut rng, 40),
+        silent: wild(&mut rng, 30),
+        slow_boot: wild(&mut rng, 50),
+        leftovers: wild(&mut rng, 40),
+        stubborn: wild(&mut rng, 15),
+        bind_fails: wild(&mut rng, 15),
+        hungry: wild(&mut rng, 80),
+    };
+    let deaths = wild(&mut rng, 8);
+    let supervisor = Supervisor::new();
+    let mut world = World {
+        seed,
+        loud,
+        kernel: Kernel::new(rng.next(), chaos),
+        rng,
+        saved: supervisor.saved(),
+        supervisor,
+        unanswered: BTreeSet::new(),
+        next_command: 0,
+        rolls: BTreeMap::new(),
+        left: false,
+        digest: 0,
+        steps: 0,
+    };
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.live(deaths)));
+    if let Err(panic) = outcome {
+        eprintln!("seed {seed} failed after {} steps at {:?}", world.steps, world.kernel.now);
+        std::panic::resume_unwind(panic);
+    }
+    world.digest
+}
+
+impl World {
+    fn live(&mut self, deaths: u64) {
+        for _ in 0..3 + self.rng.below(20) {
+            self.client();
+            let pause = *self.rng.pick(&[0, 5, 300, 2000, 8000, 40_000]);
+            let until = self.kernel.now + Duration::from_millis(self.rng.below(pause + 1));
+            self.run_until(until, deaths);
+        }
+        // The world calms down: whoever waits gets an answer, and both sides agree.
+        self.kernel.chaos = Chaos::default();
+        self.run_until(self.kernel.now + Duration::from_secs(900), 0);
+        assert!(self.unanswered.is_empty(), "never answered: {:?}", self.unanswered);
+        self.agree();
+        self.ask(Command::Shutdown);
+        self.run_until(self.kernel.now + Duration::from_secs(60), 0);
+        assert!(self.left, "the shutdown never ended");
+        assert!(self.unanswered.is_empty(), "never answered: {:?}", self.unanswered);
+        let left: Vec<_> = self.kernel.living().collect();
+        assert!(left.is_empty(), "left behind by the shutdown: {left:?}");
+    }
+
+    fn run_until(&mut self, until: Moment, deaths: u64) {
+        loop {
+            let deadline = self.supervisor.next_deadline();
+            let Some(next) = [self.kernel.next(), deadline].into_iter().flatten().min() else { break };
+            if next > until {
+                break;
+            }
+            self.kernel.now = self.kernel.now.max(next);
+            self.steps += 1;
+            assert!(self.steps < 200_000, "no end in sight");
+            // At one and the same moment either may come first.
+            let deadline_due = deadline.is_some_and(|at| at <= self.kernel.now);
+            let kernel_due = self.kernel.next().is_some_and(|at| at <= self.kernel.now);
+            if deadline_due && (!kernel_due || self.rng.percent(50)) {
+                self.turn(Event::Deadline, deaths);
+            } else if let Some(event) = self.kernel.step() {
+                self.turn(event, deaths);
+            }
+            self.look();
+        }
+        self.kernel.now = self.kernel.now.max(until);
+    }
+
+    fn turn(&mut self, event: Event, deaths: u64) {
+        if self.loud {
+            println!("{:>10} {event:?}", self.kernel.now.0 / 1000);
+        }
+        let before = (self.seed % 16 == 0).then(|| self.supervisor.saved());
+        let mut effects = Vec::new();
+        self.supervisor.handle(self.kernel.now, event, &mut effects);
+        let persists = effects.iter().filter(|effect| matches!(effect, Effect::Persist)).count();
+        assert!(persists <= 1 && (persists == 0 || effects.last() == Some(&Effect::Persist)), "{effects:?}");
+        if persists == 0
+            && let Some(before) = before
+        {
+            assert!(before == self.supervisor.saved(), "a change is not written down");
+        }
+        if !self.left && self.rng.below(1000) < deaths {
+            // The daemon dies somewhere in the middle of carrying effects out.
+            let done = self.rng.below(effects.len() as u64 + 1) as usize;
+            effects.truncate(done);
+            self.carry_out(&effects);
+            return self.die();
+        }
+        self.carry_out(&effects);
+        if persists == 0 {
+            // What needs no writing is acknowledged all the same.
+            self.kernel.acknowledge();
+        }
+    }
+
+    fn carry_out(&mut self, effects: &[Effect]) {
+        for effect in effects {
+            if self.loud && *effect != Effect::Persist {
+                match effect {
+                    Effect::Spawn { life, spec, .. } => {
+                        println!("           -> Spawn {life} of {} {:?}", spec.name, spec.version)
+                    }
+                    effect => println!("           -> {effect:?}"),
+                }
+            }
+            self.note(effect);
+            self.kernel.carry_out(effect);
+            match effect {
+                Effect::Reply { command, .. } => {
+                    assert!(self.unanswered.remove(command), "{command:?} is answered twice, or was never asked");
+                }
+                Effect::Persist => {
+                    self.saved = self.supervisor.saved();
+                    self.kernel.acknowledge();
+                }
+                Effect::Leave => {
+                    assert!(!self.left, "it leaves twice");
+                    self.left = true;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn die(&mut self) {
+        if self.loud {
+            println!("{:>10} --- the daemon dies ---", self.kernel.now.0 / 1000);
+        }
+        // The clients of a dead daemon see it die.
+        self.unanswered.clear();
+        self.kernel.lose_messages();
+        let pause = self.rng.below(3000);
+        let back_at = self.kernel.now + Duration::from_millis(pause);
+        while self.kernel.next().is_some_and(|at| at <= back_at) {
+            self.kernel.now = self.kernel.next().expect("just seen");
+            // Nobody hears it.
+            let _ = self.kernel.step();
+        }
+        self.kernel.now = back_at;
+        self.kernel.lose_messages();
+        let text = serde_json::to_string(&self.saved).expect("the state can be written");
+        let saved: Saved = serde_json::from_str(&text).expect("the state can be read");
+        assert!(saved == self.saved, "the state changes on disk");
+        let mut effects = Vec::new();
+        let facts = self.kernel.facts();
+        if self.loud {
+            println!("           facts: {:?}", facts.iter().map(|f| (f.life, f.exit, f.leftovers)).collect::<Vec<_>>());
+        }
+        self.supervisor = Supervisor::restore(back_at, saved, &facts, &mut effects);
+        self.kernel.replay();
+        self.carry_out(&effects);
+    }
+
+    /// Looks at what must hold.
+    fn look(&mut self) {
+        let mut seats: BTreeMap<WorkerId, u32> = BTreeMap::new();
+        for life in self.kernel.living() {
+            *seats.entry(life.worker).or_default() += 1;
+        }
+        for (worker, lives) in seats {
+            assert!(lives <= 2, "seat {worker} holds {lives} lives");
+        }
+        let lost: u32 = self.kernel.lost.values().sum();
+        let mut rolling = BTreeSet::new();
+        for app in self.supervisor.apps().filter(|app| app.rolling) {
+            rolling.insert(app.id);
+            let admitted =
+                self.kernel.admitted().filter(|life| self.supervisor.app_of(life.worker) == Some(app.id)).count();
+            let (start, lost_before) = *self.rolls.entry(app.id).or_insert((admitted, lost));
+            let promised = start.saturating_sub((lost - lost_before) as usize);
+            assert!(admitted >= promised, "the roll of {} leaves {admitted} of {promised} workers", app.spec.name);
+        }
+        self.rolls.retain(|app, _| rolling.contains(app));
+    }
+
+    /// Compares what the supervisor believes with what is true.
+    fn agree(&self) {
+        let living: BTreeSet<_> = self.kernel.living().collect();
+        for life in &living {
+            assert!(self.supervisor.is_current(*life), "{life} runs and nobody knows it");
+        }
+        for app in self.supervisor.apps() {
+            assert!(!app.rolling, "{} rolls for ever", app.spec.name);
+            let mut instances = BTreeSet::new();
+            for worker in &app.workers {
+                assert!(instances.insert(worker.instance), "instance {} of {} twice", worker.instance, app.spec.name);
+                match worker.status {
+                    Status::Online => {
+                        let life = worker.life.expect("an online worker has a life");
+                        assert!(
+                            living.contains(&life) || self.kernel.has_news_of(life),
+                            "{life} is thought online and is dead"
+                        );
+                        assert!(worker.ready);
+                    }
+                    Status::Stopped | Status::Errored => {
+                        assert!(!living.iter().any(|life| life.worker == worker.id), "{} is down and runs", worker.id);
+                    }
+                    Status::WaitingRestart => {}
+                    Status::Launching => {
+                        // Some crash for ever, slowly enough that they are not given up.
+                        let since = worker.started_at.expect("a launching worker was started");
+                        assert!(self.kernel.now - since < Duration::from_secs(61), "{} launches for ever", worker.id);
+                    }
+                    Status::Stopping => panic!("{} stops for ever", worker.id),
+                }
+            }
+        }
+    }
+
+    // ---- clients -----------------------------------------------------------------------------------------------
+
+    fn client(&mut self) {
+        let workers: Vec<WorkerId> =
+            self.supervisor.apps().flat_map(|app| app.workers.iter().map(|w| w.id).collect::<Vec<_>>()).collect();
+        let apps: Vec<AppId> = self.supervisor.apps().map(|app| app.id).collect();
+        if workers.is_empty() || (apps.len() < 4 && self.rng.percent(25)) {
+            let specs = (0..1 + self.rng.below(2)).map(|_| self.spec()).collect();
+            return self.ask(Command::Start { specs });
+        }
+        let some: Vec<WorkerId> = if self.rng.percent(30) {
+            workers.clone()
+        } else {
+            let app = *self.rng.pick(&apps);
+            let whole = self.supervisor.app(app).expect("just listed").workers;
+            let part = self.rng.percent(60);
+            whole.iter().map(|w| w.id).filter(|_| part || self.rng.percent(60)).collect()
+        };
+        let app = *self.rng.pick(&apps);
+        match self.rng.below(20) {
+            0..2 => self.ask(Command::Stop { workers: some }),
+            2..6 => {
+                let specs = self.new_specs(&some);
+                self.ask(Command::Restart { workers: some, specs });
+            }
+            6..14 => {
+                let specs = self.new_specs(&some);
+                self.ask(Command::Reload { workers: some, specs });
+            }
+            14 => self.ask(Command::Delete { workers: some }),
+            15..19 => {
+                let instances = self.rng.below(6) as u32;
+                self.ask(Command::Scale { app, instances });
+            }
+            _ => self.ask(Command::Reset { workers: some }),
+        }
+    }
+
+    fn ask(&mut self, command: Command) {
+        // A later command may take workers away from a roll: its promise is void.
+        let before: BTreeSet<AppId> = self.rolls.keys().copied().collect();
+        let id = CommandId(self.next_command);
+        self.next_command += 1;
+        self.unanswered.insert(id);
+        let takes_away = !matches!(command, Command::Start { .. } | Command::Reset { .. } | Command::Reload { .. });
+        self.turn(Event::Command(id, command), 0);
+        if takes_away {
+            self.rolls.retain(|app, _| !before.contains(app));
+            self.look();
+        }
+        // With the command the old promise ends; a new one begins here.
+        if takes_away {
+            for app in before {
+                self.rolls.insert(app, (0, 0));
+            }
+        }
+        self.look();
+    }
+
+    fn new_specs(&mut self, workers: &[WorkerId]) -> Vec<(AppId, Arc<AppSpec>)> {
+        if self.rng.percent(40) {
+            return Vec::new();
+        }
+        let apps: BTreeSet<AppId> = workers.iter().filter_map(|worker| self.supervisor.app_of(*worker)).collect();
+        let mut specs = Vec::new();
+        for app in apps {
+            let mut spec = (**self.supervisor.app(app).expect("it has a worker").spec).clone();
+            let releases = ["1", "2", "3", "bad"];
+            spec.version = Some((*self.rng.pick(&releases)).to_owned());
+            if self.rng.percent(20) {
+                spec.instances = 1 + self.rng.below(4) as u32;
+            }
+            if self.rng.percent(5) {
+                spec.exec_mode = *self.rng.pick(&[ExecMode::Fork, ExecMode::Cluster]);
+            }
+            specs.push((app, Arc::new(spec)));
+        }
+        specs
+    }
+
+    fn spec(&mut self) -> Arc<AppSpec> {
+        let rng = &mut self.rng;
+        let mut spec = AppSpec::new(format!("app{}", self.next_command), "/app.js", "/");
+        spec.exec_mode = *rng.pick(&[ExecMode::Cluster, ExecMode::Cluster, ExecMode::Socket, ExecMode::Fork]);
+        spec.instances = 1 + rng.below(4) as u32;
+        spec.wait_ready = rng.percent(25);
+        spec.autostart = !rng.percent(5);
+        spec.reload_parallel = 1 + rng.below(3) as u32;
+        spec.drain_timeout = Duration::from_millis(rng.below(4000));
+        spec.max_memory_restart = rng.percent(30).then_some(Bytes(1 << 30));
+        spec.restart.autorestart = !rng.percent(15);
+        spec.restart.restart_delay = Duration::from_millis(*rng.pick(&[0, 0, 0, 100, 3000]));
+        spec.restart.exp_backoff = rng.percent(20).then_some(Duration::from_millis(100));
+        if rng.percent(20) {
+            spec.restart.stop_exit_codes = vec![0, 7];
+        }
+        spec.listen_timeout = rng.percent(20).then_some(Duration::from_millis(1500));
+        Arc::new(spec)
+    }
+
+    fn note(&mut self, effect: &Effect) {
+        // A digest of what can be seen is enough; specs are long.
+        let text = match effect {
+            Effect::Spawn { life, restarts, unstable, .. } => format!("spawn {life} {restarts} {unstable}"),
+            effect => format!("{effect:?}"),
+        };
+        for byte in text.bytes() {
+            self.digest = (self.digest ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);
+        }
+    }
+}
