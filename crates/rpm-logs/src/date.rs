@@ -216,7 +216,8 @@ fn token(rest: &str) -> Option<(Piece, usize)> {
         b'A' | b'a' | b'X' | b'x' => 1,
         _ => return None,
     };
-    let whole = usize::MAX;
+    // Longer than any name; the precision of `write!` ends at 65,535.
+    let whole = 64;
     let piece = match (letter, run) {
         (b'Y', 4) => Piece::Year4,
         (b'Y', 2) => Piece::Year2,

@@ -253,3 +253,159 @@ fn whole_characters(bytes: &[u8]) -> usize {
         None => bytes.len(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::tz::TimeZone;
+    use proptest::prelude::*;
+
+    fn dated_framer() -> Framer {
+        Framer::new(Style::Dated(DateFormat::in_zone("x", TimeZone::UTC)), State::default())
+    }
+
+    fn json_framer() -> Framer {
+        Framer::new(Style::Json(JsonStyle::new(None, Kind::Out, WorkerId(0), "m")), State::default())
+    }
+
+    /// Presents pieces as the pump does: what is not consumed comes again with the next.
+    fn run(framer: &mut Framer, pieces: &[&[u8]]) -> Vec<u8> {
+        let mut all = Vec::new();
+        let mut held = Vec::new();
+        for (index, piece) in pieces.iter().enumerate() {
+            held.extend_from_slice(piece);
+            let tail = if index + 1 == pieces.len() { Tail::End } else { Tail::Hold };
+            loop {
+                let mut out = Vec::new();
+                let framed = framer.frame(&held, Stamp(1000 + index as i64), tail, &mut out);
+                all.extend_from_slice(&out);
+                held.drain(..framed.consumed);
+                if framed.holds || held.is_empty() {
+                    break;
+                }
+            }
+        }
+        assert!(held.is_empty());
+        all
+    }
+
+    fn shown(framer: &mut Framer, pieces: &[&[u8]]) -> String {
+        String::from_utf8(run(framer, pieces)).expect("text")
+    }
+
+    #[test]
+    fn a_line_carries_the_time_of_its_first_byte() {
+        assert_eq!(
+            shown(&mut dated_framer(), &[b"one\ntw", b"o\nthree", b"", b"\n"]),
+            "1000: one\n1000: two\n1001: three\n"
+        );
+        let json = shown(&mut json_framer(), &[b"o", b"ne\n"]);
+        assert!(json.contains(r#""timestamp":"1970-01-01T00:00:01.000Z""#), "{json}");
+    }
+
+    #[test]
+    fn the_end_of_the_stream_ends_the_line() {
+        assert_eq!(shown(&mut dated_framer(), &[b"a\nb"]), "1000: a\n1000: b\n");
+        assert_eq!(shown(&mut dated_framer(), &[b"a\n", b""]), "1000: a\n");
+        assert_eq!(
+            shown(&mut json_framer(), &[b"a\n\xff\"b"]),
+            concat!(
+                r#"{"message":"a\n","timestamp":"1970-01-01T00:00:01.000Z","type":"out","process_id":0,"app_name":"m"}"#,
+                "\n",
+                r#"{"message":"�\"b","timestamp":"1970-01-01T00:00:01.000Z","type":"out","process_id":0,"app_name":"m"}"#,
+                "\n"
+            )
+        );
+    }
+
+    #[test]
+    fn an_endless_line_goes_out_in_pieces_behind_one_date() {
+        let piece = vec![b'x'; DATED_HOLD];
+        let out = shown(&mut dated_framer(), &[&piece, &piece, b"y\nz\n"]);
+        assert_eq!(out, format!("1000: {}{}y\n1002: z\n", "x".repeat(DATED_HOLD), "x".repeat(DATED_HOLD)));
+    }
+
+    #[test]
+    fn an_endless_line_becomes_records_of_whole_characters() {
+        let line = "€".repeat(JSON_LINE_MAX / 2);
+        let out = shown(&mut json_framer(), &[line.as_bytes(), b"\nnext\n"]);
+        let records: Vec<serde_json::Value> =
+            out.lines().map(|line| serde_json::from_str(line).expect("a record")).collect();
+        let messages: Vec<&str> = records.iter().map(|record| record["message"].as_str().expect("text")).collect();
+        assert_eq!(messages.concat(), format!("{line}\nnext\n"));
+        assert_eq!(messages.len(), 3, "two pieces and the next line");
+        assert_eq!(records[1]["timestamp"], "1970-01-01T00:00:01.000Z", "the second piece has the line's time");
+        assert_eq!(records[2]["timestamp"], "1970-01-01T00:00:01.001Z");
+    }
+
+    #[test]
+    fn a_flushed_line_goes_on_without_a_second_date() {
+        let mut framer = dated_framer();
+        let mut out = Vec::new();
+        assert_eq!(framer.frame(b"Name: ", Stamp(1001), Tail::Flush, &mut out).consumed, 6);
+        assert_eq!(framer.frame(b"Bob\nx\n", Stamp(1002), Tail::Hold, &mut out).consumed, 6);
+        assert_eq!(out, b"1001: Name: Bob\n1002: x\n");
+    }
+
+    #[test]
+    fn dates_that_need_quoting_are_quoted() {
+        let date = DateFormat::in_zone("[\"\\]", TimeZone::UTC);
+        let style = Style::Json(JsonStyle::new(Some(date), Kind::Err, WorkerId(2), "a\"b"));
+        let out = shown(&mut Framer::new(style, State::default()), &[b"x\n"]);
+        assert_eq!(
+            out,
+            r#"{"message":"x\n","timestamp":"\"\\","type":"err","process_id":2,"app_name":"a\"b"}"#.to_owned() + "\n"
+        );
+    }
+
+    #[test]
+    fn bytes_stay_as_they_are_but_in_json() {
+        let bytes = b"\xff\x00\xc3\x28\r\n";
+        assert_eq!(run(&mut dated_framer(), &[bytes]), [b"1000: ", &bytes[..]].concat());
+        assert_eq!(run(&mut Framer::new(Style::Raw, State::default()), &[bytes, b"x"]), [&bytes[..], b"x"].concat());
+    }
+
+    proptest! {
+        #[test]
+        fn however_writes_are_cut_no_byte_changes(
+            text in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'a'), Just(0xC3u8), Just(0xA9u8)], 0..300),
+            cuts in proptest::collection::vec(0usize..300, 0..8),
+        ) {
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(text.len())).collect();
+            cuts.extend([0, text.len()]);
+            cuts.sort_unstable();
+            let pieces: Vec<&[u8]> = cuts.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect();
+            let mut whole = text.clone();
+            if !whole.is_empty() && !whole.ends_with(b"\n") {
+                whole.push(b'\n');
+            }
+            let dated = run(&mut dated_framer(), &pieces);
+            let stripped: Vec<u8> = dated
+                .split_inclusive(|byte| *byte == b'\n')
+                .flat_map(|line| line[6..].to_vec())
+                .collect();
+            prop_assert_eq!(stripped, whole);
+            let json = run(&mut json_framer(), &pieces);
+            let messages: String = String::from_utf8(json).expect("text").lines().map(|line| {
+                serde_json::from_str::<serde_json::Value>(line).expect("a record")["message"].as_str().expect("text").to_owned()
+            }).collect();
+            let expected: String = text.split_inclusive(|byte| *byte == b'\n').map(String::from_utf8_lossy).collect();
+            prop_assert_eq!(messages, expected);
+        }
+
+        #[test]
+        fn the_same_input_from_the_same_state_gives_the_same_output(
+            text in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'a')], 0..200),
+        ) {
+            for fresh in [dated_framer, json_framer] {
+                let mut framer = fresh();
+                let mut first = Vec::new();
+                let framed = framer.frame(&text, Stamp(5), Tail::Hold, &mut first);
+                let mut again = Vec::new();
+                let mut framer = fresh();
+                framer.frame(&text[..framed.consumed], Stamp(5), Tail::Flush, &mut again);
+                prop_assert_eq!(first, again);
+            }
+        }
+    }
+}

@@ -12,6 +12,7 @@ use rustix::fs::{FallocateFlags, fallocate, fstat, ftruncate};
 use rustix::io::{Errno, pread, pwrite, read};
 use rustix::pipe::{SpliceFlags, splice};
 
+use super::crash::step;
 use crate::date::Stamp;
 use crate::frame::State;
 
@@ -70,11 +71,13 @@ impl Write {
     /// Grown by all of it: it had happened. Not grown: it had not. Between: the rest is due. A shorter file, or another
     /// one by that name, tells nothing, and the write counts as not done: better twice than lost.
     pub(super) fn resolve(&mut self, now: Option<Place>, output: u64) {
-        if let (Some(then), Some(now)) = (self.place.take(), now)
-            && (then.device, then.inode) == (now.device, now.inode)
-        {
-            self.written = output.min(self.written + now.length.saturating_sub(then.length));
-        }
+        let Some(then) = self.place.take() else { return };
+        self.written = match now {
+            Some(now) if (then.device, then.inode) == (now.device, now.inode) && now.length >= then.length => {
+                output.min(self.written + (now.length - then.length))
+            }
+            Some(_) | None => 0,
+        };
     }
 }
 
@@ -140,6 +143,7 @@ impl Staging {
 
     /// Takes what the pipe has. Never waits.
     pub(super) fn take(&mut self, pipe: impl AsFd) -> io::Result<Taken> {
+        step()?;
         let taken = if self.can_splice {
             let mut end = self.size;
             splice(&pipe, None, &self.file, Some(&mut end), TAKE_MAX, SpliceFlags::NONBLOCK)
@@ -150,6 +154,7 @@ impl Staging {
             Ok(0) => Ok(Taken::Ended),
             Ok(count) => {
                 self.size += count as u64;
+                step()?;
                 Ok(Taken::Bytes(count))
             }
             Err(Errno::AGAIN | Errno::INTR) => Ok(Taken::Empty),
@@ -226,6 +231,7 @@ impl Staging {
     }
 
     fn write_header(&self, state: State, intent: Option<&Intent>) -> io::Result<()> {
+        step()?;
         let bytes = encode(self.carried, state, intent);
         let written = pwrite(&self.file, &bytes, 0)?;
         if written == bytes.len() { Ok(()) } else { Err(io::Error::from(io::ErrorKind::WriteZero)) }

@@ -61,7 +61,10 @@ pub(super) struct Live {
     /// So many bytes after what was carried are known to hold no line's end.
     held: u64,
     ended: bool,
+    /// Output is being dropped; told.
     dropping: bool,
+    /// Pipe or staging failed at the last try; told.
+    broken: bool,
     /// When to try the files again.
     retry_at: Option<Instant>,
     /// When to let go of a held line.
@@ -102,6 +105,7 @@ impl Live {
             held: 0,
             ended: false,
             dropping: false,
+            broken: false,
             retry_at: None,
             flush_at: None,
         };
@@ -137,6 +141,7 @@ impl Live {
     pub(super) fn advance(&mut self, shop: &mut Shop<'_>) -> io::Result<Flow> {
         let flow = match self.staging.take(&self.pipe)? {
             Taken::Bytes(count) => {
+                self.broken = false;
                 shop.count(|counters| &counters.bytes_taken, count as u64);
                 Flow::More
             }
@@ -182,9 +187,10 @@ impl Live {
         Ok(())
     }
 
-    /// Puts the stream aside for a while after a failure of its own.
-    pub(super) fn rest(&mut self) {
+    /// Puts the stream aside for a while after a failure of its own, and returns whether that is news.
+    pub(super) fn rest(&mut self) -> bool {
         self.retry_at = Some(Instant::now() + RETRY);
+        !std::mem::replace(&mut self.broken, true)
     }
 
     /// Frames and writes what is staged, until nothing but a held line is left or a file fails.

@@ -139,8 +139,9 @@ impl Room {
         self.paused.remove(&id);
         let added = epoll::add(&self.epoll, &live.pipe, epoll::EventData::new_u64(id), epoll::EventFlags::IN);
         if let Err(error) = added {
-            (self.on_event)(Event::StreamFailed { key: live.key.clone(), error: error.into() });
-            live.rest();
+            if live.rest() {
+                (self.on_event)(Event::StreamFailed { key: live.key.clone(), error: error.into() });
+            }
             self.paused.insert(id);
             self.timed.insert(id);
         }
@@ -182,6 +183,7 @@ impl Room {
         if self.streams.get(&id).is_some_and(Live::is_done) {
             let live = self.streams.remove(&id).expect("it is there");
             self.timed.remove(&id);
+            self.paused.remove(&id);
             (self.on_event)(Event::Ended { key: live.key.clone() });
             live.release(&mut self.files);
             self.counters.streams.store(self.streams.len() as u64, Ordering::Relaxed);
@@ -196,8 +198,9 @@ impl Room {
         let result = match result {
             Ok(value) => Some(value),
             Err(error) => {
-                (shop.on_event)(Event::StreamFailed { key: live.key.clone(), error });
-                live.rest();
+                if live.rest() {
+                    (shop.on_event)(Event::StreamFailed { key: live.key.clone(), error });
+                }
                 None
             }
         };
