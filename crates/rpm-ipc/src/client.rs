@@ -79,6 +79,11 @@ impl<S: Read + Write> Client<S> {
         }
     }
 
+    /// Returns the stream, for a caller that sets its time limits.
+    pub fn stream(&self) -> &S {
+        &self.stream
+    }
+
     /// Returns the stream, for a caller that waits on it with other things.
     pub fn into_stream(self) -> S {
         self.stream
