@@ -171,7 +171,8 @@ mod tests {
 
     #[test]
     fn the_first_of_a_group_refuses_a_stranger_and_lets_later_ones_join() {
-        let first = listen(&Address::TcpAny { port: 0 }, Listen { sharing: Sharing::First, ..Listen::default() }).unwrap();
+        let first =
+            listen(&Address::TcpAny { port: 0 }, Listen { sharing: Sharing::First, ..Listen::default() }).unwrap();
         let port = local_address(&first).unwrap().port();
         let join = Listen { sharing: Sharing::Join, ..Listen::default() };
         let second = listen(&Address::TcpAny { port }, join).unwrap();
@@ -182,7 +183,11 @@ mod tests {
         }
         drop(first);
         let stranger = listen(&Address::TcpAny { port }, Listen { sharing: Sharing::First, ..Listen::default() });
-        assert_eq!(stranger.unwrap_err().errno, libc::EADDRINUSE, "a sharing socket of the same user is a stranger too");
+        assert_eq!(
+            stranger.unwrap_err().errno,
+            libc::EADDRINUSE,
+            "a sharing socket of the same user is a stranger too"
+        );
     }
 
     #[test]
@@ -216,7 +221,8 @@ mod tests {
 
     #[test]
     fn udp_ports_are_bound() {
-        let socket = listen(&Address::Udp { at: "127.0.0.1:0".parse().unwrap(), v6only: false }, Listen::default()).unwrap();
+        let socket =
+            listen(&Address::Udp { at: "127.0.0.1:0".parse().unwrap(), v6only: false }, Listen::default()).unwrap();
         assert_ne!(local_address(&socket).unwrap().port(), 0);
         assert!(!is_listening(&socket));
     }

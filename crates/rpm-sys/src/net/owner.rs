@@ -25,11 +25,8 @@ pub fn listener_owner(port: u16) -> Option<Owner> {
     if inodes.is_empty() {
         return None;
     }
-    let mut pids: Vec<i32> = fs::read_dir("/proc")
-        .ok()?
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .collect();
+    let mut pids: Vec<i32> =
+        fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     pids.sort_unstable();
     let pid = pids.into_iter().find(|pid| !socket_inodes(*pid).is_disjoint(&inodes))?;
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned();
@@ -76,7 +73,8 @@ mod tests {
 
     #[test]
     fn a_line_of_the_table_is_read() {
-        let line = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 f";
+        let line =
+            "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 f";
         assert_eq!(listening_inode(line, 8080), Some(4711));
         assert_eq!(listening_inode(line, 8081), None);
         assert_eq!(listening_inode("garbage", 8080), None);

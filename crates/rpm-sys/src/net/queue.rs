@@ -23,6 +23,15 @@ pub fn bytes_waiting(socket: impl AsFd) -> Result<u64> {
     named("ioctl(FIONREAD)", rustix::io::ioctl_fionread(socket))
 }
 
+/// Returns how many bytes were written to a connected socket and not yet read (unix) or acknowledged (TCP) by its peer.
+pub fn bytes_unread_by_peer(socket: impl AsFd) -> Result<u64> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: TIOCOUTQ writes one int, to which the pointer leads.
+    let returned = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
+    check("ioctl(SIOCOUTQ)", returned)?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
 fn tcp_queue_length(socket: impl AsFd) -> Result<u32> {
     let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
     let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
@@ -61,6 +70,17 @@ mod tests {
         assert_eq!(queue_length(&socket).unwrap(), 3);
         let _taken = accept_waiting(&socket).unwrap().unwrap();
         assert_eq!(queue_length(&socket).unwrap(), 2);
+    }
+
+    #[test]
+    fn bytes_on_their_way_are_counted() {
+        let (left, right) = crate::fd::socketpair_stream().unwrap();
+        assert_eq!(bytes_unread_by_peer(&left).unwrap(), 0);
+        crate::fd::send_with_fds(&left, b"hello", &[]).unwrap();
+        assert_eq!(bytes_waiting(&right).unwrap(), 5);
+        assert!(bytes_unread_by_peer(&left).unwrap() >= 5);
+        crate::fd::consume(&right, 5).unwrap();
+        assert_eq!(bytes_unread_by_peer(&left).unwrap(), 0);
     }
 
     #[test]

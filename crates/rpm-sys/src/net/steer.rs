@@ -42,6 +42,25 @@ pub fn steer(socket: impl AsFd, steering: &Steering<'_>) -> Result<()> {
     check("setsockopt(SO_ATTACH_REUSEPORT_CBPF)", returned).map(drop)
 }
 
+/// Leaves the choice among the members of the group that `socket` is in to the kernel's hash again.
+pub fn unsteer(socket: impl AsFd) -> Result<()> {
+    let nothing: libc::c_int = 0;
+    // SAFETY: the option takes no value; a readable one of four bytes satisfies the kernel's check of the length.
+    let returned = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_DETACH_REUSEPORT_BPF,
+            (&raw const nothing).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    match check("setsockopt(SO_DETACH_REUSEPORT_BPF)", returned) {
+        Err(SysError { errno: libc::ENOENT, .. }) => Ok(()),
+        result => result.map(drop),
+    }
+}
+
 /// Returns the loopback address from which a connection reaches the member with this index (below 65,536).
 pub fn probe_source(index: u32) -> std::net::Ipv4Addr {
     std::net::Ipv4Addr::new(127, 77, (index >> 8) as u8, index as u8)
@@ -152,11 +171,10 @@ mod tests {
 
     #[test]
     fn consecutive_indexes_are_one_run() {
-        assert_eq!(runs(&[0, 1, 2, 7, 7]), [
-            Run { first: 0, length: 3 },
-            Run { first: 7, length: 1 },
-            Run { first: 7, length: 1 }
-        ]);
+        assert_eq!(
+            runs(&[0, 1, 2, 7, 7]),
+            [Run { first: 0, length: 3 }, Run { first: 7, length: 1 }, Run { first: 7, length: 1 }]
+        );
         let (members, _) = group(&Address::TcpAny { port: 0 }, 1);
         assert_eq!(steer(&members[0], &Steering { live: &[], probe: true }).unwrap_err().errno, libc::EINVAL);
     }
@@ -172,6 +190,16 @@ mod tests {
             assert_eq!(queues.iter().sum::<u32>(), 300);
             assert!(queues[1] > 25 && queues[4] > 25 && queues[3] > 120, "{queues:?}");
         }
+    }
+
+    #[test]
+    fn without_a_program_every_member_gets_connections() {
+        let (members, port) = group(&Address::TcpAny { port: 0 }, 2);
+        unsteer(&members[0]).unwrap();
+        steer_to(&members[0], &[0]);
+        unsteer(&members[1]).unwrap();
+        let _open: Vec<_> = (0..100).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
+        assert!(queues(&members).iter().all(|length| *length > 10));
     }
 
     #[test]

@@ -1,0 +1,565 @@
+//! Who listens where.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rpm_model::{AppId, Life, SocketMode, WorkerId};
+use rpm_sys::net::diag::{self, Family};
+use rpm_sys::net::listen::{BACKLOG, accept_waiting, inode, is_listening};
+use rpm_sys::net::steer::probe_source;
+use rpm_sys::net::{listener_owner, socket_inodes};
+use rpm_sys::{SysError, fd};
+use serde_json::Value;
+
+use crate::handle::Handle;
+use crate::name::{Name, PREFIX};
+use crate::slots::{Slot, Slots, State};
+use crate::want::{Kind, Place, Want};
+
+/// Every listening socket of every app, and who has which.
+///
+/// The life of a slot, by the calls that move it:
+///
+/// ```text
+/// claim ─▶ starting ─admit─▶ admitted ─retire─▶ retired ─ended─▶ vacant ─release─▶ (spare, or closed)
+///              └──────────────────┴──────ended──────────────────▶ vacant ─claim of the seat's next life─▶ starting
+/// ```
+#[derive(Debug, Default)]
+pub struct Ports {
+    ports: BTreeMap<(AppId, Place), Port>,
+    admitted: BTreeSet<Life>,
+    changes: VecDeque<Change>,
+}
+
+#[derive(Debug)]
+enum Port {
+    Slots(Slots),
+    Handle(Handle),
+}
+
+/// A socket that the keeper held: its name, read and as it stands, and the descriptor.
+type Held = (Name, String, OwnedFd);
+
+/// A listening socket for a worker.
+#[derive(Debug)]
+pub struct Claim {
+    /// A duplicate for the worker. Carry out [`Ports::changes`] before it is sent.
+    pub fd: OwnedFd,
+    /// Whether the socket was not taken over from an earlier life of the seat.
+    pub fresh: bool,
+    /// What it is bound to: `[::]:8000`, `127.0.0.1:8000`, `/run/x.sock`.
+    pub address: String,
+    /// The port it is bound to, when it has one.
+    pub port: Option<u16>,
+    /// The worker's key for it.
+    pub key: String,
+    /// Which sort of socket.
+    pub kind: Kind,
+    /// What the first worker sent along, to be given to all.
+    pub data: Value,
+}
+
+/// A socket that could not be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct Refused {
+    /// The system's number, positive: EADDRINUSE, EACCES …
+    pub errno: i32,
+    /// What was wanted.
+    pub address: String,
+    /// Who has it, when that can be known.
+    pub owner: Option<Owner>,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "listen on {}: {}", self.address, std::io::Error::from_raw_os_error(self.errno))?;
+        match &self.owner {
+            Some(owner) => write!(f, " (held by {owner})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Who holds an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Owner {
+    /// One of our apps.
+    App(AppId),
+    /// A process that is none of ours, or a worker that bound by itself.
+    Process {
+        /// Its pid.
+        pid: i32,
+        /// Its name.
+        name: String,
+    },
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Owner::App(app) => write!(f, "app {app}"),
+            Owner::Process { pid, name } => write!(f, "{name} (pid {pid})"),
+        }
+    }
+}
+
+/// What the keeper must do, in order.
+#[derive(Debug)]
+pub enum Change {
+    /// Store this descriptor.
+    Keep {
+        /// Under this name.
+        name: String,
+        /// The descriptor.
+        fd: OwnedFd,
+    },
+    /// Close what is stored.
+    Forget {
+        /// Under this name.
+        name: String,
+    },
+}
+
+/// What a draining worker still has to do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Drain {
+    /// Connections that wait in its queues, or whose handshake began before it was retired.
+    pub queued: u32,
+    /// Accepted connections in the middle of a request.
+    pub busy: u32,
+}
+
+impl Drain {
+    /// Returns whether the worker can be asked to leave without cutting a request.
+    pub fn is_done(self) -> bool {
+        self.queued == 0 && self.busy == 0
+    }
+}
+
+/// A connection that waited in the slot of a worker that is gone.
+#[derive(Debug)]
+pub struct Stranded {
+    /// The seat's key for the socket it came in by; the same in the seat's other lives.
+    pub key: String,
+    /// The connection.
+    pub connection: OwnedFd,
+}
+
+/// How to reach one worker through the port it shares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProbePath {
+    /// The address to connect from; without one the probe reaches any worker.
+    pub source: Option<Ipv4Addr>,
+    /// The address to connect to.
+    pub to: SocketAddr,
+}
+
+impl Ports {
+    /// Returns an empty set.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Gets a listening socket for a worker.
+    ///
+    /// A seat takes over what an earlier life of it left vacant; else a slot outside the program is found or opened. A
+    /// life that asks for what it has already is refused with EADDRINUSE, as Node does. An address that the app has
+    /// already keeps its mode.
+    pub fn claim(&mut self, life: Life, app: AppId, want: &Want, mode: SocketMode) -> Result<Claim, Refused> {
+        let refuse = |errno, owner| Refused { errno, address: want.to_string(), owner };
+        let place = want.place().ok_or_else(|| refuse(EBADF, None))?;
+        let address = place.to_bind(want.mode).ok_or_else(|| refuse(EINVAL, None))?;
+        let backlog = if want.backlog == 0 { BACKLOG } else { want.backlog };
+        let state = if self.admitted.contains(&life) { State::Admitted } else { State::Starting };
+        let key = (app, place);
+        let failed = |error: SysError| (error.errno, error.errno == EADDRINUSE);
+        let outcome = match self.ports.get_mut(&key) {
+            Some(Port::Slots(slots)) => match slots.seat(life, state, backlog) {
+                Ok(Some(seated)) => Ok((Some(seated.index), seated.fresh)),
+                Ok(None) => return Err(refuse(EADDRINUSE, Some(Owner::App(app)))),
+                Err(error) => Err(failed(error)),
+            },
+            Some(Port::Handle(handle)) => match handle.seat(life) {
+                true => Ok((None, false)),
+                false => return Err(refuse(EADDRINUSE, Some(Owner::App(app)))),
+            },
+            None if mode == SocketMode::Reuseport && want.kind.is_tcp() => {
+                let opened = Slots::open(address, backlog, life, state, want.data.clone()).map(Port::Slots);
+                opened.map(|port| self.ports.insert(key.clone(), port)).map(|_| (Some(0), true)).map_err(failed)
+            }
+            None => {
+                let opened = Handle::open(address, backlog, want.data.clone()).map(|mut handle| {
+                    handle.seat(life);
+                    Port::Handle(handle)
+                });
+                opened.map(|port| self.ports.insert(key.clone(), port)).map(|_| (None, true)).map_err(failed)
+            }
+        };
+        let (index, fresh) = outcome.map_err(|(errno, taken)| {
+            let owner = if taken { self.owner_of(want) } else { None };
+            refuse(errno, owner)
+        })?;
+        self.keep(&key);
+        let port = self.ports.get_mut(&key).expect("found or inserted above");
+        let bound = port.bound();
+        let (fd, data) = match port {
+            Port::Slots(slots) => (slots.duplicate(index.unwrap_or(0)), &mut slots.data),
+            Port::Handle(handle) => (handle.duplicate(), &mut handle.data),
+        };
+        if data.is_null() {
+            *data = want.data.clone();
+        }
+        Ok(Claim {
+            fd: fd.map_err(|error| refuse(error.errno, None))?,
+            fresh,
+            address: bound.map_or_else(|| want.to_string(), |bound| bound.to_string()),
+            port: bound.map(|bound| bound.port()),
+            key: want.key(),
+            kind: want.kind,
+            data: data.clone(),
+        })
+    }
+
+    /// Sends new connections to a life.
+    pub fn admit(&mut self, life: Life) {
+        self.admitted.insert(life);
+        self.set(life, |_| State::Admitted);
+    }
+
+    /// Sends no new connections to a life any more, unless nobody else could take them. Its drain begins.
+    pub fn retire(&mut self, life: Life) {
+        let since = Instant::now();
+        self.admitted.remove(&life);
+        self.set(life, |state| match state {
+            State::Vacant => State::Vacant,
+            State::Retired { since } => State::Retired { since },
+            State::Starting | State::Admitted => State::Retired { since },
+        });
+    }
+
+    /// Notes that a process is gone. What waits in its slots, waits for the seat's next life.
+    pub fn ended(&mut self, life: Life) {
+        self.admitted.remove(&life);
+        self.set(life, |_| State::Vacant);
+        for port in self.ports.values_mut() {
+            if let Port::Handle(handle) = port {
+                handle.vacate(life);
+            }
+        }
+    }
+
+    /// Notes that a worker has closed one of its servers (Node's `close`) while it runs on.
+    ///
+    /// The slot waits as if the process had ended: usually it is about to, and its successor takes over.
+    pub fn closed(&mut self, life: Life, key: &str) {
+        let Some(place) = Want::from_key(key).and_then(|want| want.place()) else { return };
+        for ((_, own), port) in &mut self.ports {
+            if *own == place {
+                match port {
+                    Port::Slots(slots) => slots.set(life, |_| State::Vacant),
+                    Port::Handle(handle) => handle.vacate(life),
+                }
+            }
+        }
+    }
+
+    /// Gives up the slots of a life that was replaced and is gone.
+    ///
+    /// Connections that wait there still are lost with them; [`Ports::stranded`] saves them first.
+    pub fn release(&mut self, life: Life) {
+        self.admitted.remove(&life);
+        self.free(|held| held == life);
+    }
+
+    /// Takes out the connections that wait in the slots of a life that is gone and was replaced: the caller hands them
+    /// to another worker ([`Channel::hand_over`](crate::Channel::hand_over)). For apps that speak Node's protocol.
+    pub fn stranded(&mut self, life: Life) -> Vec<Stranded> {
+        let mut found = Vec::new();
+        for ((_, place), port) in &self.ports {
+            let Port::Slots(slots) = port else { continue };
+            for slot in slots.of(life) {
+                while let Ok(Some(connection)) = accept_waiting(&slot.fd) {
+                    found.push(Stranded { key: place.key(), connection });
+                }
+            }
+        }
+        found
+    }
+
+    /// Closes everything of a seat that is down for good.
+    pub fn close(&mut self, worker: WorkerId) {
+        self.admitted.retain(|life| life.worker != worker);
+        self.free(|held| held.worker == worker);
+    }
+
+    /// Closes everything of an app that has no seat left.
+    pub fn close_app(&mut self, app: AppId) {
+        let gone: Vec<_> = self.ports.keys().filter(|(owner, _)| *owner == app).cloned().collect();
+        for key in gone {
+            match self.ports.remove(&key) {
+                Some(Port::Slots(mut slots)) => self.forget_all(slots.free(|_| true)),
+                Some(Port::Handle(handle)) => self.forget_handle(&handle),
+                None => {}
+            }
+        }
+    }
+
+    /// Returns what a draining worker still has to do; `pids` are the worker and its descendants.
+    ///
+    /// What happens on socket files is not known to the kernel in such detail: only their queues count.
+    pub fn drain_state(&self, life: Life, pids: &[i32]) -> Drain {
+        let mut drain = Drain::default();
+        let mut tcp: BTreeMap<(u16, bool), Option<Duration>> = BTreeMap::new();
+        for ((_, place), port) in &self.ports {
+            let retired_for = match port {
+                Port::Slots(slots) => {
+                    let mut own = slots.of(life).peekable();
+                    if own.peek().is_none() {
+                        continue;
+                    }
+                    let mut retired_for = None;
+                    for slot in own {
+                        drain.queued += slot.waiting();
+                        if let Some((_, State::Retired { since })) = slot.holder {
+                            retired_for = Some(since.elapsed());
+                        }
+                    }
+                    retired_for
+                }
+                Port::Handle(handle) if handle.has(life) => {
+                    if !handle.is_used_beside(life.worker) {
+                        drain.queued += handle.waiting();
+                    }
+                    None
+                }
+                Port::Handle(_) => continue,
+            };
+            if let (true, Some(bound)) = (place.kind.is_tcp(), port.bound()) {
+                tcp.insert((bound.port(), bound.is_ipv4()), retired_for);
+            }
+        }
+        let mut inodes = None;
+        for ((port, v4), retired_for) in tcp {
+            let family = if v4 { Family::V4 } else { Family::V6 };
+            for connection in diag::connections(port, family).unwrap_or_default() {
+                match connection.state {
+                    diag::State::Handshake { age } => {
+                        // It may be for another slot, and then costs a moment. One that had to be answered again has
+                        // lost its client, as far as one can know.
+                        let before = retired_for.is_some_and(|retired_for| age > retired_for);
+                        drain.queued += u32::from(before && age < Duration::from_secs(1));
+                    }
+                    _ if connection.inode != 0 && connection.is_busy() => {
+                        let own = inodes.get_or_insert_with(|| {
+                            pids.iter().flat_map(|pid| socket_inodes(*pid)).collect::<BTreeSet<u64>>()
+                        });
+                        drain.busy += u32::from(own.contains(&connection.inode));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        drain
+    }
+
+    /// Returns what the keeper must do since the last call, in order.
+    pub fn changes(&mut self) -> impl Iterator<Item = Change> + use<'_> {
+        self.changes.drain(..)
+    }
+
+    /// Takes back what the keeper held for a daemon that died. `lives` are the processes that run.
+    ///
+    /// Nothing is admitted: [`Ports::admit`] each life that is. Names that are not ours are left alone.
+    pub fn restore(held: Vec<(String, OwnedFd)>, lives: &[(Life, AppId)]) -> Self {
+        let mut restored = Self::new();
+        let alive = |life: Life| lives.iter().any(|(running, _)| *running == life);
+        let mut groups: BTreeMap<(AppId, Place), Vec<Held>> = BTreeMap::new();
+        for (text, fd) in held {
+            match Name::parse(&text) {
+                Some(name) => groups.entry((name.app, name.place.clone())).or_default().push((name, text, fd)),
+                None if text.starts_with(PREFIX) => restored.changes.push_back(Change::Forget { name: text }),
+                None => {}
+            }
+        }
+        for ((app, place), mut members) in groups {
+            let Some(address) = place.to_bind(None) else { continue };
+            // The best name of each index first: a life that runs, the newest; then a spare; then the newest that ended.
+            members.sort_by_key(|(name, ..)| {
+                let rank = (name.holder.is_some_and(alive), name.holder.is_none(), name.holder);
+                (name.index, std::cmp::Reverse(rank))
+            });
+            members.dedup_by(|(later, text, fd), (earlier, _, kept)| {
+                let superseded = later.index == earlier.index && inode(&*fd).ok() == inode(&*kept).ok();
+                if superseded {
+                    restored.changes.push_back(Change::Forget { name: std::mem::take(text) });
+                }
+                superseded
+            });
+            let mut slots = Vec::new();
+            let mut handle = None;
+            for (name, text, fd) in members {
+                match name.index {
+                    Some(index) if is_listening(&fd) => slots.push((index, fd, name.holder, text)),
+                    None if handle.is_none() && (place.kind.is_udp() || is_listening(&fd)) => {
+                        let users = lives.iter().filter(|(_, owner)| *owner == app).map(|(life, _)| *life);
+                        handle = Some(Handle::restore(address.clone(), fd, text, users));
+                    }
+                    // It has left its group, and the daemon died before the keeper was told.
+                    _ => restored.changes.push_back(Change::Forget { name: text }),
+                }
+            }
+            let port = match handle {
+                Some(handle) => Port::Handle(handle),
+                None => Port::Slots(Slots::restore(address, slots, alive)),
+            };
+            restored.ports.insert((app, place), port);
+        }
+        restored.free(|_| false);
+        restored
+    }
+
+    /// Returns what an app listens on, as it is bound.
+    pub fn addresses(&self, app: AppId) -> Vec<String> {
+        self.ports.iter().filter(|((owner, _), _)| *owner == app).map(|((_, place), port)| port.shown(place)).collect()
+    }
+
+    /// Finds out who holds an address: an app of ours, else a process. Looks at every process: for messages only.
+    pub fn owner_of(&self, want: &Want) -> Option<Owner> {
+        let wanted = want.place()?;
+        let app = self.ports.iter().find(|((_, place), port)| match wanted.kind {
+            Kind::Unix => *place == wanted,
+            Kind::Descriptor => false,
+            kind => {
+                place.kind.is_udp() == kind.is_udp() && port.bound().is_some_and(|bound| bound.port() == wanted.port)
+            }
+        });
+        if let Some(((app, _), _)) = app {
+            return Some(Owner::App(*app));
+        }
+        if !wanted.kind.is_tcp() {
+            return None;
+        }
+        listener_owner(wanted.port).map(|owner| Owner::Process { pid: owner.pid, name: owner.name })
+    }
+
+    /// Returns how to reach this life, and no other, through each TCP port it shares.
+    pub fn probe_paths(&self, life: Life) -> Vec<ProbePath> {
+        let mut paths = Vec::new();
+        for ((_, place), port) in &self.ports {
+            let Some(bound) = port.bound().filter(|_| place.kind.is_tcp()) else { continue };
+            let index = match port {
+                Port::Slots(slots) => match slots.index_of(life) {
+                    Some(index) => Some(index),
+                    None => continue,
+                },
+                Port::Handle(handle) if handle.has(life) => None,
+                Port::Handle(_) => continue,
+            };
+            let takes_v4 = bound.is_ipv4() || (bound.ip().is_unspecified() && !place.v6only);
+            let to = match bound.ip() {
+                ip if !ip.is_unspecified() => bound,
+                _ if takes_v4 => SocketAddr::from((Ipv4Addr::LOCALHOST, bound.port())),
+                _ => SocketAddr::from((Ipv6Addr::LOCALHOST, bound.port())),
+            };
+            paths.push(ProbePath { source: index.filter(|_| takes_v4).map(probe_source), to });
+        }
+        paths
+    }
+
+    /// Changes the state of a life's slots.
+    fn set(&mut self, life: Life, next: impl Fn(State) -> State) {
+        for port in self.ports.values_mut() {
+            if let Port::Slots(slots) = port {
+                slots.set(life, &next);
+            }
+        }
+    }
+
+    /// Takes sockets away from the lives that `gone` names, closes what nobody needs, and has the keeper told.
+    fn free(&mut self, gone: impl Fn(Life) -> bool) {
+        let keys: Vec<_> = self.ports.keys().cloned().collect();
+        for key in keys {
+            let empty = match self.ports.get_mut(&key).expect("a key of the map") {
+                Port::Slots(slots) => {
+                    let closed = slots.free(&gone);
+                    let empty = slots.is_empty();
+                    self.forget_all(closed);
+                    empty
+                }
+                Port::Handle(handle) => handle.free(&gone),
+            };
+            if !empty {
+                self.keep(&key);
+            } else if let Some(Port::Handle(handle)) = self.ports.remove(&key) {
+                self.forget_handle(&handle);
+            }
+        }
+    }
+
+    /// Has the keeper store each socket under its present name.
+    fn keep(&mut self, key: &(AppId, Place)) {
+        let (app, place) = key;
+        let changes = &mut self.changes;
+        let mut renamed = |index, holder, kept_as: &mut Option<String>, duplicate: rpm_sys::Result<OwnedFd>| {
+            let name = Name { app: *app, index, holder, place: place.clone() }.to_string();
+            if kept_as.as_ref() == Some(&name) {
+                return;
+            }
+            // Out of descriptors: the old name stays, and the next change tries again.
+            let Ok(fd) = duplicate else { return };
+            changes.push_back(Change::Keep { name: name.clone(), fd });
+            if let Some(old) = kept_as.replace(name) {
+                changes.push_back(Change::Forget { name: old });
+            }
+        };
+        match self.ports.get_mut(key) {
+            Some(Port::Slots(slots)) => {
+                for (index, slot) in slots.iter_mut() {
+                    let holder = slot.holder.map(|(life, _)| life);
+                    renamed(Some(index), holder, &mut slot.kept_as, fd::dup(&slot.fd));
+                }
+            }
+            Some(Port::Handle(handle)) => {
+                let duplicate = handle.duplicate();
+                renamed(None, None, &mut handle.kept_as, duplicate);
+            }
+            None => {}
+        }
+    }
+
+    fn forget_all(&mut self, closed: Vec<Slot>) {
+        let names = closed.into_iter().filter_map(|slot| slot.kept_as);
+        self.changes.extend(names.map(|name| Change::Forget { name }));
+    }
+
+    fn forget_handle(&mut self, handle: &Handle) {
+        handle.close();
+        self.changes.extend(handle.kept_as.clone().map(|name| Change::Forget { name }));
+    }
+}
+
+impl Port {
+    fn bound(&self) -> Option<SocketAddr> {
+        match self {
+            Port::Slots(slots) => slots.bound(),
+            Port::Handle(handle) => handle.bound(),
+        }
+    }
+
+    fn shown(&self, place: &Place) -> String {
+        match self.bound() {
+            Some(bound) => bound.to_string(),
+            None => place.address.clone().unwrap_or_default(),
+        }
+    }
+}
+
+/// No such descriptor: what Node's primary answers too.
+const EBADF: i32 = 9;
+/// Not an address.
+const EINVAL: i32 = 22;
+/// Somebody has it.
+const EADDRINUSE: i32 = 98;
