@@ -103,6 +103,28 @@ pub enum Effect {
     Leave,
 }
 
+impl Effect {
+    /// Returns the process that is to be acted on.
+    pub fn life(&self) -> Option<Life> {
+        match self {
+            Effect::Spawn { life, .. }
+            | Effect::WatchSettling { life }
+            | Effect::Admit { life }
+            | Effect::Drain { life, .. }
+            | Effect::Ask { life }
+            | Effect::Kill { life } => Some(*life),
+            Effect::Close { .. }
+            | Effect::Forget { .. }
+            | Effect::Reply { .. }
+            | Effect::Progress { .. }
+            | Effect::Warn { .. }
+            | Effect::Persist
+            | Effect::Publish { .. }
+            | Effect::Leave => None,
+        }
+    }
+}
+
 /// Something the client of a command should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Warning {

@@ -223,6 +223,7 @@ impl Supervisor {
         for worker in &workers {
             this.adopt_newer(turn, *worker, &facts);
         }
+        this.skip_generations(&facts);
         let lives: Vec<Life> = this.seats.values().flat_map(Seat::lives).collect();
         for fact in facts.values() {
             let remains = fact.exit.is_none() || fact.leftovers;
@@ -230,9 +231,13 @@ impl Supervisor {
                 turn.ask_for(Effect::Kill { life: fact.life });
             }
         }
-        for life in lives {
-            this.catch_up(turn, life, facts.get(&life).copied());
+        for life in &lives {
+            this.catch_up(turn, *life, facts.get(life).copied());
         }
+        // One whose turn came later may have been asked to leave by a roll before it was known to be dead.
+        let dead = |life: &Life| facts.get(life).is_none_or(|fact| fact.exit.is_some() && !fact.leftovers);
+        let dead: BTreeSet<Life> = lives.into_iter().filter(dead).collect();
+        turn.effects.retain(|effect| effect.life().is_none_or(|life| !dead.contains(&life)));
         for worker in wanted {
             this.spawn(turn, worker, Cause::Start, false);
         }
@@ -290,6 +295,18 @@ impl Supervisor {
         let spec = seat.trial.as_ref().unwrap_or(&seat.spec).clone();
         seat.place = Place::Serving(Process::new(*life, spec, Cause::Crash, trial, now));
         seat.why = None;
+    }
+
+    /// Leaves a gap in the count of generations: a life started after the last write may have ended without a trace, and
+    /// no life is given out twice.
+    fn skip_generations(&mut self, facts: &BTreeMap<Life, &Fact>) {
+        for seat in self.seats.values_mut() {
+            seat.generation += 1;
+        }
+        let strangers = facts.keys().filter(|life| !self.seats.contains_key(&life.worker));
+        let highest = strangers.map(|life| life.generation.0).max().unwrap_or_default();
+        self.generation_floor = self.generation_floor.max(highest) + 1;
+        self.generation_seen = self.generation_seen.max(self.generation_floor);
     }
 
     /// Makes up for what happened to a process while nobody looked, and asks again for what the dead daemon waited for.

@@ -194,6 +194,7 @@ impl Kernel {
             proc.exit_acknowledged |= proc.exit_told;
             let gone = proc.failed || (proc.exit_told && !proc.leftovers);
             if gone
+                && self.processes.contains_key(&life)
                 && !self
                     .agenda
                     .values()
