@@ -22,6 +22,8 @@ pub(crate) struct Link {
     queue: VecDeque<Queued>,
     queued_bytes: usize,
     queued_bytes_max: usize,
+    /// The other side cannot be told anything any more, though it may have said something before it left.
+    pub(crate) deaf: bool,
 }
 
 #[derive(Debug)]
@@ -36,7 +38,14 @@ impl Link {
     /// At `queued_bytes_max` waiting bytes [`Link::send`] refuses (`QuotaExceeded`).
     pub(crate) fn new(socket: OwnedFd, queued_bytes_max: usize) -> Result<Self, SysError> {
         fd::set_nonblocking(&socket, true)?;
-        Ok(Self { socket, packet: Packet::default(), queue: VecDeque::new(), queued_bytes: 0, queued_bytes_max })
+        Ok(Self {
+            socket,
+            packet: Packet::default(),
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            queued_bytes_max,
+            deaf: false,
+        })
     }
 
     /// Sends the packet that was built, with these descriptors, or queues it.
@@ -96,6 +105,13 @@ impl Link {
         Ok(())
     }
 
+    /// Gives up sending: what waits and what comes is dropped.
+    pub(crate) fn mute(&mut self) {
+        self.deaf = true;
+        self.queue.clear();
+        self.queued_bytes = 0;
+    }
+
     /// Sends what waits; returns whether everything has left.
     pub(crate) fn flush(&mut self) -> io::Result<bool> {
         while let Some(next) = self.queue.front() {
@@ -140,10 +156,9 @@ pub(crate) enum Incoming<'a> {
 
 /// Takes the next message out of a socket; `buffer` holds [`PACKET_MAX`] bytes.
 pub(crate) fn receive<'a>(socket: BorrowedFd<'_>, buffer: &'a mut [u8]) -> Result<Incoming<'a>, SysError> {
-    let Received { length, mut fds, bytes_lost, fds_lost } = match fd::recv_packet(socket, buffer, FDS_MAX + 1) {
+    let Received { length, mut fds, bytes_lost, fds_lost } = match recv_past_reset(socket, buffer) {
         Ok(received) => received,
         Err(error) if error.would_block() => return Ok(Incoming::Nothing),
-        Err(error) if io::Error::from(error).kind() == io::ErrorKind::ConnectionReset => return Ok(Incoming::Closed),
         Err(error) => return Err(error),
     };
     let packet = &buffer[..length];
@@ -168,6 +183,17 @@ pub(crate) fn receive<'a>(socket: BorrowedFd<'_>, buffer: &'a mut [u8]) -> Resul
         Ok(content) => Incoming::Packet(Cow::Owned(content), fds),
         Err(error) => Incoming::Unusable(Malformed::Large(error)),
     })
+}
+
+/// A peer that died without having read everything leaves an error behind, and the kernel reports that error before the
+/// peer's last words, once. They may be a Store or a Shutdown.
+fn recv_past_reset(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Received, SysError> {
+    match fd::recv_packet(socket, buffer, FDS_MAX + 1) {
+        Err(error) if io::Error::from(error).kind() == io::ErrorKind::ConnectionReset => {
+            fd::recv_packet(socket, buffer, FDS_MAX + 1)
+        }
+        other => other,
+    }
 }
 
 #[cfg(test)]
@@ -205,6 +231,17 @@ mod tests {
             link.flush().unwrap();
         }
         assert!(link.flush().unwrap() && !link.is_waiting());
+    }
+
+    #[test]
+    fn the_last_words_of_a_peer_that_did_not_read_are_heard() {
+        let (left, right) = fd::socketpair_seqpacket().unwrap();
+        fd::send_with_fds(&left, b"unread", &[]).unwrap();
+        fd::send_with_fds(&right, &[1, 0, 11, 0], &[]).unwrap();
+        drop(right);
+        let mut buffer = vec![0; PACKET_MAX];
+        assert!(matches!(receive(left.as_fd(), &mut buffer).unwrap(), Incoming::Packet(..)));
+        assert!(matches!(receive(left.as_fd(), &mut buffer).unwrap(), Incoming::Closed));
     }
 
     #[test]

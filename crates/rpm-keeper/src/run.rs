@@ -1,7 +1,33 @@
-//! (being written)
-use std::ffi::OsString;
-use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+//! The keeper's loop: signals, the daemon's requests, and what is due to the daemon.
+//!
+//! One turn waits (poll) for a signal, a request or a planned restart of the daemon, and carries out what is there.
+//! Requests are read only while nothing waits to be sent: a daemon that does not read is not served, and costs no memory;
+//! exits stay in the table meanwhile and are told later.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rpm_sys::SysError;
+use rpm_sys::fd::{self, Lock};
+use rpm_sys::poll::{Interest, wait};
+use rpm_sys::proc::{self, boot_clock_micros};
+use rpm_sys::reap::{self, Signals, Status};
+use rpm_sys::signal::{SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGTERM};
+use rpm_sys::spawn::{Credentials, Spawn};
+
+use crate::children::{Child, Children, State};
+use crate::client::{Exit, KEY_MAX, NAME_MAX, NOTE_MAX};
+use crate::daemon::{Connection, Cursor, Daemon};
+use crate::link::{Incoming, Link, receive};
+use crate::store::{HELD_MAX, Store};
+use crate::wire::{self, Field, Fields, Malformed, PACKET_MAX, op, tag};
+use crate::{ready, upgrade};
 
 /// What a keeper is told at its start.
 #[derive(Debug)]
@@ -26,17 +52,577 @@ pub enum KeeperError {
         /// The file or directory.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The daemon could not be started, or left with an error before it had given the keeper anything to keep.
     #[error("could not start the daemon: {0}")]
     Daemon(String),
+    /// The state left by the program that this one replaces cannot be read.
+    #[error("could not take over from the keeper's earlier program: {0}")]
+    Resume(String),
     /// The kernel refused something that the keeper cannot do without.
     #[error(transparent)]
-    Sys(#[from] rpm_sys::SysError),
+    Sys(#[from] SysError),
 }
 
 /// Runs the keeper until its daemon has left by [`crate::Request::Shutdown`].
-pub fn run(_options: Options) -> Result<(), KeeperError> {
-    Err(KeeperError::AlreadyRunning)
+///
+/// To be called early in a process with one thread: signals are blocked for this thread only.
+pub fn run(options: Options) -> Result<(), KeeperError> {
+    let pid_file = options.home.join("keeper.pid");
+    let mut keeper = match upgrade::inherited_state()? {
+        Some(state) => Keeper::resume(options, state)?,
+        None => match Keeper::start(options) {
+            Ok(keeper) => keeper,
+            Err((ready, error)) => {
+                match (ready, &error) {
+                    (Some(pipe), KeeperError::AlreadyRunning) => ready::tell_already_running(pipe),
+                    (Some(pipe), error) => ready::tell_failure(pipe, &with_source(error)),
+                    (None, _) => {}
+                }
+                return Err(error);
+            }
+        },
+    };
+    loop {
+        keeper.turn()?;
+        if let Some(end) = keeper.end.take() {
+            // While the lock is still held: the next keeper's file is not ours to remove.
+            let _gone_is_as_good = fs::remove_file(&pid_file);
+            return end;
+        }
+    }
+}
+
+/// How many requests are carried out before signals are looked at again.
+const REQUESTS_PER_TURN: usize = 64;
+
+/// How many such turns the last words of a daemon may take: more than fit into a socket.
+const LAST_TURNS: usize = 64;
+
+/// Everything the keeper knows.
+pub(crate) struct Keeper {
+    /// Held for life: one keeper per home.
+    pub(crate) lock: Lock,
+    signals: Signals,
+    pub(crate) daemon: Daemon,
+    pub(crate) children: Children,
+    pub(crate) store: Store,
+    /// The soft limit of open files that children get: the one we were started with, not our own.
+    pub(crate) nofile: Option<u64>,
+    /// It has been given something to keep: from then on a daemon that fails is started again.
+    pub(crate) proven: bool,
+    /// It was asked to leave (SIGTERM).
+    pub(crate) terminating: bool,
+    /// Set when the loop is to end.
+    end: Option<Result<(), KeeperError>>,
+    buffer: Box<[u8]>,
+}
+
+impl Keeper {
+    fn start(options: Options) -> Result<Self, (Option<OwnedFd>, KeeperError)> {
+        let Options { home, daemon_command, ready } = options;
+        let prepared = || -> Result<(Lock, Signals, Option<u64>), KeeperError> {
+            create_home(&home)?;
+            let lock = fd::flock_exclusive(&home.join("keeper.lock"))?.ok_or(KeeperError::AlreadyRunning)?;
+            reap::lead_session()?;
+            reap::become_subreaper()?;
+            let (signals, nofile) = prepare_process()?;
+            write_pid(&home.join("keeper.pid"))?;
+            Ok((lock, signals, nofile))
+        };
+        let (lock, signals, nofile) = match prepared() {
+            Ok(prepared) => prepared,
+            Err(error) => return Err((ready, error)),
+        };
+        let mut daemon = Daemon::new(daemon_command, home.join("rpm.log"));
+        let spare = ready.as_ref().and_then(|pipe| fd::dup(pipe).ok());
+        if let Err(error) = daemon.start(ready) {
+            return Err((spare, KeeperError::Daemon(error.to_string())));
+        }
+        Ok(Self::with(lock, signals, daemon, nofile))
+    }
+
+    fn resume(options: Options, state: OwnedFd) -> Result<Self, KeeperError> {
+        let (signals, _) = prepare_process()?;
+        let daemon = Daemon::new(options.daemon_command, options.home.join("rpm.log"));
+        upgrade::restore(state, |lock, nofile| Self::with(lock, signals, daemon, nofile))
+    }
+
+    fn with(lock: Lock, signals: Signals, daemon: Daemon, nofile: Option<u64>) -> Self {
+        Self {
+            lock,
+            signals,
+            daemon,
+            children: Children::default(),
+            store: Store::default(),
+            nofile,
+            proven: false,
+            terminating: false,
+            end: None,
+            buffer: vec![0; PACKET_MAX].into_boxed_slice(),
+        }
+    }
+
+    fn turn(&mut self) -> Result<(), KeeperError> {
+        let timeout = self.daemon.due_in_micros().map(Duration::from_micros);
+        let signals = Interest { fd: self.signals.as_fd(), read: true, write: false };
+        match &self.daemon.connection {
+            Some(Connection { link, .. }) => {
+                let waiting = link.is_waiting();
+                wait([signals, Interest { fd: link.as_fd(), read: !waiting, write: waiting }], timeout)?;
+            }
+            None => {
+                wait([signals], timeout)?;
+            }
+        }
+        self.take_signals();
+        self.reap();
+        self.serve();
+        if self.end.is_none() {
+            self.daemon.act();
+        }
+        Ok(())
+    }
+
+    fn take_signals(&mut self) {
+        while let Some(signal) = self.signals.next() {
+            if signal != SIGCHLD {
+                self.terminating = true;
+                self.daemon.signal(SIGTERM);
+            }
+        }
+        if self.terminating && self.daemon.process.is_none() && !self.children.any_alive() {
+            self.end = Some(Ok(()));
+        }
+    }
+
+    /// Takes every exit there is. Asked each turn, signal or not: it costs one call when there is none.
+    fn reap(&mut self) {
+        while let Some(reaped) = reap::wait_any() {
+            if self.daemon.is(reaped.pid) {
+                self.daemon_died(reaped.status);
+            } else {
+                // An orphan's exit is nobody's news.
+                self.children.exited(&reaped, boot_clock_micros());
+            }
+        }
+    }
+
+    fn daemon_died(&mut self, status: Status) {
+        // Its last words may still wait in the socket: a Shutdown, a Store. There is an end to them, unless someone else
+        // holds its end of the connection and goes on talking.
+        for _ in 0..LAST_TURNS {
+            self.serve();
+        }
+        self.daemon.died();
+        let left_alone = !self.children.any_alive();
+        if self.daemon.leaves || (self.terminating && left_alone) {
+            self.end = Some(Ok(()));
+            return;
+        }
+        match status {
+            // It says itself that it cannot work, and there is nothing to guard.
+            Status::Code(code) if !self.proven => {
+                self.end = Some(Err(KeeperError::Daemon(format!("it left with exit code {code}"))));
+            }
+            Status::Code(code) => eprintln!("keeper: the daemon left with exit code {code}; it is started again"),
+            Status::Signal { signal, .. } => {
+                eprintln!("keeper: the daemon was killed by signal {signal}; it is started again");
+            }
+        }
+    }
+
+    /// Sends what is due and carries out requests, until nothing is there or the daemon does not read.
+    fn serve(&mut self) {
+        // Taken out while it is served, so that requests may change everything else.
+        let Some(mut connection) = self.daemon.connection.take() else { return };
+        match self.serve_connection(&mut connection) {
+            Ok(()) => self.daemon.connection = Some(connection),
+            Err(Ended) => self.daemon.disconnected(),
+        }
+    }
+
+    fn serve_connection(&mut self, connection: &mut Connection) -> Result<(), Ended> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut served = Ok(());
+        for _ in 0..REQUESTS_PER_TURN {
+            self.send_what_is_due(connection);
+            if connection.link.is_waiting() {
+                break;
+            }
+            let link = &mut connection.link;
+            match receive(link.as_fd(), &mut buffer) {
+                Ok(Incoming::Packet(packet, fds)) => {
+                    if let Err(malformed) = self.carry_out(connection, &packet, fds) {
+                        refuse(&mut connection.link, &about(&packet), &malformed.to_string());
+                    }
+                }
+                Ok(Incoming::Nothing) => break,
+                Ok(Incoming::FdsLost(packet)) => {
+                    let text = "its descriptors could not be taken: the keeper may not open as many";
+                    refuse(link, &about(packet), text);
+                }
+                Ok(Incoming::Unusable(malformed)) => refuse(link, "packet", &malformed.to_string()),
+                Ok(Incoming::Closed) | Err(_) => {
+                    served = Err(Ended);
+                    break;
+                }
+            }
+        }
+        self.buffer = buffer;
+        served
+    }
+
+    /// Sends waiting packets, the rest of an inventory, untold exits; then becomes the new program, if one is wanted.
+    fn send_what_is_due(&mut self, connection: &mut Connection) {
+        loop {
+            match connection.link.flush() {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(_) => connection.link.mute(),
+            }
+            if let Some(cursor) = &mut connection.inventory {
+                if !self.send_next_of_inventory(&mut connection.link, cursor) {
+                    connection.inventory = None;
+                }
+            } else if connection.greeted
+                && let Some((key, pid, exit)) = self.children.next_untold()
+            {
+                connection.link.packet.begin(op::EXITED).bytes(tag::KEY, key.as_bytes()).i32(tag::PID, pid);
+                exit.write(&mut connection.link.packet);
+                send(&mut connection.link, &[]);
+            } else {
+                let Some(binary) = connection.upgrade.take() else { return };
+                // Returns only when it failed.
+                let failure = upgrade::become_program(self, connection, &binary);
+                refuse(&mut connection.link, "Upgrade", &failure);
+            }
+        }
+    }
+
+    /// Sends one entry; returns whether there may be more.
+    fn send_next_of_inventory(&self, link: &mut Link, cursor: &mut Cursor) -> bool {
+        match cursor {
+            Cursor::Children(last) => match self.children.after(last.as_deref()) {
+                Some((key, child)) => {
+                    write_child(&mut link.packet, key, child);
+                    send(link, child.pidfd().as_slice());
+                    *last = Some(key.into());
+                }
+                None => *cursor = Cursor::Held(None),
+            },
+            Cursor::Held(last) => match self.store.after(last.as_deref()) {
+                Some((name, fd)) => {
+                    link.packet.begin(op::HELD).bytes(tag::NAME, name.as_bytes());
+                    send(link, &[fd]);
+                    *last = Some(name.into());
+                }
+                None => {
+                    link.packet.begin(op::INVENTORY_END);
+                    send(link, &[]);
+                    return false;
+                }
+            },
+        }
+        true
+    }
+
+    /// Carries out one request, and answers it unless it cannot be understood.
+    fn carry_out(&mut self, connection: &mut Connection, packet: &[u8], fds: Vec<OwnedFd>) -> Result<(), Malformed> {
+        let (version, op, fields) = wire::head(packet)?;
+        let link = &mut connection.link;
+        if version == 0 {
+            refuse(link, "packet", "there is no version 0 of the protocol");
+            return Ok(());
+        }
+        match op {
+            op::HELLO => {
+                connection.greeted = true;
+                if self.terminating {
+                    // The signal came before there was a daemon to understand it.
+                    self.daemon.signal(SIGTERM);
+                }
+                send_hello(link);
+            }
+            op::SPAWN => self.spawn(link, SpawnFields::read(fields, fds.len())?, fds),
+            op::ACK => {
+                if let Err(alive) = self.children.acknowledge(only(fields, tag::KEY)?) {
+                    refuse(link, &about(packet), &alive.to_string());
+                }
+            }
+            op::STORE => {
+                let name = only_field(fields, tag::NAME)?.text_up_to(NAME_MAX)?;
+                let found = fds.len();
+                let [fd] = <[OwnedFd; 1]>::try_from(fds).map_err(|_| Malformed::Descriptors { expected: 1, found })?;
+                if self.store.get(name).is_none() && !self.store.has_room(1) {
+                    refuse(link, name, &store_is_full());
+                    return Ok(());
+                }
+                self.store.put(name, fd);
+                self.proven = true;
+            }
+            op::DROP => self.store.drop_one(only(fields, tag::NAME)?),
+            op::DROP_PREFIX => self.store.drop_prefix(only(fields, tag::PREFIX)?),
+            op::FETCH => {
+                let name = only(fields, tag::NAME)?;
+                link.packet.begin(op::FD).bytes(tag::NAME, name.as_bytes());
+                send(link, self.store.get(name).as_slice());
+            }
+            op::INVENTORY => {
+                connection.inventory = Some(Cursor::Children(None));
+                self.children.begin_telling();
+            }
+            op::ORPHANS => {
+                let pids = proc::children(std::process::id().cast_signed());
+                let orphans = pids.into_iter().filter(|pid| !self.children.is_alive(*pid) && !self.daemon.is(*pid));
+                link.packet.begin(op::IS_ORPHANS).numbers(tag::PIDS, orphans.map(i32::to_le_bytes));
+                send(link, &[]);
+            }
+            op::UPGRADE => {
+                let binary = only_field(fields, tag::BINARY)?;
+                connection.upgrade = Some(PathBuf::from(OsStr::from_bytes(binary.value)));
+            }
+            op::SHUTDOWN => self.daemon.leaves = true,
+            unknown => {
+                let text = format!("this keeper (protocol version {}) does not know request {unknown}", wire::VERSION);
+                refuse(link, "packet", &text);
+            }
+        }
+        Ok(())
+    }
+
+    fn spawn(&mut self, link: &mut Link, request: SpawnFields<'_>, fds: Vec<OwnedFd>) {
+        if let Err(taken) = self.children.admits(request.key) {
+            return refuse(link, request.key, &taken.to_string());
+        }
+        if !self.store.has_room(request.keep.len()) {
+            return refuse(link, request.key, &store_is_full());
+        }
+        let spawn = Spawn {
+            program: request.program,
+            argv0: request.argv0,
+            args: request.args,
+            env: request.env,
+            cwd: Some(request.cwd),
+            fds: request.inherit.iter().map(|(at, target)| (fds[*at].as_fd(), *target)).collect(),
+            user: request.user,
+            listen_pid: request.listen_pid,
+            new_session: true,
+            umask: request.umask,
+            nofile: request.nofile.or(self.nofile),
+        };
+        let started = spawn.start();
+        drop(spawn);
+        let spawned = match started {
+            Ok(spawned) => spawned,
+            Err(error) => {
+                link.packet
+                    .begin(op::SPAWN_FAILED)
+                    .bytes(tag::KEY, request.key.as_bytes())
+                    .bytes(tag::STEP, error.step.as_bytes())
+                    .i32(tag::ERRNO, error.errno);
+                return send(link, &[]);
+            }
+        };
+        let started_at = boot_clock_micros();
+        link.packet
+            .begin(op::SPAWNED)
+            .bytes(tag::KEY, request.key.as_bytes())
+            .i32(tag::PID, spawned.pid)
+            .u64(tag::AT, started_at);
+        send(link, &[spawned.pidfd.as_fd()]);
+        let mut fds: Vec<Option<OwnedFd>> = fds.into_iter().map(Some).collect();
+        for (at, name) in request.keep {
+            if let Some(fd) = fds[at].take() {
+                self.store.put(name, fd);
+            }
+        }
+        let state = State::Alive(spawned.pidfd.into());
+        self.children.add(request.key, Child { note: request.note.into(), pid: spawned.pid, started_at, state });
+        self.proven = true;
+    }
+}
+
+/// The daemon has closed its end of the connection, and everything it said is carried out.
+#[derive(Debug)]
+struct Ended;
+
+/// Sends, or notes that the daemon cannot be told any more; what it said before is carried out all the same.
+fn send(link: &mut Link, fds: &[BorrowedFd<'_>]) {
+    // Nothing was waiting when the request was read, so the queue's bound is not in reach: every failure is the socket's.
+    if !link.deaf && link.send(fds).is_err() {
+        link.mute();
+    }
+}
+
+fn refuse(link: &mut Link, about: &str, text: &str) {
+    link.packet.begin(op::ERROR).bytes(tag::ABOUT, about.as_bytes()).bytes(tag::TEXT, text.as_bytes());
+    send(link, &[]);
+}
+
+fn send_hello(link: &mut Link) {
+    let pid = std::process::id().cast_signed();
+    link.packet.begin(op::IS_HELLO).u16(tag::VERSION, wire::VERSION).i32(tag::PID, pid);
+    send(link, &[]);
+}
+
+/// Tells the daemon that the keeper's new program has taken over.
+pub(crate) fn greet_again(link: &mut Link) {
+    send_hello(link);
+}
+
+pub(crate) fn write_child(packet: &mut wire::Packet, key: &str, child: &Child) {
+    packet
+        .begin(op::CHILD)
+        .bytes(tag::KEY, key.as_bytes())
+        .bytes(tag::NOTE, &child.note)
+        .i32(tag::PID, child.pid)
+        .u64(tag::STARTED_AT, child.started_at);
+    if let State::Exited(exit) = &child.state {
+        Exit::write(exit, packet);
+    }
+}
+
+fn store_is_full() -> String {
+    format!("the keeper holds {HELD_MAX} descriptors already")
+}
+
+/// Returns what a request is about, as far as it can be read.
+fn about(packet: &[u8]) -> String {
+    let Ok((_, op, fields)) = wire::head(packet) else { return "packet".to_owned() };
+    let naming = |field: &Field<'_>| [tag::KEY, tag::NAME, tag::PREFIX, tag::BINARY].contains(&field.tag);
+    match fields.flatten().find(naming) {
+        Some(field) => field.lossy().chars().take(NAME_MAX).collect(),
+        None => format!("request {op}"),
+    }
+}
+
+fn only_field(fields: Fields<'_>, wanted: u16) -> Result<Field<'_>, Malformed> {
+    for field in fields {
+        let field = field?;
+        if field.tag == wanted {
+            return Ok(field);
+        }
+    }
+    Err(Malformed::Missing { tag: wanted })
+}
+
+fn only(fields: Fields<'_>, wanted: u16) -> Result<&str, Malformed> {
+    only_field(fields, wanted)?.text()
+}
+
+/// A spawn as it was asked for, pointing into its packet.
+struct SpawnFields<'a> {
+    key: &'a str,
+    note: &'a [u8],
+    program: &'a OsStr,
+    argv0: Option<&'a OsStr>,
+    args: Vec<&'a OsStr>,
+    env: Vec<&'a OsStr>,
+    cwd: &'a Path,
+    /// Which descriptor, and its number in the child.
+    inherit: Vec<(usize, i32)>,
+    /// Which descriptor, and its name.
+    keep: Vec<(usize, &'a str)>,
+    listen_pid: bool,
+    user: Option<Credentials>,
+    umask: Option<u32>,
+    nofile: Option<u64>,
+}
+
+impl<'a> SpawnFields<'a> {
+    fn read(fields: Fields<'a>, fds_found: usize) -> Result<Self, Malformed> {
+        let mut key = None;
+        let mut program = None;
+        let mut this = Self {
+            key: "",
+            note: &[],
+            program: OsStr::new(""),
+            argv0: None,
+            args: Vec::new(),
+            env: Vec::new(),
+            cwd: Path::new("/"),
+            inherit: Vec::new(),
+            keep: Vec::new(),
+            listen_pid: false,
+            user: None,
+            umask: None,
+            nofile: None,
+        };
+        let mut fds_meant = 0;
+        for field in fields {
+            let field = field?;
+            let text = OsStr::from_bytes(field.value);
+            match field.tag {
+                tag::KEY => key = Some(field.text_up_to(KEY_MAX)?),
+                tag::NOTE if field.value.len() > NOTE_MAX => {
+                    return Err(Malformed::Long { tag: tag::NOTE, found: field.value.len(), max: NOTE_MAX });
+                }
+                tag::NOTE => this.note = field.value,
+                tag::PROGRAM => program = Some(text),
+                tag::ARGV0 => this.argv0 = Some(text),
+                tag::ARG => this.args.push(text),
+                tag::ENV => this.env.push(text),
+                tag::CWD => this.cwd = Path::new(text),
+                tag::INHERIT => {
+                    this.inherit.push((fds_meant, field.i32()?));
+                    fds_meant += 1;
+                }
+                tag::KEEP => {
+                    this.keep.push((fds_meant, field.text_up_to(NAME_MAX)?));
+                    fds_meant += 1;
+                }
+                tag::LISTEN_PID => this.listen_pid = true,
+                tag::USER => this.user = Some(credentials(field)?),
+                tag::UMASK => this.umask = Some(field.u32()?),
+                tag::NOFILE => this.nofile = Some(field.u64()?),
+                // From a daemon that knows more than this keeper does.
+                _ => {}
+            }
+        }
+        if fds_meant != fds_found {
+            return Err(Malformed::Descriptors { expected: fds_meant, found: fds_found });
+        }
+        this.key = key.ok_or(Malformed::Missing { tag: tag::KEY })?;
+        this.program = program.ok_or(Malformed::Missing { tag: tag::PROGRAM })?;
+        Ok(this)
+    }
+}
+
+fn credentials(field: Field<'_>) -> Result<Credentials, Malformed> {
+    let mut ids = field.quads()?.map(u32::from_le_bytes);
+    let short = Malformed::Size { tag: field.tag, expected: 8, found: field.value.len() };
+    let (Some(uid), Some(gid)) = (ids.next(), ids.next()) else { return Err(short) };
+    Ok(Credentials { uid, gid, groups: ids.collect() })
+}
+
+/// What every program of a keeper sets up for itself; returns the soft limit of open files as it was.
+fn prepare_process() -> Result<(Signals, Option<u64>), KeeperError> {
+    reap::ignore(&[SIGHUP, SIGPIPE])?;
+    let signals = reap::signalfd(&[SIGCHLD, SIGTERM, SIGINT])?;
+    Ok((signals, reap::raise_nofile()?))
+}
+
+fn create_home(home: &Path) -> Result<(), KeeperError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(home);
+    made.map_err(|source| KeeperError::Home { path: home.to_owned(), source })
+}
+
+fn write_pid(path: &Path) -> Result<(), KeeperError> {
+    let temporary = path.with_extension("pid.new");
+    let write = || -> io::Result<()> {
+        let mut file: File = File::options().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        writeln!(file, "{}", std::process::id())?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    write().map_err(|source| KeeperError::Home { path: path.to_owned(), source })
+}
+
+fn with_source(error: &KeeperError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
 }

@@ -2,13 +2,14 @@
 //!
 //! Every descriptor made here is close-on-exec; what a program is to inherit is said in [`crate::spawn`].
 
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{FlockOperation, MemfdFlags, OFlags, SealFlags};
 use rustix::io::FdFlags;
@@ -276,14 +277,10 @@ pub fn peer_uid(socket: impl AsFd) -> Result<u32> {
 /// Each number is given out once in the life of the process, so that two owners of one descriptor cannot come about;
 /// asking again, or for a number that is not open, is EBADF. Call it before anything else opens descriptors.
 pub fn take_inherited(number: RawFd) -> Result<OwnedFd> {
-    static TAKEN: AtomicU64 = AtomicU64::new(0);
-    if !(0..64).contains(&number) {
-        return Err(SysError::new("fcntl(F_GETFD)", libc::EBADF));
-    }
-    let bit = 1u64 << number;
+    static TAKEN: Mutex<BTreeSet<RawFd>> = Mutex::new(BTreeSet::new());
     // SAFETY: F_GETFD only reads a flag, and any number may be asked about.
     check("fcntl(F_GETFD)", unsafe { libc::fcntl(number, libc::F_GETFD) })?;
-    if TAKEN.fetch_or(bit, Ordering::Relaxed) & bit != 0 {
+    if !TAKEN.lock().unwrap_or_else(PoisonError::into_inner).insert(number) {
         return Err(SysError::new("fcntl(F_GETFD)", libc::EBADF));
     }
     // SAFETY: the number is open, and the set above gives it out only once.
@@ -412,6 +409,6 @@ mod tests {
         mark_from_slowly(read.as_raw_fd()).unwrap();
         assert!(rustix::io::fcntl_getfd(&read).unwrap().contains(FdFlags::CLOEXEC));
         assert_eq!(take_inherited(-1).unwrap_err().errno, libc::EBADF);
-        assert_eq!(take_inherited(63).unwrap_err().errno, libc::EBADF);
+        assert_eq!(take_inherited(1_000_000).unwrap_err().errno, libc::EBADF);
     }
 }

@@ -16,6 +16,7 @@
 //! | [`spawn`] | starting a program |
 //! | [`reap`] | being a parent: exits, orphans, signals as a descriptor |
 //! | [`poll`] | waiting for several descriptors at once |
+//! | [`signal`] | numbers of signals and errors |
 //! | [`net`] | sockets |
 
 pub mod fd;
@@ -25,6 +26,7 @@ pub mod pidfd;
 pub mod poll;
 pub mod proc;
 pub mod reap;
+pub mod signal;
 pub mod spawn;
 pub mod tree;
 

@@ -241,23 +241,24 @@ impl<'a> Spawn<'a> {
     }
 }
 
-/// Becomes another program in place, with our environment, signal mask and all descriptors that are not close-on-exec;
-/// returns only when that fails.
-pub fn execute(program: &Path, argv: &[&OsStr]) -> SpawnError {
+/// Becomes another program in place, with our signal mask and all descriptors that are not close-on-exec; returns only
+/// when that fails.
+pub fn execute(program: &Path, argv: &[&OsStr], env: &[&OsStr]) -> SpawnError {
     let lay_out = || -> std::result::Result<_, SpawnError> {
-        let mut strings = Strings::with_capacity(argv.len() + 1);
+        let mut strings = Strings::with_capacity(argv.len() + env.len() + 1);
         let program = strings.add(program.as_os_str().as_bytes())?;
         let argv = strings.add_all(argv.iter().copied())?;
-        Ok((strings, program, argv))
+        let env = strings.add_all(env.iter().copied())?;
+        Ok((strings, program, argv, env))
     };
-    let (strings, program, argv) = match lay_out() {
+    let (strings, program, argv, env) = match lay_out() {
         Ok(laid_out) => laid_out,
         Err(error) => return error,
     };
-    let argv = strings.pointers(&argv);
-    // SAFETY: program and argv are null-terminated and valid for the time of the call.
-    unsafe { libc::execv(strings.pointer(program), argv.as_ptr()) };
-    SysError::last("execv").into()
+    let (argv, env) = (strings.pointers(&argv), strings.pointers(&env));
+    // SAFETY: program, argv and env are null-terminated and valid for the time of the call.
+    unsafe { libc::execve(strings.pointer(program), argv.as_ptr(), env.as_ptr()) };
+    SysError::last("execve").into()
 }
 
 const LISTEN_PID: &[u8] = b"LISTEN_PID=";

@@ -1,0 +1,6 @@
+//! The numbers of signals and errors that other rooms speak about.
+
+pub use libc::{
+    EACCES, EADDRINUSE, EAGAIN, EBADF, EEXIST, EINVAL, EMFILE, ENFILE, ENOENT, ENOMEM, EPERM, ESRCH, SIGABRT, SIGCHLD,
+    SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGQUIT, SIGSTOP, SIGTERM, SIGUSR1, SIGUSR2,
+};
