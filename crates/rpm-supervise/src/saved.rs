@@ -317,19 +317,27 @@ impl Supervisor {
             return self.tree_gone(turn, life);
         };
         let Some(process) = self.process(life) else { return };
-        match (process.phase, process.pid) {
-            (Phase::Spawning, _) | (_, None) => self.spawned(turn, life, fact.pid, fact.started_at),
-            (Phase::Starting, _) => turn.ask_for(Effect::WatchSettling { life }),
-            (Phase::Online, _) => turn.ask_for(Effect::Admit { life }),
-            (Phase::Draining { until }, _) => turn.ask_for(Effect::Drain { life, until }),
-            (Phase::Stopping { .. } | Phase::Killed { .. } | Phase::Sweeping(_) | Phase::Stuck, _) => {}
-        }
+        let (phase, known) = (process.phase, process.pid.is_some());
+        // One that has ended is not asked whether it is ready: it lived long enough for that, perhaps, and is dead.
         if let Some((exit, at)) = fact.exit {
+            if !known && let Some(process) = self.process_mut(life) {
+                (process.pid, process.started_at) = (Some(fact.pid), fact.started_at);
+            }
             self.exited_at(turn, life, exit, fact.leftovers, at.min(turn.now));
             if !fact.leftovers {
                 self.tree_gone(turn, life);
             }
-        } else if self.is_replacement_given_up(life) {
+            return;
+        }
+        match phase {
+            Phase::Spawning => self.spawned(turn, life, fact.pid, fact.started_at),
+            _ if !known => self.spawned(turn, life, fact.pid, fact.started_at),
+            Phase::Starting => turn.ask_for(Effect::WatchSettling { life }),
+            Phase::Online => turn.ask_for(Effect::Admit { life }),
+            Phase::Draining { until } => turn.ask_for(Effect::Drain { life, until }),
+            Phase::Stopping { .. } | Phase::Killed { .. } | Phase::Sweeping(_) | Phase::Stuck => {}
+        }
+        if self.is_replacement_given_up(life) {
             self.ask(turn, life, Cause::Rollback);
         }
     }
