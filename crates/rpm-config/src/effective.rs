@@ -9,22 +9,6 @@ use serde_json::{Map, Value};
 use crate::spec::{Given, Reader};
 use crate::values;
 
-/// Variables that speak to one process alone: whoever inherits them answers in its name.
-const NOT_INHERITED: &[&str] = &[
-    "NODE_CHANNEL_FD",
-    "NODE_CHANNEL_SERIALIZATION_MODE",
-    "NODE_UNIQUE_ID",
-    "NODE_APP_INSTANCE",
-    "LISTEN_FDS",
-    "LISTEN_PID",
-    "LISTEN_FDNAMES",
-    "NOTIFY_SOCKET",
-    "WATCHDOG_USEC",
-    "WATCHDOG_PID",
-    "RPM_KEEPER_FD",
-    "RPM_READY_FD",
-];
-
 /// Applies the environment to a new app. `name` is what `--env` asked for, `deploy` the variables of that deployment.
 pub(crate) fn create(
     reader: &mut Reader<'_>,
@@ -46,7 +30,8 @@ pub(crate) fn create(
         spec.env.insert("PORT".into(), port.to_string());
     }
     let instance_var = reader.read("instance_var", values::text);
-    instance_var.put(&mut spec.instance_var, "NODE_APP_INSTANCE".into());
+    let usual = reader.context.shell_env.get("PM2_PROCESS_INSTANCE_VAR").filter(|name| !name.is_empty());
+    spec.instance_var = instance_var.value().or_else(|| usual.cloned()).unwrap_or_else(|| "NODE_APP_INSTANCE".into());
     reader.read("increment_var", values::text).put_option(&mut spec.increment_var);
     spec.env_shell = inherited(reader);
 }
@@ -94,11 +79,9 @@ fn inherited(reader: &Reader<'_>) -> Environment {
         return Environment::new();
     }
     let parts = filter.and_then(values::texts).unwrap_or_default();
-    let stays = |name: &str| {
-        !NOT_INHERITED.contains(&name) && !parts.iter().any(|part| !part.is_empty() && name.contains(part.as_str()))
-    };
-    let all = reader.context.shell_env.iter();
-    all.filter(|(name, _)| stays(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+    let is_filtered = |name: &str| parts.iter().any(|part| !part.is_empty() && name.contains(part.as_str()));
+    let all = reader.context.inheritable();
+    all.filter(|(name, _)| !is_filtered(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// Returns declared variables as the app sees them: text as written, everything else as JSON.

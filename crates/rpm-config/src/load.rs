@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::diagnostic::{ConfigError, Diagnostic, Source};
 use crate::document::{Document, Format, Pointer};
 use crate::options::AppOptions;
-use crate::raw::{Origin, RawApp, Setting, default_name};
+use crate::raw::{Origin, RawApp, Setting, app_label, default_name};
 use crate::report::Report;
 use crate::spec::{self, Reader, program};
 use crate::top::{self, Found};
@@ -67,7 +67,7 @@ pub fn load_text(
 pub fn from_script(target: &str, options: &AppOptions, context: &Context) -> Result<Loaded, ConfigError> {
     let mut report = Report::default();
     let name = options.name.clone().unwrap_or_else(|| default_name(target));
-    let mut app = RawApp { label: format!("app `{name}`"), ..RawApp::default() };
+    let mut app = RawApp { label: app_label(&name), ..RawApp::default() };
     app.settings.insert("script", Setting { value: target.into(), origin: Origin::Target });
     app.overlay(&options.settings(), &mut report);
     if let Some(name) = &options.env_name {
@@ -82,7 +82,7 @@ pub fn from_script(target: &str, options: &AppOptions, context: &Context) -> Res
 /// Returns what a running app becomes by the options of a `restart` or `reload`.
 pub fn update(current: &AppSpec, options: &AppOptions, context: &Context) -> Result<AppSpec, ConfigError> {
     let mut report = Report::default();
-    let mut app = RawApp { label: format!("app `{}`", current.name), is_change: true, ..RawApp::default() };
+    let mut app = RawApp { label: app_label(&current.name), is_change: true, ..RawApp::default() };
     app.overlay(&options.settings(), &mut report);
     if let Some(filter) = current.other.get("filter_env") {
         let kept = Setting { value: filter.clone(), origin: Origin::Option("--filter-env") };
@@ -172,8 +172,8 @@ fn refuse_same_names(specs: &[(Pointer, AppSpec)], report: &mut Report) {
     let mut seen = BTreeMap::new();
     for (at, spec) in specs {
         if seen.insert(&spec.name, ()).is_some() {
-            let name = &spec.name;
-            report.mistake_of_app(Some(&at.key("name")), format!("two apps of the file are called `{name}`"));
+            let sentence = format!("two apps of the file are called `{}`", spec.name.escape_debug());
+            report.mistake_of_app(Some(&at.key("name")), sentence);
         }
     }
 }

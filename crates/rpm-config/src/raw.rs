@@ -52,7 +52,7 @@ impl RawApp {
     /// Reads the app that stands at `at`, the `number`th of its file.
     pub(crate) fn read(object: &Map<String, Value>, at: &Pointer, number: usize, report: &mut Report) -> Self {
         let name = object.get("name").and_then(values::text).or_else(|| script_stem(object));
-        let label = name.map_or_else(|| format!("app number {number}"), |name| format!("app `{name}`"));
+        let label = name.map_or_else(|| format!("app number {number}"), |name| app_label(&name));
         let mut app = Self { label, at: Some(at.clone()), ..Self::default() };
         for (written, value) in object {
             app.take(written, value, at.key(written), report);
@@ -130,6 +130,12 @@ fn likely_meant(kind: Kind, value: &Value) -> Option<&'static str> {
         Kind::Instances => nearest(typed, ["max"]),
         _ => None,
     }
+}
+
+/// Returns what messages call an app.
+pub(crate) fn app_label(name: &str) -> String {
+    // A name is the user's text; it must not speak to the terminal.
+    format!("app `{}`", name.escape_debug())
 }
 
 /// Returns what the app will be called when it is given no name.

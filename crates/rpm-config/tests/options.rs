@@ -147,9 +147,11 @@ fn a_target_is_a_script_a_program_or_a_command_line() {
     let program = start("ruby", &AppOptions { args: vec!["-v".into()], ..AppOptions::default() });
     assert_eq!((program.script, program.interpreter), (fixture("bin/ruby"), None));
     let line = start("node app.js --port 80", &AppOptions { args: vec!["x".into()], ..AppOptions::default() });
-    assert_eq!((line.script, line.interpreter), (fixture("bin/bash"), None));
-    assert_eq!(line.args, ["-c", "node app.js --port 80 'x'"]);
+    assert_eq!((&line.script, &line.interpreter), (&fixture("bin/bash"), &None));
+    assert_eq!(line.args, ["-c", "node app.js --port 80 \"$@\"", "bash", "x"]);
     assert_eq!(line.name, "node app");
+    let line = update(&line, &AppOptions { args: vec!["y".into()], ..AppOptions::default() }, &common::context());
+    assert_eq!(line.expect("a good change").args, ["-c", "node app.js --port 80 \"$@\"", "bash", "y"]);
     assert!(refused("sub", &AppOptions::default()).contains("is a directory"));
     assert!(refused("no-such-program", &AppOptions::default()).contains("does not exist"));
 }

@@ -3,6 +3,7 @@
 //! Each format has a reader of its own; whatever it was, a [`Document`] comes out. Files that are programs are run by
 //! Node, never here; their values have no places.
 
+mod depth;
 mod json;
 mod places;
 mod script;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::context::Context;
-use crate::diagnostic::{ConfigError, Source};
+use crate::diagnostic::{ConfigError, Diagnostic, Source};
 
 pub(crate) use places::{Places, Pointer};
 
@@ -58,6 +59,11 @@ impl Document {
     /// Reads a text that was not a program's file, or is evaluated as an expression (JSON with code in it).
     pub(crate) fn from_text(source: Source, format: Format, context: &Context) -> Result<Self, ConfigError> {
         let source = Arc::new(source);
+        // JSON may be indented by hundreds of blanks; only YAML opens blocks with them.
+        if let Some(place) = depth::too_deep(&source.text, format == Format::Yaml) {
+            let mistake = Diagnostic::mistake(format!("{} is nested too deeply", source.name));
+            return Err(mistake.at(&source, Some(place)).into());
+        }
         let (value, places) = match format {
             Format::Json => json::read(&source, context)?,
             Format::Yaml => yaml::read(&source)?,

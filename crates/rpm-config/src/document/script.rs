@@ -107,7 +107,7 @@ impl Evaluation<'_> {
 
     fn command(&self, runtime: &Path) -> Command {
         let mut command = Command::new(runtime);
-        command.env_clear().envs(&self.context.shell_env).current_dir(self.directory).stdin(Stdio::null());
+        command.env_clear().envs(self.context.inheritable()).current_dir(self.directory).stdin(Stdio::null());
         command
     }
 

@@ -70,7 +70,13 @@ pub(crate) fn asked(reader: &mut Reader<'_>, name: &str, cwd: &Path) -> Option<R
             let help = format!("install {program} {version} (nvm, fnm, ...) and give the path of its binary");
             reader.refuse_with_help(KEY, "versions are not installed on the way", &help);
         }
-        None => reader.refuse(KEY, "not found on PATH"),
+        None => {
+            let known = BY_EXTENSION.iter().flat_map(|(_, programs)| programs.iter().copied()).chain(["bun", "deno"]);
+            let near = rpm_model::nearest(name, known);
+            if let Some(setting) = reader.setting(KEY) {
+                reader.report.mistake_because(&reader.app.label, setting, "not found on PATH", near);
+            }
+        }
     }
     None
 }
@@ -124,7 +130,9 @@ fn type_stripping((major, minor): (u32, u32)) -> Option<&'static [&'static str]>
 
 fn node_version(reader: &Reader<'_>) -> Option<(u32, u32)> {
     let node = reader.context.find_program("node")?;
-    let output = Command::new(node).arg("--version").stdin(Stdio::null()).output().ok()?;
+    let mut command = Command::new(node);
+    command.arg("--version").env_clear().envs(reader.context.inheritable()).stdin(Stdio::null());
+    let output = command.output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     let mut numbers = text.trim().trim_start_matches('v').split('.').map(str::parse);
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))

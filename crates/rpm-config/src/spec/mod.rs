@@ -124,7 +124,7 @@ fn one_of<'w>(words: impl Iterator<Item = &'w str>) -> String {
 
 /// Makes the spec of a new app; `None` when there is not even a program. The environment is applied elsewhere.
 pub(crate) fn create(reader: &mut Reader<'_>, program: program::Program) -> AppSpec {
-    let name = reader.read("name", values::text).value().filter(|name| !name.is_empty());
+    let name = name(reader);
     let mut spec = AppSpec::new(name.unwrap_or(program.default_name), program.script, program.cwd);
     spec.interpreter = program.interpreter;
     spec.interpreter_args = program.interpreter_args;
@@ -145,9 +145,20 @@ pub(crate) fn check(reader: &mut Reader<'_>) -> AppSpec {
 
 /// Applies settings to an app that exists.
 pub(crate) fn change(reader: &mut Reader<'_>, spec: &mut AppSpec) {
-    reader.read("name", values::text).value().into_iter().for_each(|name| spec.name = name);
+    if let Some(name) = name(reader) {
+        spec.name = name;
+    }
     program::change(reader, spec);
     apply(reader, spec);
+}
+
+/// Returns the name that was given, if it can be one.
+fn name(reader: &mut Reader<'_>) -> Option<String> {
+    let name = reader.read("name", values::text).value().filter(|name| !name.trim().is_empty())?;
+    if name.contains(|c: char| c.is_control()) {
+        reader.refuse("name", "expected a name without control characters");
+    }
+    Some(name)
 }
 
 fn apply(reader: &mut Reader<'_>, spec: &mut AppSpec) {

@@ -75,7 +75,7 @@ pub(crate) fn find(reader: &mut Reader<'_>, file_directory: Option<&Path>) -> Op
             reader.refuse("script", "a command line is run by bash, which is not found on PATH");
             return None;
         };
-        (shell, RunBy::default(), vec!["-c".to_owned(), command_line(script, &args)])
+        (shell, RunBy::default(), command_line(script, args))
     } else if let Some(program) = on_path(reader, script) {
         let run_by = run_by(reader, &program, &cwd)?;
         (program, run_by, args)
@@ -121,7 +121,15 @@ pub(crate) fn change(reader: &mut Reader<'_>, spec: &mut AppSpec) {
         }
     }
     reader.read("node_args", values::words).put(&mut spec.interpreter_args, Vec::new());
-    reader.read("args", values::words).put(&mut spec.args, Vec::new());
+    let mut args = spec.args.clone();
+    let given = reader.read("args", values::words);
+    if !matches!(given, Given::Absent) {
+        given.put(&mut args, Vec::new());
+        spec.args = match line_of(spec) {
+            Some(line) => command_line(&line, args),
+            None => args,
+        };
+    }
 }
 
 fn run_by(reader: &mut Reader<'_>, script: &Path, cwd: &Path) -> Option<RunBy> {
@@ -175,10 +183,23 @@ fn missing(reader: &mut Reader<'_>, script: &str, path: &Path) {
     }
 }
 
-/// Adds arguments to a command line for a shell.
-fn command_line(line: &str, args: &[String]) -> String {
-    let quoted = args.iter().map(|word| format!(" '{}'", word.replace('\'', r"'\''")));
-    std::iter::once(line.to_owned()).chain(quoted).collect()
+/// Hands the arguments of the app on to a command line.
+const PASS_ON: &str = r#" "$@""#;
+
+/// Returns the arguments with which a shell runs a command line.
+fn command_line(line: &str, args: Vec<String>) -> Vec<String> {
+    if args.is_empty() {
+        return vec!["-c".into(), line.into()];
+    }
+    // What follows the line is `$0`, then `$1` and on.
+    ["-c".to_owned(), format!("{line}{PASS_ON}"), "bash".to_owned()].into_iter().chain(args).collect()
+}
+
+/// Returns the command line of an app that is one.
+fn line_of(spec: &AppSpec) -> Option<String> {
+    let is_shell = spec.interpreter.is_none() && (spec.script.ends_with("bash") || spec.script.ends_with("sh"));
+    let line = spec.args.get(1).filter(|_| is_shell && spec.args[0] == "-c")?;
+    Some(line.strip_suffix(PASS_ON).unwrap_or(line).to_owned())
 }
 
 /// Returns the version that the nearest package.json above the script names.
@@ -193,11 +214,18 @@ fn version(script: &Path, cwd: &Path) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::command_line;
+    use super::*;
 
     #[test]
-    fn arguments_are_quoted_for_the_shell() {
-        assert_eq!(command_line("node a.js", &[]), "node a.js");
-        assert_eq!(command_line("node a.js", &["it's".into(), "$x".into()]), r"node a.js 'it'\''s' '$x'");
+    fn the_arguments_of_a_command_line_can_be_changed() {
+        let mut spec = AppSpec::new("line", "/bin/bash", "/");
+        spec.args = command_line("node a.js", Vec::new());
+        assert_eq!(spec.args, ["-c", "node a.js"]);
+        assert_eq!(line_of(&spec).as_deref(), Some("node a.js"));
+        spec.args = command_line("node a.js", vec!["it's".into(), "$x".into()]);
+        assert_eq!(spec.args, ["-c", r#"node a.js "$@""#, "bash", "it's", "$x"]);
+        assert_eq!(line_of(&spec).as_deref(), Some("node a.js"));
+        spec.script = "/bin/cat".into();
+        assert_eq!(line_of(&spec), None);
     }
 }
