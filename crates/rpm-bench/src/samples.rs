@@ -1,1 +1,57 @@
-//! x
+//! Repeated measurements of one thing.
+
+/// Repeated measurements of one thing, in the order they were made.
+#[derive(Debug, Clone, Default)]
+pub struct Samples(Vec<f64>);
+
+impl Samples {
+    /// Adds one.
+    pub fn add(&mut self, value: f64) {
+        self.0.push(value);
+    }
+
+    /// Returns how many there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Returns the value that a share of all (0 to 1) does not exceed; nothing when nothing was measured.
+    pub fn quantile(&self, share: f64) -> Option<f64> {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        let rank = (sorted.len() as f64 * share).ceil() as usize;
+        sorted.get(rank.max(1) - 1).copied()
+    }
+
+    /// Returns the median: the middle one, or the mean of the two in the middle.
+    pub fn median(&self) -> Option<f64> {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        let middle = sorted.len() / 2;
+        match sorted.len() {
+            0 => None,
+            count if count % 2 == 1 => Some(sorted[middle]),
+            _ => Some(f64::midpoint(sorted[middle - 1], sorted[middle])),
+        }
+    }
+}
+
+impl FromIterator<f64> for Samples {
+    fn from_iter<I: IntoIterator<Item = f64>>(values: I) -> Self {
+        Self(values.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_and_the_95th_of_a_hundred() {
+        let samples: Samples = (1..=100).rev().map(f64::from).collect();
+        assert_eq!((samples.median(), samples.quantile(0.95)), (Some(50.5), Some(95.0)));
+        let one: Samples = [7.0].into_iter().collect();
+        assert_eq!((one.median(), one.quantile(0.95)), (Some(7.0), Some(7.0)));
+        assert_eq!((Samples::default().median(), Samples::default().quantile(0.95)), (None, None));
+    }
+}

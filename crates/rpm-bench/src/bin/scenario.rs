@@ -134,7 +134,8 @@ impl Scenario {
                 }
                 let mut after = self.manager.wait_online(before.len(), SOON)?;
                 let mut before = before;
-                (before.sort_unstable(), after.sort_unstable());
+                before.sort_unstable();
+                after.sort_unstable();
                 if before != after {
                     bail!("the workers were {before:?} before and are {after:?} now");
                 }

@@ -1,0 +1,116 @@
+//! Requests per second through two Node workers, beside Node's own cluster module: the same program everywhere.
+
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::Bench;
+use crate::load::{Load, Plan};
+use crate::manager::{Manager, free_port};
+use crate::samples::Samples;
+use crate::table::{Row, Target};
+
+/// The name of Node's own cluster module in the table.
+const NODE: &str = "Node";
+/// Requests at the same time: more than two workers can answer at once, so neither ever waits for the client.
+const CONNECTIONS: usize = 32;
+/// Node compiles what is hot within the first thousands of requests.
+const WARM_UP: Duration = Duration::from_secs(2);
+
+/// Two workers behind a port.
+struct Server {
+    name: &'static str,
+    port: u16,
+    _running: Running,
+}
+
+enum Running {
+    Managed { _manager: Manager },
+    Bare(Child),
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Running::Bare(child) = self {
+            // The workers leave when the channel to their primary is closed.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>> {
+    let script = bench.repository.join("examples/api/server.js");
+    let mut servers = Vec::new();
+    for (kind, binary) in &bench.managers {
+        let port = free_port()?;
+        let manager = Manager::new(*kind, binary)?.environment("PORT", port);
+        let path = script.to_str().context("the repository's path is not UTF-8")?;
+        manager.run(&["start", path, "--name", "api", "-i", "2"])?;
+        servers.push(Server { name: kind.name(), port, _running: Running::Managed { _manager: manager } });
+    }
+    let directory = tempfile::tempdir()?;
+    servers.push(node_cluster(directory.path(), &script)?);
+    for server in &servers {
+        wait_listening(server)?;
+    }
+    let row = |keep_alive| -> Result<Row> {
+        let measured = run(bench, &servers, keep_alive)?;
+        let kind = if keep_alive { "keep-alive" } else { "new connections" };
+        Ok(Row {
+            figure: format!("HTTP through two Node workers, {kind}"),
+            unit: "requests/s",
+            measured,
+            targets: vec![Target::AtLeastTimes(1.0, NODE), Target::AtLeastTimes(1.3, "PM2")],
+        })
+    };
+    Ok(vec![row(false)?, row(true)?])
+}
+
+fn run(bench: &Bench, servers: &[Server], keep_alive: bool) -> Result<Vec<(&'static str, Samples)>> {
+    let mut measured: Vec<_> = servers.iter().map(|server| (server.name, Samples::default())).collect();
+    let plan = |server: &Server| Plan::new(&format!("http://127.0.0.1:{}/", server.port), CONNECTIONS, keep_alive);
+    let load = |server, duration| -> Result<f64> {
+        let load = Load::start(&plan(server)?);
+        thread::sleep(duration);
+        let report = load.stop();
+        if report.failed > 0 {
+            eprintln!("{}: {} of {} requests failed: {:?}", server.name, report.failed, report.requests, report.errors);
+        }
+        Ok(report.rps())
+    };
+    for server in servers {
+        load(server, WARM_UP)?;
+    }
+    let duration = Duration::from_secs(bench.samples(3, 1) as u64);
+    for _ in 0..bench.samples(10, 3) {
+        for (server, (_, samples)) in servers.iter().zip(&mut measured) {
+            samples.add(load(server, duration)?);
+        }
+    }
+    Ok(measured)
+}
+
+fn node_cluster(directory: &Path, script: &Path) -> Result<Server> {
+    let (port, primary) = (free_port()?, directory.join("cluster.js"));
+    std::fs::write(&primary, include_str!("../../fixtures/cluster.js"))?;
+    let mut command = Command::new("node");
+    command.arg(primary).arg(script).env("PORT", port.to_string()).stdin(Stdio::null()).stdout(Stdio::null());
+    let child = command.spawn().context("could not run node")?;
+    Ok(Server { name: NODE, port, _running: Running::Bare(child) })
+}
+
+fn wait_listening(server: &Server) -> Result<()> {
+    let until = Instant::now() + Duration::from_secs(20);
+    while TcpStream::connect(("127.0.0.1", server.port)).is_err() {
+        if Instant::now() > until {
+            bail!("{} does not listen on port {}", server.name, server.port);
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
