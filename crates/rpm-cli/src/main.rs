@@ -1,1 +1,113 @@
-fn main() {}
+//! The `rpm` command: what the user types, carried to the daemon, and the answer shown.
+//!
+//! Nothing is decided here about running apps. The command line becomes words ([`args`]), words become workers
+//! ([`target`]) and specs ([`specs`]), those become requests ([`acting`]) over the local socket ([`session`]); replies
+//! become screens ([`screens`]) and failures become sentences ([`report`]).
+//!
+//! The same program is daemon and keeper, by two hidden commands, so that there is one file to install.
+#![forbid(unsafe_code)]
+// Nothing is reachable in a program; `pub` here means: for the other rooms.
+#![allow(unreachable_pub)]
+
+mod acting;
+mod args;
+mod commands;
+mod home;
+mod progress;
+mod report;
+mod say;
+mod screens;
+mod session;
+mod specs;
+mod target;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use rpm_model::{Flavour, Home, nearest};
+
+use crate::args::{Cli, Command};
+use crate::commands::Invocation;
+use crate::report::Failure;
+use crate::say::Voice;
+
+fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let flavour = home::flavour(words.first().map(OsString::as_os_str));
+    let cli = match Cli::try_parse_from(args::command_first(words)) {
+        Ok(cli) => cli,
+        Err(error) => return misunderstood(&error, flavour),
+    };
+    if cli.global.no_color {
+        anstream::ColorChoice::Never.write_global();
+    }
+    let voice = Voice { silent: cli.global.silent || silenced(), flavour };
+    let Some(command) = cli.command else {
+        // PM2 answers a bare call with its usage and code 1.
+        let _ = <Cli as clap::CommandFactory>::command().print_help();
+        return ExitCode::FAILURE;
+    };
+    match run(command, voice) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.print(&voice);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command, voice: Voice) -> Result<(), Failure> {
+    let role_home = |role: args::Role| {
+        let flavour = if role.pm2 { Flavour::Pm2 } else { Flavour::Rpm };
+        Home::new(role.home, flavour)
+    };
+    match command {
+        Command::Keeper(role) => return commands::roles::keeper(role_home(role)),
+        Command::Daemon(role) => return commands::roles::daemon(role_home(role)),
+        Command::Completion(completion) => {
+            commands::completion::run(&completion, &voice);
+            return Ok(());
+        }
+        _ => {}
+    }
+    let home = home::find(voice.flavour, |name| std::env::var_os(name).map(PathBuf::from))?;
+    commands::run(command, &Invocation { home, voice })
+}
+
+/// PM2's variables that mute everything but data.
+fn silenced() -> bool {
+    ["PM2_SILENT", "RPM_SILENT"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some_and(|value| value == "true" || value == "1"))
+}
+
+/// Answers a command line that clap refused. `--help` and `--version` come this way too.
+fn misunderstood(error: &clap::Error, flavour: Flavour) -> ExitCode {
+    let voice = Voice { silent: false, flavour };
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // A reader that left does not matter.
+            let _ = error.print();
+            return ExitCode::SUCCESS;
+        }
+        ErrorKind::InvalidSubcommand => {
+            let typed =
+                error.get(clap::error::ContextKind::InvalidSubcommand).map(ToString::to_string).unwrap_or_default();
+            let names = args::command_names();
+            let near = nearest(&typed, names.iter().map(String::as_str));
+            let program = voice.program();
+            let hint = match near {
+                Some(near) => format!("did you mean `{program} {near}`?"),
+                None => format!("`{program} --help` lists the commands"),
+            };
+            Failure::new(format!("Command not found: {typed}")).hint(hint).print(&voice);
+        }
+        _ => {
+            let _ = error.print();
+        }
+    }
+    ExitCode::FAILURE
+}

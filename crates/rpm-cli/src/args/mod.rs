@@ -1,0 +1,409 @@
+//! The command line, as clap reads it: PM2's commands, aliases and options.
+//!
+//! Only shapes live here; what a command does is in `commands/`.
+
+mod app;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
+
+pub use app::AppArgs;
+
+/// A process manager with a built-in load balancer; takes the commands and the ecosystem files of PM2.
+#[derive(Debug, Parser)]
+#[command(name = "rpm", version, disable_version_flag = true, disable_help_subcommand = true, max_term_width = 100)]
+#[command(after_help = "`rpm COMMAND --help` lists the options of a command.")]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Print the version
+    #[arg(short = 'v', short_alias = 'V', long, action = ArgAction::Version)]
+    version: Option<bool>,
+}
+
+/// Options that every command takes.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Global {
+    /// Print errors and asked-for data only
+    #[arg(short = 's', long, global = true)]
+    pub silent: bool,
+    /// Print no colours
+    #[arg(long = "no-color", alias = "no-colors", global = true)]
+    pub no_color: bool,
+}
+
+/// What is to be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start a script, a program or an ecosystem file; restart what is there
+    Start(Start),
+    /// Stop, and keep in the list
+    Stop(Some1),
+    /// Stop and start again
+    Restart(Again),
+    /// Replace the workers one after another without losing a request
+    Reload(Again),
+    /// Change the number of workers of an app
+    Scale(Scale),
+    /// Stop and forget
+    #[command(visible_alias = "del")]
+    Delete(Some1),
+    /// Restart the apps of an ecosystem file, start the missing ones
+    #[command(name = "startOrRestart", alias = "startorrestart")]
+    StartOrRestart(File),
+    /// Reload the apps of an ecosystem file, start the missing ones
+    #[command(name = "startOrReload", aliases = ["startorreload", "startOrGracefulReload", "startorgracefulreload"])]
+    StartOrReload(File),
+    /// Set the restart counters to zero
+    Reset(Targets),
+    /// Send a signal to the main processes
+    #[command(name = "sendSignal", alias = "sendsignal")]
+    SendSignal(SendSignal),
+
+    /// Show what there is
+    #[command(visible_aliases = ["ls", "l", "ps", "status"])]
+    List(List),
+    /// Show what there is as JSON, in PM2's shape
+    Jlist(Ignored),
+    /// Show what there is as a JavaScript object, in PM2's shape
+    Prettylist(Ignored),
+    /// Show everything about an app, and first why it is down
+    #[command(visible_aliases = ["desc", "info", "show"])]
+    Describe(Describe),
+    /// Print the environment of a worker
+    Env(One),
+    /// Print process ids
+    Pid(Optional),
+    /// Print the ids of an app's workers
+    Id(One),
+    /// Show the dashboard
+    #[command(visible_aliases = ["dashboard", "dash"])]
+    Monit,
+
+    /// Show the logs and follow them
+    #[command(visible_alias = "log")]
+    Logs(Logs),
+    /// Empty the logs
+    Flush(Optional),
+    /// Open the log files anew, after somebody has renamed them
+    #[command(name = "reloadLogs", alias = "reloadlogs")]
+    ReloadLogs,
+
+    /// Save the list for `resurrect`
+    #[command(visible_alias = "dump")]
+    Save(Save),
+    /// Start what was saved
+    Resurrect,
+    /// Stop everything, and the daemon
+    Kill,
+    /// Ask the daemon whether it is there; starts it if not
+    Ping,
+    /// Print a completion script
+    Completion(Completion),
+
+    #[command(hide = true)]
+    Keeper(Role),
+    #[command(hide = true)]
+    Daemon(Role),
+}
+
+/// `start`.
+#[derive(Debug, Args)]
+pub struct Start {
+    /// Script, program, "command with arguments", ecosystem file, name, id, namespace, all, or - for JSON on stdin
+    pub targets: Vec<String>,
+    #[command(flatten)]
+    pub app: AppArgs,
+    /// Stay in the foreground
+    #[arg(long, hide = true)]
+    pub no_daemon: bool,
+    /// Follow the logs afterwards
+    #[arg(long)]
+    pub attach: bool,
+    /// Arguments of the script
+    #[arg(last = true, value_name = "ARGS")]
+    pub args: Vec<String>,
+}
+
+/// `restart`, `reload`.
+#[derive(Debug, Args)]
+pub struct Again {
+    /// Name, id, namespace, /regex/, all, ecosystem file, or - for JSON on stdin
+    #[arg(required = true)]
+    pub targets: Vec<String>,
+    #[command(flatten)]
+    pub app: AppArgs,
+    /// Arguments of the script
+    #[arg(last = true, value_name = "ARGS")]
+    pub args: Vec<String>,
+}
+
+/// `startOrRestart`, `startOrReload`.
+#[derive(Debug, Args)]
+pub struct File {
+    /// Ecosystem file, or - for JSON on stdin
+    pub file: String,
+    #[command(flatten)]
+    pub app: AppArgs,
+}
+
+/// `stop`, `delete`.
+#[derive(Debug, Args)]
+pub struct Some1 {
+    /// Name, id, namespace, /regex/, all, ecosystem file, or - for JSON on stdin
+    #[arg(required = true)]
+    pub targets: Vec<String>,
+    /// Only these apps of the ecosystem file
+    #[arg(long, value_name = "A,B")]
+    pub only: Option<String>,
+    /// PM2 turns watching off when it stops an app; so do we.
+    #[arg(long, hide = true)]
+    pub watch: bool,
+    #[arg(long, hide = true, value_name = "N")]
+    pub parallel: Option<String>,
+    #[arg(short = 'f', long, hide = true)]
+    pub force: bool,
+}
+
+/// Commands that take any number of targets and nothing else.
+#[derive(Debug, Args)]
+pub struct Targets {
+    /// Name, id, namespace, /regex/ or all
+    #[arg(required = true)]
+    pub targets: Vec<String>,
+}
+
+/// `scale`.
+#[derive(Debug, Args)]
+pub struct Scale {
+    /// Name of the app
+    pub app: String,
+    /// N, +N, -N or max
+    #[arg(value_name = "N|+N|-N|max", allow_hyphen_values = true)]
+    pub number: String,
+}
+
+/// `sendSignal`.
+#[derive(Debug, Args)]
+pub struct SendSignal {
+    /// SIGUSR2, USR2 or 12
+    pub signal: String,
+    /// Name, id, namespace, /regex/ or all
+    pub target: String,
+}
+
+/// `list`.
+#[derive(Debug, Args)]
+pub struct List {
+    /// One JSON document
+    #[arg(long)]
+    pub json: bool,
+    /// A few lines for each worker
+    #[arg(short = 'm', long)]
+    pub mini_list: bool,
+    /// name, namespace, pid, id, cpu, memory, uptime or status; `:desc` turns it round
+    #[arg(long, value_name = "FIELD[:desc]")]
+    pub sort: Option<String>,
+}
+
+/// `describe`.
+#[derive(Debug, Args)]
+pub struct Describe {
+    /// Name, id, namespace, /regex/ or all
+    pub target: String,
+    /// One JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `env`, `id`.
+#[derive(Debug, Args)]
+pub struct One {
+    /// Name or id
+    pub target: String,
+}
+
+/// `pid`, `flush`.
+#[derive(Debug, Args)]
+pub struct Optional {
+    /// Name, id, namespace or /regex/; everything when absent
+    pub target: Option<String>,
+}
+
+/// `logs`.
+#[derive(Debug, Clone, Args)]
+pub struct Logs {
+    /// Name, id, namespace or /regex/; everything when absent
+    pub target: Option<String>,
+    /// How many of the last lines to begin with
+    #[arg(long, value_name = "N", default_value_t = 15)]
+    pub lines: usize,
+    /// Do not follow
+    #[arg(long)]
+    pub nostream: bool,
+    /// The lines as the app wrote them, nothing before them
+    #[arg(long)]
+    pub raw: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
+    /// Standard error only
+    #[arg(long)]
+    pub err: bool,
+    /// Standard output only
+    #[arg(long)]
+    pub out: bool,
+    /// Put the time before each line, in this dayjs format
+    #[arg(long, value_name = "FORMAT", num_args = 0..=1, default_missing_value = "YYYY-MM-DD-HH:mm:ss")]
+    pub timestamp: Option<String>,
+}
+
+/// `save`.
+#[derive(Debug, Args)]
+pub struct Save {
+    /// Save an empty list too
+    #[arg(short = 'f', long)]
+    pub force: bool,
+}
+
+/// `jlist`, `prettylist`: PM2 ignores what follows.
+#[derive(Debug, Args)]
+pub struct Ignored {
+    #[arg(hide = true)]
+    ignored: Vec<String>,
+}
+
+/// `completion`.
+#[derive(Debug, Args)]
+pub struct Completion {
+    /// bash, zsh, fish, elvish or powershell
+    pub shell: clap_complete::Shell,
+}
+
+/// The hidden roles.
+#[derive(Debug, Args)]
+pub struct Role {
+    /// State directory
+    #[arg(long)]
+    pub home: PathBuf,
+    /// PM2's file names
+    #[arg(long)]
+    pub pm2: bool,
+}
+
+/// Moves the command in front of the options given before it: PM2 takes `pm2 --name api start app.js`.
+pub fn command_first(mut words: Vec<OsString>) -> Vec<OsString> {
+    const OURS: [&str; 8] = ["-h", "--help", "-v", "-V", "--version", "-s", "--silent", "--no-color"];
+    let Some(first) = words.get(1).and_then(|word| word.to_str()) else { return words };
+    if !first.starts_with('-') || OURS.contains(&first) && words.len() == 2 {
+        return words;
+    }
+    let names = command_names();
+    let is_command = |word: &OsString| word.to_str().is_some_and(|word| names.iter().any(|name| name == word));
+    let before_args = words.iter().position(|word| word == "--").unwrap_or(words.len());
+    if let Some(at) = words[..before_args].iter().skip(1).position(is_command) {
+        let command = words.remove(at + 1);
+        words.insert(1, command);
+    }
+    words
+}
+
+/// Returns every word that is a command, aliases included.
+pub fn command_names() -> Vec<String> {
+    let cli = Cli::command();
+    let visible = cli.get_subcommands().filter(|command| !command.is_hide_set());
+    visible
+        .flat_map(|command| std::iter::once(command.get_name()).chain(command.get_all_aliases()).map(str::to_owned))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Command {
+        let words = command_first(std::iter::once("rpm").chain(line.split(' ')).map(OsString::from).collect());
+        Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}")).command.expect("a command")
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_number_that_looks_like_an_option_is_a_number() {
+        let Command::Scale(scale) = parse("scale app -2") else { panic!("not scale") };
+        assert_eq!((scale.app.as_str(), scale.number.as_str()), ("app", "-2"));
+        let Command::Scale(scale) = parse("scale app +3") else { panic!("not scale") };
+        assert_eq!(scale.number, "+3");
+        let Command::Start(start) = parse("start app.js -i -1") else { panic!("not start") };
+        assert_eq!(start.app.instances.as_deref(), Some("-1"));
+    }
+
+    #[test]
+    fn aliases_mean_their_command() {
+        for alias in ["list", "ls", "l", "ps", "status"] {
+            assert!(matches!(parse(alias), Command::List(_)), "{alias}");
+        }
+        for alias in ["describe", "desc", "info", "show"] {
+            assert!(matches!(parse(&format!("{alias} api")), Command::Describe(_)), "{alias}");
+        }
+        for alias in ["monit", "dash", "dashboard"] {
+            assert!(matches!(parse(alias), Command::Monit), "{alias}");
+        }
+        assert!(matches!(parse("del api"), Command::Delete(_)));
+        assert!(matches!(parse("dump"), Command::Save(_)));
+        assert!(matches!(parse("log"), Command::Logs(_)));
+        assert!(matches!(parse("startOrGracefulReload e.json"), Command::StartOrReload(_)));
+    }
+
+    #[test]
+    fn what_follows_two_dashes_belongs_to_the_script() {
+        let Command::Start(start) = parse("start app.js --name x -- -i 4 start --name y") else { panic!("not start") };
+        assert_eq!(start.targets, ["app.js"]);
+        assert_eq!(start.app.name.as_deref(), Some("x"));
+        assert_eq!(start.args, ["-i", "4", "start", "--name", "y"]);
+    }
+
+    #[test]
+    fn options_may_stand_before_the_command() {
+        let Command::Start(start) = parse("--name x -i 2 start app.js -s") else { panic!("not start") };
+        assert_eq!((start.app.name.as_deref(), start.app.instances.as_deref()), (Some("x"), Some("2")));
+        assert!(matches!(parse("-s list"), Command::List(_)));
+    }
+
+    #[test]
+    fn pm2s_short_options_are_known() {
+        let line = "start a.js -n x -o o -e e -l l -p p -k 5 -u me -x -a -f -c 0 -i max";
+        let Command::Start(start) = parse(line) else { panic!("not start") };
+        let options = start.app.options(&start.args);
+        assert_eq!(options.log, Some(Some("l".into())));
+        assert!(options.force_fork && options.update_env && options.force);
+        assert_eq!(options.cron_restart.as_deref(), Some("0"));
+    }
+
+    #[test]
+    fn an_option_without_its_value_gives_the_target_back() {
+        let Command::Start(mut start) = parse("start --watch app.js") else { panic!("not start") };
+        assert!(start.targets.is_empty());
+        assert_eq!(start.app.give_back_target().as_deref(), Some("app.js"));
+        assert_eq!(start.app.options(&[]).watch, Some(Vec::new()));
+        let Command::Start(mut start) = parse("start app.js --watch lib --watch src") else { panic!("not start") };
+        assert_eq!(start.app.options(&[]).watch, Some(vec!["lib".into(), "src".into()]));
+        assert_eq!(start.targets, ["app.js"]);
+        let _ = start.app.give_back_target();
+    }
+
+    #[test]
+    fn arguments_of_the_interpreter_may_look_like_options() {
+        let Command::Restart(again) = parse("restart api --node-args --harmony") else { panic!("not restart") };
+        assert_eq!(again.app.interpreter_args.as_deref(), Some("--harmony"));
+        let Command::Restart(again) = parse("restart api --node-args=null") else { panic!("not restart") };
+        assert_eq!(again.app.interpreter_args.as_deref(), Some("null"));
+    }
+}

@@ -1,0 +1,44 @@
+//! `flush`: the logs are empty again.
+//!
+//! The writers hold their files open for appending, so a file that is cut here is written from its start again.
+
+use std::collections::BTreeSet;
+use std::fs::OpenOptions;
+use std::io;
+use std::path::Path;
+
+use crate::args::Optional;
+use crate::commands::{Invocation, cwd};
+use crate::report::Failure;
+use crate::target;
+
+pub(super) fn run(args: &Optional, invocation: &Invocation) -> Result<(), Failure> {
+    let list = invocation.session()?.list(false)?;
+    let workers = match &args.target {
+        Some(word) => target::resolve_workers(word, &list, &cwd())?,
+        None => target::ids(&list, |_| true),
+    };
+    let mut files = BTreeSet::new();
+    if args.target.is_none() {
+        files.insert(invocation.home.daemon_log());
+    }
+    for (_, worker) in workers.iter().filter_map(|id| target::find(&list, *id)) {
+        files.extend([&worker.out_log, &worker.err_log, &worker.combined_log].into_iter().flatten().cloned());
+    }
+    for file in &files {
+        cut(file).map_err(|error| Failure::new(format!("failed to empty {}: {error}", file.display())))?;
+        invocation.voice.say(format_args!("Flushing {}", file.display()));
+    }
+    invocation.voice.say("Logs flushed");
+    Ok(())
+}
+
+fn cut(path: &Path) -> io::Result<()> {
+    match OpenOptions::new().write(true).open(path) {
+        // Only a file has a length; a terminal or a pipe somebody named as a log has none.
+        Ok(file) if file.metadata()?.is_file() => file.set_len(0),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,304 @@
+//! `logs`: the last lines of the logs, then new ones as they come.
+//!
+//! The files are read, never the writers asked: a log can be followed while the daemon is down. The daemon is only
+//! asked which workers there are, and told to say when there are more.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anstyle::Style;
+use rpm_ipc::{List, Notice};
+use rpm_logs::follow::Begin;
+use rpm_logs::{DateFormat, Follower, FollowerHandle, Stamp, escape_control};
+use serde_json::{Value, json};
+use unicode_width::UnicodeWidthStr;
+
+use crate::args::Logs;
+use crate::commands::{Invocation, cwd};
+use crate::report::Failure;
+use crate::say::{self, GREEN, RED};
+use crate::screens::format;
+use crate::session::Session;
+use crate::target;
+
+/// Names line up to here at least, as in PM2.
+const LABEL_WIDTH: usize = 11;
+
+/// A daemon that was killed is back within a fraction of this.
+const DAEMON_BACK_WITHIN: Duration = Duration::from_millis(500);
+
+/// One log file, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Source {
+    path: PathBuf,
+    /// The worker; the daemon's own log has none.
+    worker: Option<u32>,
+    app: String,
+    is_error: bool,
+}
+
+pub(super) fn run(args: &Logs, invocation: &Invocation) -> Result<(), Failure> {
+    let list = invocation.session()?.list(false)?;
+    let sources = sources(args, &list, invocation)?;
+    let mut writer = Writer::new(args, &sources);
+    writer.header(args);
+    let mut begins = Vec::new();
+    for source in sources {
+        let (lines, end) = rpm_logs::tail::last_lines_until(&source.path, args.lines).unwrap_or_default();
+        writer.file(&source, &lines, args.lines);
+        begins.push((source, end));
+    }
+    if args.nostream {
+        return Ok(());
+    }
+    let failed = |error: io::Error| Failure::new(format!("the logs cannot be followed: {error}"));
+    let mut follower = Follower::new().map_err(failed)?;
+    let handle = follower.handle();
+    let mut known = BTreeSet::new();
+    for (source, end) in begins {
+        known.insert(source.path.clone());
+        handle.add(Arc::new(source.clone()), source.path, Begin::Offset(end));
+    }
+    watch_for_workers(args.clone(), invocation.clone(), handle, known);
+    while let Some(line) = follower.next().map_err(failed)? {
+        writer.line(&line.label, &line.bytes, Some(Stamp::now()));
+    }
+    Ok(())
+}
+
+/// Returns the last lines of a file as text that does nothing to a terminal; none when it cannot be read.
+pub fn last_lines(path: &Path, count: usize) -> Vec<String> {
+    let lines = rpm_logs::last_lines(path, count).unwrap_or_default();
+    lines.iter().map(|line| escape_control(line).into_owned()).collect()
+}
+
+/// Returns the files of the workers that the arguments name, each file once.
+fn sources(args: &Logs, list: &List, invocation: &Invocation) -> Result<Vec<Source>, Failure> {
+    let workers = match &args.target {
+        Some(word) => target::resolve_workers(word, list, &cwd())?,
+        None => target::ids(list, |_| true),
+    };
+    let mut seen = BTreeSet::new();
+    let mut sources = Vec::new();
+    if args.target.is_none() {
+        let daemon = invocation.home.daemon_log();
+        let app = match invocation.voice.program() {
+            "pm2" => "PM2",
+            program => program,
+        };
+        sources.push(Source { path: daemon, worker: None, app: app.into(), is_error: false });
+    }
+    for (app, worker) in workers.iter().filter_map(|id| target::find(list, *id)) {
+        let of = |path: &PathBuf, is_error| Source {
+            path: path.clone(),
+            worker: Some(worker.id.0),
+            app: format::one_line(&app.spec.name),
+            is_error,
+        };
+        if !args.out {
+            sources.extend(worker.err_log.as_ref().map(|path| of(path, true)));
+        }
+        if !args.err {
+            sources.extend(worker.out_log.as_ref().map(|path| of(path, false)));
+        }
+    }
+    sources.retain(|source| seen.insert(source.path.clone()));
+    Ok(sources)
+}
+
+/// Adds the files of workers that come later, as long as the program runs.
+fn watch_for_workers(
+    args: Logs,
+    invocation: Invocation,
+    handle: FollowerHandle<Arc<Source>>,
+    mut known: BTreeSet<PathBuf>,
+) {
+    std::thread::spawn(move || {
+        loop {
+            let sessions = (Session::open_existing(&invocation.home), Session::open_existing(&invocation.home));
+            if let (Ok(Some(events)), Ok(Some(mut lists))) = sessions {
+                let mut add_new = || {
+                    let Ok(list) = lists.list(false) else { return };
+                    for source in sources(&args, &list, &invocation).unwrap_or_default() {
+                        if known.insert(source.path.clone()) {
+                            let path = source.path.clone();
+                            handle.add(Arc::new(source), path, Begin::Start);
+                        }
+                    }
+                };
+                add_new();
+                let _ended = events.events(|notice| match notice {
+                    Notice::Happened(happened) if matches!(happened.event.as_str(), "start" | "online" | "restart") => {
+                        add_new()
+                    }
+                    Notice::Lagged(_) => add_new(),
+                    Notice::Happened(_) | Notice::Progress { .. } | Notice::Warning(_) => {}
+                });
+            }
+            std::thread::sleep(DAEMON_BACK_WITHIN);
+        }
+    });
+}
+
+/// Writes lines in the form that was asked for.
+struct Writer {
+    form: Form,
+    date: Option<DateFormat>,
+    iso: DateFormat,
+    label_width: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// `0|api | text`.
+    Labelled,
+    /// The app's bytes.
+    Raw,
+    /// One object a line.
+    Json,
+}
+
+impl Writer {
+    fn new(args: &Logs, sources: &[Source]) -> Self {
+        let form = match (args.json, args.raw) {
+            (true, _) => Form::Json,
+            (false, true) => Form::Raw,
+            (false, false) => Form::Labelled,
+        };
+        let longest = sources.iter().map(|source| label(source).width() + 1).max().unwrap_or(0);
+        let date = args.timestamp.as_deref().map(DateFormat::local);
+        Self { form, date, iso: DateFormat::iso(), label_width: longest.max(LABEL_WIDTH) }
+    }
+
+    fn header(&self, args: &Logs) {
+        if self.form == Form::Labelled {
+            let (lines, who) = (args.lines, args.target.as_deref().unwrap_or("all"));
+            let change = "(change the value with --lines option)";
+            say::out(&format!("[TAILING] Tailing last {lines} lines for [{who}] processes {change}\n"));
+        }
+    }
+
+    fn file(&mut self, source: &Source, lines: &[Vec<u8>], count: usize) {
+        if lines.is_empty() {
+            return;
+        }
+        if self.form == Form::Labelled {
+            let grey = say::GREY;
+            say::out(&format!("{grey}{} last {count} lines:{grey:#}\n", source.path.display()));
+        }
+        for line in lines {
+            self.line(source, line, None);
+        }
+        if self.form == Form::Labelled {
+            say::out("\n");
+        }
+    }
+
+    /// Writes one line; when it came is known for those that come while we look.
+    fn line(&mut self, source: &Source, bytes: &[u8], at: Option<Stamp>) {
+        match self.form {
+            Form::Raw => {
+                let mut line = bytes.to_vec();
+                line.push(b'\n');
+                say::out_bytes(&line);
+            }
+            Form::Json => say::out(&format!("{}\n", self.record(source, bytes, at))),
+            Form::Labelled => {
+                let date = match (&mut self.date, at) {
+                    (Some(date), Some(at)) => format!("{} ", date.text(at)),
+                    (Some(_), None) | (None, _) => String::new(),
+                };
+                let style = match source {
+                    Source { worker: None, .. } => anstyle::AnsiColor::Blue.on_default(),
+                    Source { is_error: true, .. } => RED,
+                    Source { .. } => GREEN,
+                };
+                say::out(&self.labelled(source, bytes, &date, style));
+            }
+        }
+    }
+
+    fn labelled(&self, source: &Source, bytes: &[u8], date: &str, style: Style) -> String {
+        let label = label(source);
+        let blank = self.label_width.saturating_sub(label.width());
+        let mut text = format!("{style}{label}{:blank$}|{style:#} {date}", "");
+        let _ = writeln!(text, "{}", escape_control(bytes));
+        text
+    }
+
+    fn record(&mut self, source: &Source, bytes: &[u8], at: Option<Stamp>) -> Value {
+        // An app with `log_type: json` has records already.
+        if let Ok(record @ Value::Object(_)) = serde_json::from_slice::<Value>(bytes)
+            && record.get("message").is_some()
+            && record.get("app_name").is_some()
+        {
+            return record;
+        }
+        let kind = match source {
+            Source { worker: None, .. } => "PM2",
+            Source { is_error: true, .. } => "err",
+            Source { .. } => "out",
+        };
+        let mut record = json!({ "message": String::from_utf8_lossy(bytes), "type": kind, "app_name": source.app });
+        if let Some(at) = at {
+            record["timestamp"] = self.iso.text(at).into();
+        }
+        if let Some(id) = source.worker {
+            record["process_id"] = id.into();
+        }
+        record
+    }
+}
+
+fn label(source: &Source) -> String {
+    match source.worker {
+        Some(id) => format!("{id}|{}", source.app),
+        None => source.app.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(worker: Option<u32>, is_error: bool) -> Source {
+        Source { path: "/l/api-out.log".into(), worker, app: "api".into(), is_error }
+    }
+
+    fn writer(sources: &[Source]) -> Writer {
+        let args = Logs {
+            target: None,
+            lines: 15,
+            nostream: false,
+            raw: false,
+            json: true,
+            err: false,
+            out: false,
+            timestamp: None,
+        };
+        Writer::new(&args, sources)
+    }
+
+    #[test]
+    fn a_line_has_its_worker_before_it() {
+        let source = source(Some(3), false);
+        let text = writer(std::slice::from_ref(&source)).labelled(&source, b"hello\x1b[2J", "", Style::new());
+        assert_eq!(text, "3|api      | hello\\x1b[2J\n");
+    }
+
+    #[test]
+    fn json_is_one_record_a_line_and_keeps_records() {
+        let mut writer = writer(&[]);
+        let record = writer.record(&source(Some(3), true), b"a \"word\"", Some(Stamp(0)));
+        assert_eq!(record["message"], "a \"word\"");
+        assert_eq!(record["type"], "err");
+        assert_eq!(record["process_id"], 3);
+        assert_eq!(record["timestamp"], "1970-01-01T00:00:00.000Z");
+        let written = br#"{"message":"a\n","timestamp":"t","type":"out","process_id":0,"app_name":"m"}"#;
+        assert_eq!(writer.record(&source(Some(3), true), written, None)["app_name"], "m");
+    }
+}

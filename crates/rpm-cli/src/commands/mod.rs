@@ -1,0 +1,133 @@
+//! The commands, one file each.
+
+pub mod completion;
+mod delete;
+mod describe;
+mod env;
+mod flush;
+mod id;
+mod kill;
+mod list;
+mod logs;
+mod monit;
+mod pid;
+mod ping;
+mod reload_logs;
+mod reset;
+mod restart;
+mod resurrect;
+pub mod roles;
+mod save;
+mod scale;
+mod send_signal;
+mod start;
+mod start_or;
+mod stop;
+
+use std::path::PathBuf;
+
+use rpm_ipc::List;
+use rpm_model::{Home, WorkerId};
+
+use crate::args::Command;
+use crate::report::Failure;
+use crate::say::Voice;
+use crate::session::Session;
+use crate::specs;
+use crate::target::{self, Target};
+
+/// What every command needs: whose daemon, and how to speak.
+#[derive(Debug, Clone)]
+pub struct Invocation {
+    /// The state directory.
+    pub home: Home,
+    /// How to speak.
+    pub voice: Voice,
+}
+
+impl Invocation {
+    /// Connects, starting the daemon where there is none.
+    ///
+    /// # Errors
+    /// Those of [`Session::open`].
+    pub fn session(&self) -> Result<Session, Failure> {
+        Session::open(&self.home, &self.voice)
+    }
+}
+
+/// Carries out a command.
+///
+/// # Errors
+/// When it did not succeed.
+pub fn run(command: Command, invocation: &Invocation) -> Result<(), Failure> {
+    use restart::How;
+    match command {
+        Command::Start(args) => start::run(args, invocation),
+        Command::Stop(args) => stop::run(&args, invocation),
+        Command::Restart(args) => restart::run(&args, How::Restart, invocation),
+        Command::Reload(args) => restart::run(&args, How::Reload, invocation),
+        Command::Scale(args) => scale::run(&args, invocation),
+        Command::Delete(args) => delete::run(&args, invocation),
+        Command::StartOrRestart(args) => start_or::run(&args, How::Restart, invocation),
+        Command::StartOrReload(args) => start_or::run(&args, How::Reload, invocation),
+        Command::Reset(args) => reset::run(&args, invocation),
+        Command::SendSignal(args) => send_signal::run(&args, invocation),
+        Command::List(args) => list::run(&args, invocation),
+        Command::Jlist(_) => list::jlist(invocation),
+        Command::Prettylist(_) => list::prettylist(invocation),
+        Command::Describe(args) => describe::run(&args, invocation),
+        Command::Env(args) => env::run(&args, invocation),
+        Command::Pid(args) => pid::run(&args, invocation),
+        Command::Id(args) => id::run(&args, invocation),
+        Command::Monit => monit::run(invocation),
+        Command::Logs(args) => logs::run(&args, invocation),
+        Command::Flush(args) => flush::run(&args, invocation),
+        Command::ReloadLogs => reload_logs::run(invocation),
+        Command::Save(args) => save::run(&args, invocation),
+        Command::Resurrect => resurrect::run(invocation),
+        Command::Kill => kill::run(invocation),
+        Command::Ping => ping::run(invocation),
+        Command::Completion(args) => {
+            completion::run(&args, &invocation.voice);
+            Ok(())
+        }
+        Command::Keeper(_) | Command::Daemon(_) => unreachable!("the roles have no invocation and ran before"),
+    }
+}
+
+/// Returns the working directory; relative words hang on it.
+fn cwd() -> PathBuf {
+    std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"))
+}
+
+/// Returns the workers that words name, ecosystem files and standard input included, each once and in order.
+fn workers_of(
+    words: &[String],
+    only: Option<&str>,
+    list: &List,
+    invocation: &Invocation,
+) -> Result<Vec<WorkerId>, Failure> {
+    let cwd = cwd();
+    let mut workers = Vec::new();
+    for word in words {
+        let target = target::resolve(word, list, rpm_config::is_config_file, &cwd)?;
+        if let Target::Workers(ids) = &target {
+            workers.extend(ids);
+            continue;
+        }
+        let options = rpm_config::AppOptions { only: only.map(str::to_owned), ..Default::default() };
+        let specs = specs::of_file(&target, &options, &specs::context(&invocation.home)?, &invocation.voice)?;
+        let (ids, absent) = specs::by_names(&specs, list);
+        if ids.is_empty() {
+            let names: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+            return Err(Failure::new(format!("no app of {word} is there: {}", names.join(", "))));
+        }
+        if !absent.is_empty() {
+            invocation.voice.warn(format_args!("not there: {}", absent.join(", ")));
+        }
+        workers.extend(ids);
+    }
+    workers.sort_unstable();
+    workers.dedup();
+    Ok(workers)
+}

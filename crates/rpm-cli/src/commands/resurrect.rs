@@ -1,0 +1,41 @@
+//! `resurrect`: what was saved is started, unless it is there.
+
+use rpm_daemon::dump::{self, DumpError};
+use rpm_ipc::Request;
+
+use crate::acting;
+use crate::commands::Invocation;
+use crate::report::Failure;
+
+pub(super) fn run(invocation: &Invocation) -> Result<(), Failure> {
+    let mut session = invocation.session()?;
+    let path = invocation.home.dump();
+    let saved = match dump::read(&path) {
+        Ok((saved, warning)) => {
+            warning.into_iter().for_each(|warning| invocation.voice.warn(warning));
+            saved
+        }
+        // At boot before the first `save` there is nothing to do, and that is no failure.
+        Err(error @ DumpError::Missing(_)) => {
+            invocation.voice.warn(error);
+            return Ok(());
+        }
+        Err(error @ DumpError::Broken { .. }) => return Err(Failure::new(error.to_string())),
+    };
+    invocation.voice.say(format_args!("Restoring processes located in {}", path.display()));
+    let before = session.list(false)?;
+    let is_there = |name: &str| before.apps.iter().any(|app| app.spec.name == name);
+    let mut specs = Vec::new();
+    for app in saved {
+        if is_there(&app.spec.name) {
+            invocation.voice.say(format_args!("{} is running already", app.spec.name));
+            continue;
+        }
+        let mut spec = app.spec;
+        // What ran when it was saved runs again, what was stopped stays so, whatever its first start said.
+        spec.autostart = !app.stopped;
+        specs.push(spec);
+    }
+    let requests = if specs.is_empty() { Vec::new() } else { vec![("start", Request::Start { specs })] };
+    acting::act_and_show(&mut session, invocation, &before, requests)
+}

@@ -1,0 +1,25 @@
+//! The hidden roles of the same program: `rpm keeper` and `rpm daemon`. Their names show in `ps`.
+
+use rpm_model::{Flavour, Home};
+
+use crate::report::{Failure, chain};
+
+/// Runs the parent of every worker.
+pub fn keeper(home: Home) -> Result<(), Failure> {
+    let program =
+        std::env::current_exe().map_err(|error| Failure::new(format!("failed to find our own program: {error}")))?;
+    let mut daemon_command = vec![program.into_os_string(), "daemon".into(), "--home".into(), home.root().into()];
+    if home.flavour() == Flavour::Pm2 {
+        daemon_command.push("--pm2".into());
+    }
+    let ready = rpm_keeper::ready::inherited()
+        .map_err(|error| Failure::new(format!("the keeper cannot tell when it is ready: {error}")))?;
+    let options = rpm_keeper::Options { home: home.root().to_owned(), daemon_command, ready };
+    rpm_keeper::run(options).map_err(|error| Failure::new(format!("the keeper could not start: {}", chain(&error))))
+}
+
+/// Runs the program that decides.
+pub fn daemon(home: Home) -> Result<(), Failure> {
+    rpm_daemon::run(&rpm_daemon::Options { home })
+        .map_err(|error| Failure::new(format!("the daemon could not start: {}", chain(&error))))
+}

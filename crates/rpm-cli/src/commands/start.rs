@@ -1,0 +1,158 @@
+//! `start`: new apps from scripts, programs, command lines and files; what is there already is restarted.
+
+use rpm_config::{AppOptions, Context};
+use rpm_ipc::{AppInfo, List};
+use rpm_model::{AppSpec, ExecMode, Status};
+
+use crate::acting;
+use crate::args::{Logs, Start};
+use crate::commands::restart::How;
+use crate::commands::{Invocation, logs, start_or};
+use crate::report::Failure;
+use crate::specs::{self, Plan};
+use crate::target::{self, Target};
+
+pub(super) fn run(mut args: Start, invocation: &Invocation) -> Result<(), Failure> {
+    if args.no_daemon {
+        return Err(Failure::new("--no-daemon is not supported: the daemon always runs in the background")
+            .hint("in a container, start the apps and keep `rpm logs` in the foreground"));
+    }
+    if args.targets.is_empty() {
+        args.targets.extend(args.app.give_back_target());
+    }
+    let context = specs::context(&invocation.home)?;
+    if args.targets.is_empty() {
+        let file = rpm_config::find_default(&context.cwd).ok_or_else(|| {
+            Failure::new("nothing to start: no target was given and there is no ecosystem file here")
+                .hint(format!("`{} start app.js`, or write an ecosystem.config.js", invocation.voice.program()))
+        })?;
+        args.targets.push(file.to_string_lossy().into_owned());
+    }
+    // Mistakes in the options are told before a daemon is started for them.
+    let options = args.app.options(&args.args);
+    if let Some(instances) = &options.instances {
+        rpm_config::parse_instances(instances, context.cpus)?;
+    }
+    let mut session = invocation.session()?;
+    let before = session.list(true)?;
+    let mut plan = Plan::default();
+    let mut by_name = Plan::default();
+    for word in &args.targets {
+        match named(word, &before, &context)? {
+            Some(Target::Workers(workers)) => by_name.again(workers),
+            Some(file) => {
+                let loaded = specs::of_file(&file, &options, &context, &invocation.voice)?;
+                plan.apply(loaded, &before, args.app.update_env);
+            }
+            None => script(word, &options, &before, &context, &mut plan, invocation)?,
+        }
+    }
+    if args.app.changes_something() || !args.args.is_empty() {
+        by_name.update(&before, &options, &context)?;
+    }
+    plan.workers.append(&mut by_name.workers);
+    plan.respecs.append(&mut by_name.respecs);
+    let plan = plan.finish();
+    for spec in &plan.missing {
+        let s = if spec.instances == 1 { "" } else { "s" };
+        let (script, mode, count) = (spec.script.display(), mode(spec.exec_mode), spec.instances);
+        invocation.voice.say(format_args!("Starting {script} in {mode} ({count} instance{s})"));
+    }
+    let requests = start_or::requests(plan, How::Restart, invocation);
+    acting::act_and_show(&mut session, invocation, &before, requests)?;
+    if args.attach {
+        logs::run(
+            &Logs {
+                target: None,
+                lines: 0,
+                nostream: false,
+                raw: false,
+                json: false,
+                err: false,
+                out: false,
+                timestamp: None,
+            },
+            invocation,
+        )?;
+    }
+    Ok(())
+}
+
+/// Returns what a word names that is there or is a file of apps; `None` for a script.
+fn named(word: &str, list: &List, context: &Context) -> Result<Option<Target>, Failure> {
+    if word == "-" {
+        return Ok(Some(Target::Stdin));
+    }
+    if rpm_config::is_config_file(word) {
+        return Ok(Some(Target::File(context.cwd.join(word))));
+    }
+    // A word that looks like a path is a script, even when an app is called the same.
+    let looks_like_path = word.contains('.') || word.contains('/') && !is_regex(word);
+    if looks_like_path && context.cwd.join(word).is_file() {
+        return Ok(None);
+    }
+    let workers = target::workers_by_name(word, list)?;
+    Ok((!workers.is_empty()).then_some(Target::Workers(workers)))
+}
+
+fn is_regex(word: &str) -> bool {
+    word.len() > 2 && word.starts_with('/') && word.ends_with('/')
+}
+
+/// Adds the app of a script, unless it runs already.
+fn script(
+    word: &str,
+    options: &AppOptions,
+    list: &List,
+    context: &Context,
+    plan: &mut Plan,
+    invocation: &Invocation,
+) -> Result<(), Failure> {
+    for spec in specs::of_script(word, options, context, &invocation.voice)? {
+        let twice = plan.missing.iter().any(|other| is_same(other, &spec));
+        let there = list.apps.iter().find(|app| is_same(&app.spec, &spec)).filter(|_| !options.force);
+        match there {
+            Some(app) if runs(app) => return Err(already(&spec, invocation)),
+            None if twice && !options.force => return Err(already(&spec, invocation)),
+            Some(app) => plan.change(app, spec),
+            None => {
+                warn_of_namesake(&spec, list, invocation);
+                plan.missing.push(spec);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// PM2 takes an app for the same one when name and script are.
+fn is_same(one: &AppSpec, other: &AppSpec) -> bool {
+    one.name == other.name && one.script == other.script
+}
+
+fn runs(app: &AppInfo) -> bool {
+    app.workers.iter().any(|worker| !matches!(worker.status, Status::Stopped | Status::Errored))
+}
+
+fn already(spec: &AppSpec, invocation: &Invocation) -> Failure {
+    Failure::new("Script already launched, add -f option to force re-execution").hint(format!(
+        "`{} restart {}` starts it again",
+        invocation.voice.program(),
+        spec.name
+    ))
+}
+
+fn warn_of_namesake(spec: &AppSpec, list: &List, invocation: &Invocation) {
+    if list.apps.iter().any(|app| app.spec.name == spec.name) {
+        let name = &spec.name;
+        invocation.voice.warn(format_args!("another app is called {name} too: commands for {name} will reach both"));
+    }
+}
+
+fn mode(mode: ExecMode) -> &'static str {
+    match mode {
+        ExecMode::Fork => "fork_mode",
+        ExecMode::Cluster => "cluster_mode",
+        ExecMode::Socket => "socket_mode",
+        ExecMode::Proxy => "proxy_mode",
+    }
+}

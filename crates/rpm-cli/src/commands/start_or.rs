@@ -1,0 +1,39 @@
+//! `startOrRestart`, `startOrReload`: the apps of a file are as the file says, whatever they were before.
+
+use rpm_ipc::Request;
+
+use crate::acting;
+use crate::args::File;
+use crate::commands::restart::How;
+use crate::commands::{Invocation, cwd};
+use crate::report::Failure;
+use crate::specs::{self, Plan};
+use crate::target::Target;
+
+pub(super) fn run(args: &File, how: How, invocation: &Invocation) -> Result<(), Failure> {
+    let target = if args.file == "-" { Target::Stdin } else { Target::File(cwd().join(&args.file)) };
+    let context = specs::context(&invocation.home)?;
+    let loaded = specs::of_file(&target, &args.app.options(&[]), &context, &invocation.voice)?;
+    let mut session = invocation.session()?;
+    let before = session.list(true)?;
+    let mut plan = Plan::default();
+    plan.apply(loaded, &before, args.app.update_env);
+    let requests = requests(plan.finish(), how, invocation);
+    acting::act_and_show(&mut session, invocation, &before, requests)
+}
+
+/// Returns what is asked for a plan: what is there first, as in PM2.
+pub(super) fn requests(plan: Plan, how: How, invocation: &Invocation) -> Vec<(&'static str, Request)> {
+    let mut requests = Vec::new();
+    if !plan.missing.is_empty() && !plan.workers.is_empty() {
+        let names: Vec<&str> = plan.missing.iter().map(|spec| spec.name.as_str()).collect();
+        invocation.voice.say(format_args!("Applications {} not running, starting...", names.join(", ")));
+    }
+    if !plan.workers.is_empty() {
+        requests.push((how.verb(), how.request(plan.workers, plan.respecs)));
+    }
+    if !plan.missing.is_empty() {
+        requests.push(("start", Request::Start { specs: plan.missing }));
+    }
+    requests
+}

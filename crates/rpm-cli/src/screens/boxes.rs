@@ -1,0 +1,71 @@
+//! Drawing a grid: PM2's box, cell by cell.
+
+use std::fmt::Write as _;
+
+use anstyle::Style;
+use unicode_width::UnicodeWidthStr;
+
+use crate::say::GREY;
+use crate::screens::format::truncate;
+
+/// One cell: its words, and how they look.
+#[derive(Debug, Clone)]
+pub struct Cell {
+    /// The words, without colours.
+    pub text: String,
+    /// How they look.
+    pub style: Style,
+}
+
+impl Cell {
+    /// A cell without colours.
+    pub fn plain(text: impl Into<String>) -> Self {
+        Self { text: text.into(), style: Style::new() }
+    }
+
+    /// A cell with them.
+    pub fn styled(text: impl Into<String>, style: Style) -> Self {
+        Self { text: text.into(), style }
+    }
+
+    /// Returns how many columns the words take.
+    pub fn width(&self) -> usize {
+        self.text.width()
+    }
+}
+
+/// Draws a grid whose columns have the given widths, the blank on both sides included; `head` may be absent.
+pub fn draw(head: Option<&[Cell]>, rows: &[Vec<Cell>], widths: &[usize]) -> String {
+    let mut out = String::new();
+    rule(&mut out, widths, ['┌', '┬', '┐']);
+    if let Some(head) = head {
+        line(&mut out, head, widths);
+        rule(&mut out, widths, ['├', '┼', '┤']);
+    }
+    for row in rows {
+        line(&mut out, row, widths);
+    }
+    rule(&mut out, widths, ['└', '┴', '┘']);
+    out
+}
+
+fn rule(out: &mut String, widths: &[usize], [left, middle, right]: [char; 3]) {
+    let _ = write!(out, "{GREY}");
+    for (index, width) in widths.iter().enumerate() {
+        out.push(if index == 0 { left } else { middle });
+        out.extend(std::iter::repeat_n('─', *width));
+    }
+    out.push(right);
+    let _ = writeln!(out, "{GREY:#}");
+}
+
+fn line(out: &mut String, cells: &[Cell], widths: &[usize]) {
+    for (cell, width) in cells.iter().zip(widths) {
+        let inner = width.saturating_sub(2);
+        let text = truncate(&cell.text, inner);
+        let blank = inner.saturating_sub(text.width());
+        let style = cell.style;
+        let _ = write!(out, "{GREY}│{GREY:#} {style}{text}{style:#}{:blank$} ", "");
+    }
+    let _ = writeln!(out, "{GREY}│{GREY:#}");
+}

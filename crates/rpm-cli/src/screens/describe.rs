@@ -1,0 +1,179 @@
+//! `describe`: first why a worker is down, then everything about it in PM2's table.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anstyle::Style;
+use rpm_ipc::{AppInfo, WorkerInfo};
+use rpm_model::{ExecMode, Status};
+
+use crate::say::{GREEN, GREY, RED};
+use crate::screens::boxes::{self, Cell};
+use crate::screens::format::{self, BOLD};
+use crate::screens::table;
+
+/// Writes the page; `last_words` are the last lines of the worker's standard error, oldest first.
+pub fn describe(app: &AppInfo, worker: &WorkerInfo, last_words: &[String], program: &str, now_ms: u64) -> String {
+    let mut out = String::new();
+    let title = Style::new().bold().invert();
+    let name = format::one_line(&app.spec.name);
+    why_down(&mut out, worker, last_words, now_ms);
+    let _ = writeln!(out, "{title} Describing process with id {} - name {name} {title:#}", worker.id);
+    out.push_str(&grid(rows(app, worker, now_ms)));
+    if let Some(actions) = worker.contact.get("axm_actions").and_then(|actions| actions.as_array())
+        && !actions.is_empty()
+    {
+        let _ = writeln!(out, "{title} Actions available {title:#}");
+        let names = actions.iter().filter_map(|action| action.get("action_name")?.as_str());
+        let rows: Vec<Vec<Cell>> = names.map(|name| vec![Cell::plain(format::one_line(name))]).collect();
+        let width = rows.iter().map(|row| row[0].width()).max().unwrap_or(0) + 2;
+        out.push_str(&boxes::draw(None, &rows, &[width]));
+    }
+    metrics(&mut out, worker);
+    let _ = writeln!(out, " Use `{program} logs {name} [--lines 1000]` to display logs");
+    let _ = writeln!(out, " Use `{program} env {}` to display environment variables", worker.id);
+    let _ = writeln!(out, " Use `{program} monit` to monitor CPU and Memory usage {name}");
+    out
+}
+
+fn why_down(out: &mut String, worker: &WorkerInfo, last_words: &[String], now_ms: u64) {
+    let up = matches!(worker.status, Status::Online);
+    // A worker that is up and never fell needs no explanation.
+    if up && worker.last_exit.is_none() && worker.why.is_none() {
+        return;
+    }
+    let style = format::status_style(worker.status);
+    let _ = write!(out, "{style}{}{style:#}", worker.status);
+    if let Some(why) = &worker.why {
+        let _ = write!(out, ": {}", format::one_line(why));
+    }
+    out.push('\n');
+    if let Some(exit) = worker.last_exit {
+        let ago = worker.last_exit_at_ms.map(|at| format!(", {} ago", format::uptime(at, now_ms))).unwrap_or_default();
+        let _ = writeln!(out, "  its last process ended with {BOLD}{exit}{BOLD:#}{ago}");
+    }
+    if !up && !last_words.is_empty() {
+        let _ = writeln!(out, "  the last lines of its error log:");
+        for line in last_words {
+            let _ = writeln!(out, "  {GREY}|{GREY:#} {}", format::one_line(line));
+        }
+    }
+    out.push('\n');
+}
+
+fn rows(app: &AppInfo, worker: &WorkerInfo, now_ms: u64) -> Vec<(&'static str, Cell)> {
+    let spec = &app.spec;
+    let plain = |text: &str| Cell::plain(format::one_line(text));
+    let words = |words: &[String]| if words.is_empty() { plain("N/A") } else { plain(&words.join(" ")) };
+    let path = |path: Option<&Path>| path.map_or_else(|| plain("/dev/null"), |path| plain(&path.to_string_lossy()));
+    let other = |key: &str| spec.other.get(key).and_then(|value| value.as_str());
+    let mut rows = vec![
+        ("status", Cell::styled(worker.status.as_str(), format::status_style(worker.status))),
+        ("name", plain(&spec.name)),
+        ("namespace", plain(&spec.namespace)),
+        ("version", plain(spec.version.as_deref().unwrap_or("N/A"))),
+        ("restarts", plain(&worker.restarts.to_string())),
+    ];
+    if let Some(limit) = spec.max_memory_restart {
+        rows.push(("max memory restart", plain(&limit.to_string())));
+    }
+    if let Some(cron) = other("cron_restart") {
+        rows.push(("cron restart", plain(cron)));
+    }
+    rows.push(("uptime", plain(&table::uptime(worker, now_ms))));
+    if worker.combined_log.is_some() {
+        rows.push(("entire log path", path(worker.combined_log.as_deref())));
+    }
+    let mode = match spec.exec_mode {
+        ExecMode::Fork => "fork_mode",
+        ExecMode::Cluster => "cluster_mode",
+        ExecMode::Socket => "socket_mode",
+        ExecMode::Proxy => "proxy_mode",
+    };
+    let node_version = worker.contact.get("node_version").and_then(|version| version.as_str());
+    let node_env = spec.env.get("NODE_ENV").or_else(|| spec.env_shell.get("NODE_ENV"));
+    let watching = if table::watches(app) { Cell::styled("✔", GREEN) } else { Cell::styled("✘", RED) };
+    rows.extend([
+        ("script path", plain(&spec.script.to_string_lossy())),
+        ("script args", words(&spec.args)),
+        ("error log path", path(worker.err_log.as_deref())),
+        ("out log path", path(worker.out_log.as_deref())),
+        ("pid path", path(Some(&worker.pid_file))),
+        ("interpreter", plain(spec.interpreter.as_deref().unwrap_or("none"))),
+        ("interpreter args", words(&spec.interpreter_args)),
+        ("script id", plain(&worker.id.to_string())),
+        ("exec cwd", path(Some(&spec.cwd))),
+        ("exec mode", plain(mode)),
+        ("node.js version", plain(node_version.unwrap_or("N/A"))),
+        ("node env", plain(node_env.map_or("N/A", String::as_str))),
+        ("watch & reload", watching),
+        ("unstable restarts", plain(&worker.unstable.to_string())),
+        ("created at", plain(&format::date(worker.created_at_ms))),
+    ]);
+    if !spec.listen.is_empty() {
+        rows.push(("listen", words(&spec.listen)));
+    }
+    if let Some(cause) = &worker.cause {
+        rows.push(("started by", plain(cause)));
+    }
+    rows
+}
+
+fn metrics(out: &mut String, worker: &WorkerInfo) {
+    let Some(metrics) = worker.contact.get("axm_monitor").and_then(|metrics| metrics.as_object()) else { return };
+    if metrics.is_empty() {
+        return;
+    }
+    let title = Style::new().bold().invert();
+    let _ = writeln!(out, "{title} Code metrics value {title:#}");
+    let rows = metrics.iter().map(|(name, metric)| {
+        let text = |key: &str| match metric.get(key) {
+            Some(serde_json::Value::String(text)) => text.clone(),
+            Some(serde_json::Value::Null) | None => String::new(),
+            Some(value) => value.to_string(),
+        };
+        (format::one_line(name), Cell::plain(format::one_line(format!("{} {}", text("value"), text("unit")).trim())))
+    });
+    out.push_str(&grid(rows.collect()));
+}
+
+fn grid(rows: Vec<(impl Into<String>, Cell)>) -> String {
+    let rows: Vec<Vec<Cell>> = rows.into_iter().map(|(name, value)| vec![Cell::plain(name), value]).collect();
+    let widest = |index: usize| rows.iter().map(|row| row[index].width()).max().unwrap_or(0) + 2;
+    let widths = [widest(0), widest(1)];
+    boxes::draw(None, &rows, &widths)
+}
+
+#[cfg(test)]
+mod tests {
+    use rpm_model::Exit;
+
+    use super::*;
+    use crate::screens::samples::{NOW_MS, app};
+
+    #[test]
+    fn the_reason_comes_first() {
+        let mut api = app(1, "api", "default", &[0]);
+        let worker = &mut api.workers[0];
+        worker.status = Status::Errored;
+        worker.pid = None;
+        worker.why = Some("16 unstable restarts in a row".into());
+        worker.last_exit = Some(Exit::Signal { signal: 11, core: true });
+        worker.last_exit_at_ms = Some(NOW_MS - 3_000);
+        let page = describe(&api, &api.workers[0], &["Error: no database".into()], "rpm", NOW_MS);
+        let page = anstream::adapter::strip_str(&page).to_string();
+        let start = "errored: 16 unstable restarts in a row\n  its last process ended with SIGSEGV (core dumped), 3s ago\n  \
+                     the last lines of its error log:\n  | Error: no database\n\n Describing process with id 0 - name api \n┌";
+        assert!(page.starts_with(start), "{page}");
+        assert!(page.contains("│ status            │ errored "), "{page}");
+    }
+
+    #[test]
+    fn a_worker_that_never_fell_needs_no_explanation() {
+        let api = app(1, "api", "default", &[0]);
+        let page = describe(&api, &api.workers[0], &[], "rpm", NOW_MS);
+        assert!(
+            anstream::adapter::strip_str(&page).to_string().starts_with(" Describing process with id 0 - name api ")
+        );
+    }
+}

@@ -1,0 +1,50 @@
+//! `--json`: our own list as one document, without the environments, which may hold secrets.
+
+use rpm_ipc::{AppInfo, List};
+
+/// Returns the whole list.
+///
+/// # Panics
+/// Never: the types of the wire can be written as JSON.
+pub fn list(mut list: List) -> String {
+    list.apps.iter_mut().for_each(redact);
+    document(&list)
+}
+
+/// Returns the given apps.
+pub fn apps(mut apps: Vec<AppInfo>) -> String {
+    apps.iter_mut().for_each(redact);
+    document(&apps)
+}
+
+fn document(value: &impl serde::Serialize) -> String {
+    let mut text = serde_json::to_string_pretty(value).expect("the types of the wire can be written as JSON");
+    text.push('\n');
+    text
+}
+
+fn redact(app: &mut AppInfo) {
+    app.spec.env_shell.clear();
+    app.spec.env.values_mut().for_each(|value| *value = "[redacted]".into());
+    // Configuration kept as written may name environments too.
+    app.spec.other.retain(|key, _| !(key == "env" || key.starts_with("env_")));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::screens::samples::{app, list as sample};
+
+    #[test]
+    fn no_secret_is_printed() {
+        let mut api = app(1, "api", "default", &[0]);
+        api.spec.env.insert("TOKEN".into(), "hunter2".into());
+        api.spec.env_shell.insert("AWS".into(), "hunter2".into());
+        api.spec.other.insert("env_production".into(), serde_json::json!({ "TOKEN": "hunter2" }));
+        let text = list(sample(vec![api]));
+        assert!(!text.contains("hunter2"), "{text}");
+        let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(read["apps"][0]["spec"]["name"], "api");
+        assert_eq!(read["apps"][0]["spec"]["env"]["TOKEN"], "[redacted]");
+    }
+}

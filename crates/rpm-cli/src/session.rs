@@ -1,0 +1,212 @@
+//! The conversation with the daemon, and starting it where there is none.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, Instant};
+
+use interprocess::local_socket::{GenericFilePath, Stream, prelude::*};
+use rpm_ipc::{CallError, Client, DaemonInfo, List, Notice, Reply, Request};
+use rpm_keeper::LaunchError;
+use rpm_model::{Flavour, Home};
+
+use crate::home;
+use crate::report::Failure;
+use crate::say::Voice;
+
+/// A daemon that lives answers a greeting or a list at once; one that does not within this is stuck.
+const ANSWER_AT_MOST: Duration = Duration::from_secs(10);
+
+/// A keeper that is there starts a daemon that died; this is how long that may take.
+const DAEMON_BACK_WITHIN: Duration = Duration::from_secs(10);
+
+/// Nothing tells when a daemon that somebody else starts begins to listen, so it is tried: often enough for a person
+/// not to notice.
+const BETWEEN_TRIES: Duration = Duration::from_millis(20);
+
+/// The longest path of a Unix socket on Linux, without its end.
+const SOCKET_PATH_MAX: usize = 107;
+
+/// A connection to the daemon.
+pub struct Session {
+    home: Home,
+    client: Client<Stream>,
+}
+
+impl Session {
+    /// Connects; starts the daemon where there is none.
+    ///
+    /// # Errors
+    /// When there is none and it cannot be started, or it does not speak our language.
+    pub fn open(home: &Home, voice: &Voice) -> Result<Self, Failure> {
+        if let Some(session) = Self::open_existing(home)? {
+            return Ok(session);
+        }
+        home::prepare(home)?;
+        let deadline = Instant::now() + DAEMON_BACK_WITHIN;
+        loop {
+            if launch(home)? {
+                voice.note(format_args!("daemon started (home {})", tilde(home)));
+            }
+            if let Some(session) = Self::open_existing(home)? {
+                return Ok(session);
+            }
+            if Instant::now() > deadline {
+                return Err(Failure::new("the daemon was started and is gone again")
+                    .hint(format!("its last words are in {}", home.daemon_log().display())));
+            }
+            std::thread::sleep(BETWEEN_TRIES);
+        }
+    }
+
+    /// Connects to a daemon that is there; `None` where there is none.
+    ///
+    /// # Errors
+    /// When the socket cannot be used, or the daemon does not speak our language.
+    pub fn open_existing(home: &Home) -> Result<Option<Self>, Failure> {
+        let Some(stream) = connect(home)? else { return Ok(None) };
+        match Client::greet(stream) {
+            Ok(client) => Ok(Some(Self { home: home.clone(), client })),
+            Err(error) => Err(unanswered(error, home)),
+        }
+    }
+
+    /// Asks something that changes nothing. A connection that breaks is opened once more.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub fn read(&mut self, request: Request) -> Result<Reply, Failure> {
+        match self.client.call(request.clone(), |_| {}) {
+            Ok(reply) => Ok(reply),
+            Err(CallError::Io(_) | CallError::Closed) => {
+                // The keeper starts a daemon that died.
+                *self = Self::open(&self.home, &Voice { silent: true, flavour: self.home.flavour() })?;
+                self.client.call(request, |_| {}).map_err(|error| unanswered(error, &self.home))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Asks for something to be done, as long as it takes.
+    ///
+    /// # Errors
+    /// When the connection breaks: it is not known how much was done.
+    pub fn act(&mut self, request: Request, on_notice: impl FnMut(Notice)) -> Result<Reply, Failure> {
+        // Between the list and the action the stream is used with a limit; an action has its own limits in the daemon.
+        self.limit(None);
+        let reply = self.client.call(request, on_notice).map_err(|error| match error {
+            CallError::Io(_) | CallError::Closed => Failure::new(error.to_string())
+                .detail("how much of it was done is not known; the apps themselves do not depend on the daemon")
+                .hint("`rpm list` shows what is there now"),
+            CallError::Version { .. } => error.into(),
+        });
+        self.limit(Some(ANSWER_AT_MOST));
+        reply
+    }
+
+    /// Returns everything there is.
+    ///
+    /// # Errors
+    /// Those of [`Session::read`].
+    pub fn list(&mut self, environment: bool) -> Result<List, Failure> {
+        match self.read(Request::List { environment })? {
+            Reply::List(list) => Ok(list),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Returns what the daemon says of itself.
+    ///
+    /// # Errors
+    /// Those of [`Session::read`].
+    pub fn ping(&mut self) -> Result<DaemonInfo, Failure> {
+        match self.read(Request::Ping)? {
+            Reply::Pong(info) => Ok(info),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Streams what happens until the connection ends or `on_notice` has seen enough.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub fn events(mut self, on_notice: impl FnMut(Notice)) -> Result<(), CallError> {
+        self.limit(None);
+        self.client.call(Request::Events, on_notice).map(|_| ())
+    }
+
+    fn limit(&mut self, limit: Option<Duration>) {
+        let _ = self.client.stream().set_recv_timeout(limit);
+    }
+}
+
+/// Connects to the socket; `None` when nobody listens there.
+fn connect(home: &Home) -> Result<Option<Stream>, Failure> {
+    let path = home.socket();
+    if path.as_os_str().as_bytes().len() > SOCKET_PATH_MAX {
+        return Err(Failure::new(format!("the path {} is too long for a socket", path.display()))
+            .detail(format!("Linux takes at most {SOCKET_PATH_MAX} bytes"))
+            .hint("point RPM_HOME (PM2_HOME) to a shorter path"));
+    }
+    let failed = |error: io::Error| Failure::new(format!("failed to connect to {}: {error}", path.display()));
+    let name = path.as_path().to_fs_name::<GenericFilePath>().map_err(failed)?;
+    match Stream::connect(name) {
+        Ok(stream) => {
+            stream.set_recv_timeout(Some(ANSWER_AT_MOST)).map_err(failed)?;
+            Ok(Some(stream))
+        }
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => Ok(None),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Starts keeper and daemon, and waits until the daemon listens; `false` when a keeper is there already.
+fn launch(home: &Home) -> Result<bool, Failure> {
+    let program =
+        std::env::current_exe().map_err(|error| Failure::new(format!("failed to find our own program: {error}")))?;
+    let mut command = vec![program.into_os_string(), "keeper".into(), "--home".into(), home.root().into()];
+    if home.flavour() == Flavour::Pm2 {
+        command.push("--pm2".into());
+    }
+    match rpm_keeper::launch(home.root(), &command) {
+        Ok(()) => Ok(true),
+        Err(LaunchError::AlreadyRunning) => Ok(false),
+        Err(error) => {
+            let why = crate::report::chain(&error);
+            Err(Failure::new(format!("failed to start the daemon: {why}"))
+                .hint(format!("its last words are in {}", home.daemon_log().display())))
+        }
+    }
+}
+
+fn unanswered(error: CallError, home: &Home) -> Failure {
+    match &error {
+        CallError::Io(source) if matches!(source.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+            Failure::new(format!("the daemon did not answer within {} s", ANSWER_AT_MOST.as_secs()))
+                .detail("the apps themselves do not depend on it")
+                .hint(format!("what it does last is in {}", home.daemon_log().display()))
+        }
+        CallError::Io(_) | CallError::Closed | CallError::Version { .. } => error.into(),
+    }
+}
+
+/// Says that a reply was not of the kind the request asks for.
+pub fn unexpected(reply: Reply) -> Failure {
+    match reply {
+        Reply::Refused { message, hint } => Failure::new(message).maybe_hint(hint),
+        Reply::Failed(failed) => Failure::of_action("do that", failed, "rpm"),
+        Reply::Pong(_) | Reply::List(_) | Reply::Done { .. } => {
+            Failure::new("the daemon answered something else than was asked")
+                .hint("client and daemon may differ in version")
+        }
+    }
+}
+
+/// Returns the home as people write it.
+fn tilde(home: &Home) -> String {
+    let root = home.root();
+    let ours = std::env::var_os("HOME").and_then(|home| root.strip_prefix(home).ok().map(|rest| rest.to_owned()));
+    match ours {
+        Some(rest) => format!("~/{}", rest.display()),
+        None => root.display().to_string(),
+    }
+}
