@@ -32,6 +32,14 @@ pub const LINE_MAX: usize = 1 << 20;
 /// Read of one file before the next has its turn.
 const BLOCK: usize = 64 << 10;
 
+/// A name came or went. (Adding a watch again replaces its flags, so all directories have the same.)
+const DIRECTORY_NEWS: WatchFlags = WatchFlags::CREATE
+    .union(WatchFlags::MOVED_TO)
+    .union(WatchFlags::DELETE)
+    .union(WatchFlags::MOVED_FROM)
+    .union(WatchFlags::MOVE_SELF)
+    .union(WatchFlags::ONLYDIR);
+
 /// Where to begin in a file that is there already. One that comes later is read from its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Begin {
@@ -58,7 +66,7 @@ enum Command<L> {
     Close,
 }
 
-/// Adds and removes files while another thread waits in [`Follower::next`].
+/// Adds and removes files while another thread waits in [`Follower::line`].
 #[derive(Debug)]
 pub struct FollowerHandle<L> {
     commands: mpsc::Sender<Command<L>>,
@@ -72,7 +80,7 @@ impl<L> Clone for FollowerHandle<L> {
 }
 
 impl<L> FollowerHandle<L> {
-    /// Follows a file. A label may stand for several files, and a file may have several labels.
+    /// Follows a file, from its place at the time the follower learns of it. A label may stand for several files, and a file may have several labels.
     pub fn add(&self, label: L, path: impl Into<PathBuf>, begin: Begin) {
         self.tell(Command::Add(label, path.into(), begin));
     }
@@ -82,7 +90,7 @@ impl<L> FollowerHandle<L> {
         self.tell(Command::Remove(label));
     }
 
-    /// Makes [`Follower::next`] return `None` once what was read is given out.
+    /// Makes [`Follower::line`] return `None` once what was read is given out.
     pub fn close(&self) {
         self.tell(Command::Close);
     }
@@ -117,8 +125,11 @@ struct Followed<L> {
     current: Option<Reading>,
     /// The file that had the name before, until the new one has bytes.
     former: Option<Reading>,
-    directory: Option<i32>,
+    directories: Vec<i32>,
+    /// It is among the dirty ones.
     queued: bool,
+    /// A block of it was read whose lines are not given out yet.
+    fresh: bool,
 }
 
 /// An open file, and how far it was read.
@@ -157,8 +168,21 @@ impl<L: Clone + PartialEq> Follower<L> {
         FollowerHandle { commands: self.commands.clone(), wake: self.wake.clone() }
     }
 
+    /// Follows a file, as [`FollowerHandle::add`] does from elsewhere; here [`Begin::End`] is the end at this moment.
+    pub fn add(&mut self, label: L, path: impl Into<PathBuf>, begin: Begin) {
+        self.follow(label, path.into(), begin);
+    }
+
+    /// Stops following all files of a label.
+    pub fn remove(&mut self, label: &L) {
+        let of_label = self.files.iter().filter(|(_, file)| file.label == *label).map(|(id, _)| *id);
+        for id in of_label.collect::<Vec<u64>>() {
+            self.forget(id);
+        }
+    }
+
     /// Waits for the next line. `None` when the follower was closed.
-    pub fn next(&mut self) -> io::Result<Option<Line<L>>> {
+    pub fn line(&mut self) -> io::Result<Option<Line<L>>> {
         loop {
             if let Some(line) = self.ready()? {
                 return Ok(Some(line));
@@ -171,7 +195,7 @@ impl<L: Clone + PartialEq> Follower<L> {
     }
 
     /// The same, but gives up at `deadline` with `Ok(None)`.
-    pub fn next_before(&mut self, deadline: Instant) -> io::Result<Option<Line<L>>> {
+    pub fn line_before(&mut self, deadline: Instant) -> io::Result<Option<Line<L>>> {
         loop {
             if let Some(line) = self.ready()? {
                 return Ok(Some(line));
@@ -186,28 +210,42 @@ impl<L: Clone + PartialEq> Follower<L> {
 
     /// Returns a line if one is there, and never waits.
     pub fn ready(&mut self) -> io::Result<Option<Line<L>>> {
-        self.obey();
-        self.notice()?;
-        while let Some(id) = self.dirty.front().copied() {
-            let Some(followed) = self.files.get_mut(&id) else {
-                self.dirty.pop_front();
-                continue;
-            };
-            if let Some(bytes) = followed.take_line() {
-                return Ok(Some(Line { label: followed.label.clone(), bytes }));
+        loop {
+            // What was read already costs no system call.
+            if let Some(line) = self.buffered() {
+                return Ok(Some(line));
             }
-            self.dirty.pop_front();
+            self.obey();
+            self.notice()?;
+            let Some(id) = self.dirty.pop_front() else { return Ok(None) };
+            let Some(followed) = self.files.get_mut(&id) else { continue };
             followed.queued = false;
             let (more, retired) = followed.read_block()?;
             if more {
+                // In front for its lines; behind the others, when those are given out, for its next block.
                 followed.queued = true;
-                self.dirty.push_back(id);
+                followed.fresh = true;
+                self.dirty.push_front(id);
             }
             if let Some(watch) = retired {
                 self.unwatch_file(watch);
             }
         }
-        Ok(None)
+    }
+
+    /// Returns a line of the file in front, if it was read already.
+    fn buffered(&mut self) -> Option<Line<L>> {
+        let id = *self.dirty.front()?;
+        let followed = self.files.get_mut(&id)?;
+        if !followed.fresh {
+            return None;
+        }
+        if let Some(bytes) = followed.take_line() {
+            return Some(Line { label: followed.label.clone(), bytes });
+        }
+        followed.fresh = false;
+        self.dirty.rotate_left(1);
+        None
     }
 
     /// Returns the descriptors that are readable when [`Follower::ready`] may have a line, for an event loop.
@@ -231,12 +269,7 @@ impl<L: Clone + PartialEq> Follower<L> {
         while let Ok(command) = self.received.try_recv() {
             match command {
                 Command::Add(label, path, begin) => self.follow(label, path, begin),
-                Command::Remove(label) => {
-                    let gone = self.files.iter().filter(|(_, file)| file.label == label).map(|(id, _)| *id);
-                    for id in gone.collect::<Vec<u64>>() {
-                        self.forget(id);
-                    }
-                }
+                Command::Remove(label) => self.remove(&label),
                 Command::Close => self.closed = true,
             }
         }
@@ -245,10 +278,11 @@ impl<L: Clone + PartialEq> Follower<L> {
     fn follow(&mut self, label: L, path: PathBuf, begin: Begin) {
         self.last += 1;
         let id = self.last;
-        let file = Followed { label, path, current: None, former: None, directory: None, queued: false };
+        let file =
+            Followed { label, path, current: None, former: None, directories: Vec::new(), queued: false, fresh: false };
         self.files.insert(id, file);
         // First the directory, then the file: whatever comes in between is seen.
-        self.watch_directory(id);
+        self.watch_directories(id);
         self.look(id, begin);
     }
 
@@ -257,38 +291,52 @@ impl<L: Clone + PartialEq> Follower<L> {
         for reading in [file.current, file.former].into_iter().flatten() {
             self.unwatch_file(reading.watch);
         }
-        self.unwatch_directory(id, file.directory);
+        self.unwatch_directories(id, file.directories);
     }
 
-    /// Watches the directory of a file, or the nearest above it that exists.
-    fn watch_directory(&mut self, id: u64) {
-        let Some(followed) = self.files.get(&id) else { return };
-        let before = followed.directory;
-        let flags = WatchFlags::CREATE
-            | WatchFlags::MOVED_TO
-            | WatchFlags::DELETE_SELF
-            | WatchFlags::MOVE_SELF
-            | WatchFlags::ONLYDIR;
-        let found = followed.path.ancestors().skip(1).find_map(|directory| {
-            let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-            inotify::add_watch(&self.inotify, directory, flags).ok()
-        });
-        if found != before {
-            self.unwatch_directory(id, before);
-            if let Some(watch) = found {
-                self.directories.entry(watch).or_default().push(id);
+    /// Watches the directory of a file, or the nearest above it that exists, and the one above that: a directory does not
+    /// tell of its own removal while a removed file of it is still open.
+    fn watch_directories(&mut self, id: u64) {
+        let Some(followed) = self.files.get_mut(&id) else { return };
+        let nearest = || -> Vec<i32> {
+            let directories = followed.path.ancestors().skip(1);
+            let watches = directories.filter_map(|directory| {
+                let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+                inotify::add_watch(&self.inotify, directory, DIRECTORY_NEWS).ok()
+            });
+            watches.take(2).collect()
+        };
+        let mut found = nearest();
+        let mut passed = Vec::new();
+        // A nearer one may have been made just before its parent was watched.
+        loop {
+            let again = nearest();
+            if again == found {
+                break;
             }
-            self.files.get_mut(&id).expect("found above").directory = found;
+            passed.append(&mut found);
+            found = again;
         }
+        for watch in &found {
+            let users = self.directories.entry(*watch).or_default();
+            if !users.contains(&id) {
+                users.push(id);
+            }
+        }
+        passed.append(&mut followed.directories);
+        followed.directories = found.clone();
+        passed.retain(|watch| !found.contains(watch));
+        self.unwatch_directories(id, passed);
     }
 
-    fn unwatch_directory(&mut self, id: u64, watch: Option<i32>) {
-        let Some(watch) = watch else { return };
-        let Some(users) = self.directories.get_mut(&watch) else { return };
-        users.retain(|user| *user != id);
-        if users.is_empty() {
-            self.directories.remove(&watch);
-            let _ = inotify::remove_watch(&self.inotify, watch);
+    fn unwatch_directories(&mut self, id: u64, watches: Vec<i32>) {
+        for watch in watches {
+            let users = self.directories.entry(watch).or_default();
+            users.retain(|user| *user != id);
+            if users.is_empty() {
+                self.directories.remove(&watch);
+                let _ = inotify::remove_watch(&self.inotify, watch);
+            }
         }
     }
 
@@ -357,9 +405,9 @@ impl<L: Clone + PartialEq> Follower<L> {
             let reads =
                 |watch: &i32| [&followed.current, &followed.former].into_iter().flatten().any(|r| r.watch == *watch);
             let touched = overflow || grown.iter().any(reads);
-            if overflow || followed.directory.is_some_and(|directory| named.contains(&directory)) {
+            if overflow || followed.directories.iter().any(|watch| named.contains(watch)) {
                 // The nearest directory may be a nearer one now.
-                self.watch_directory(id);
+                self.watch_directories(id);
                 self.look(id, Begin::Start);
             }
             if touched {
@@ -452,5 +500,187 @@ impl Reading {
         self.start += length + skip;
         self.scanned = self.start;
         Some(line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::OpenOptions;
+    use std::io::Write;
+
+    /// Ample for a slow machine; a test that passes never waits for it.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn append(path: &Path, text: &str) {
+        let mut file = OpenOptions::new().create(true).append(true).open(path).expect("opens");
+        file.write_all(text.as_bytes()).expect("writes");
+    }
+
+    fn expect<L: Clone + PartialEq>(follower: &mut Follower<L>, lines: &[&str]) {
+        for expected in lines {
+            let line = follower.line_before(Instant::now() + PATIENCE).expect("follows").expect("a line");
+            assert_eq!(String::from_utf8_lossy(&line.bytes), **expected);
+        }
+        assert!(follower.ready().expect("follows").is_none(), "no line more");
+    }
+
+    fn follower(path: &Path, begin: Begin) -> Follower<&'static str> {
+        let mut follower = Follower::new().expect("begins");
+        follower.add("a", path, begin);
+        follower
+    }
+
+    #[test]
+    fn new_lines_come_and_half_ones_wait_for_their_end() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let log = dir.path().join("a.log");
+        append(&log, "old\n");
+        for (begin, first) in [(Begin::End, &[][..]), (Begin::Start, &["old"]), (Begin::Offset(1), &["ld"])] {
+            let mut follower = follower(&log, begin);
+            expect(&mut follower, first);
+        }
+        let mut follower = follower(&log, Begin::End);
+        expect(&mut follower, &[]);
+        append(&log, "one\ntw");
+        expect(&mut follower, &["one"]);
+        append(&log, "o\n\n");
+        expect(&mut follower, &["two", ""]);
+    }
+
+    #[test]
+    fn a_file_that_is_cut_is_read_from_its_start() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let log = dir.path().join("a.log");
+        append(&log, "a long line before\n");
+        let mut follower = follower(&log, Begin::End);
+        append(&log, "one\nhalf");
+        expect(&mut follower, &["one"]);
+        File::create(&log).expect("cuts");
+        append(&log, "two\n");
+        expect(&mut follower, &["two"]);
+    }
+
+    #[test]
+    fn a_file_that_is_moved_away_is_read_to_its_end_and_then_its_successor() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (log, old) = (dir.path().join("a.log"), dir.path().join("a.log.1"));
+        append(&log, "zero\n");
+        let mut follower = follower(&log, Begin::End);
+        expect(&mut follower, &[]);
+        std::fs::rename(&log, &old).expect("moves");
+        append(&old, "one\n");
+        expect(&mut follower, &["one"]);
+        File::create(&log).expect("the new one");
+        // Its writer was not told yet.
+        append(&old, "two\n");
+        expect(&mut follower, &["two"]);
+        append(&old, "last");
+        append(&log, "three\n");
+        expect(&mut follower, &["last", "three"]);
+        append(&old, "nobody reads this\n");
+        append(&log, "four\n");
+        expect(&mut follower, &["four"]);
+        // Again, with nobody looking in between.
+        std::fs::rename(&log, &old).expect("moves");
+        append(&old, "five\n");
+        append(&log, "six\n");
+        expect(&mut follower, &["five", "six"]);
+        std::fs::remove_file(&log).expect("removes");
+        append(&log, "seven\n");
+        expect(&mut follower, &["seven"]);
+    }
+
+    #[test]
+    fn files_and_directories_that_are_missing_are_waited_for() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let log = dir.path().join("x/y/a.log");
+        let mut follower = follower(&log, Begin::End);
+        expect(&mut follower, &[]);
+        std::fs::create_dir(dir.path().join("x")).expect("makes");
+        expect(&mut follower, &[]);
+        std::fs::create_dir(dir.path().join("x/y")).expect("makes");
+        append(&log, "one\n");
+        expect(&mut follower, &["one"]);
+        std::fs::remove_dir_all(dir.path().join("x")).expect("removes");
+        expect(&mut follower, &[]);
+        std::fs::create_dir_all(dir.path().join("x/y")).expect("makes");
+        append(&log, "two\n");
+        expect(&mut follower, &["two"]);
+    }
+
+    #[test]
+    fn files_are_added_and_removed_while_it_waits() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let paths: Vec<PathBuf> = (0..3).map(|n| dir.path().join(format!("{n}.log"))).collect();
+        let mut follower = Follower::new().expect("begins");
+        let handle = follower.handle();
+        let (sender, lines) = mpsc::channel();
+        let waiting = std::thread::spawn(move || {
+            while let Some(line) = follower.line().expect("follows") {
+                sender.send((line.label, String::from_utf8(line.bytes).expect("text"))).expect("listens");
+            }
+        });
+        for (label, path) in paths.iter().enumerate() {
+            append(path, &format!("line {label}\n"));
+            handle.add(label, path, Begin::Start);
+            assert_eq!(lines.recv_timeout(PATIENCE), Ok((label, format!("line {label}"))));
+        }
+        handle.remove(1);
+        append(&paths[1], "unheard\n");
+        append(&paths[2], "heard\n");
+        assert_eq!(lines.recv_timeout(PATIENCE), Ok((2, "heard".into())));
+        handle.close();
+        waiting.join().expect("ends");
+        assert!(lines.try_recv().is_err());
+    }
+
+    #[test]
+    fn one_file_under_two_labels_speaks_twice() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let log = dir.path().join("a.log");
+        let mut follower = Follower::new().expect("begins");
+        let handle = follower.handle();
+        handle.add(1, &log, Begin::Start);
+        handle.add(2, &log, Begin::Start);
+        append(&log, "x\n");
+        expect(&mut follower, &["x", "x"]);
+        handle.remove(1);
+        expect(&mut follower, &[]);
+        append(&log, "y\n");
+        expect(&mut follower, &["y"]);
+    }
+
+    #[test]
+    fn a_line_without_end_comes_in_pieces() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let log = dir.path().join("a.log");
+        append(&log, &"x".repeat(3 * LINE_MAX));
+        let mut follower = follower(&log, Begin::Start);
+        let mut length = 0;
+        while let Some(line) = follower.ready().expect("follows") {
+            length += line.bytes.len();
+        }
+        assert_eq!(length, 3 * LINE_MAX);
+    }
+
+    #[test]
+    fn a_flood_in_one_file_does_not_silence_the_other() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (flood, quiet) = (dir.path().join("flood.log"), dir.path().join("quiet.log"));
+        append(&flood, &"flood\n".repeat(100_000));
+        append(&quiet, "quiet\n");
+        let mut follower = Follower::new().expect("begins");
+        follower.handle().add("flood", &flood, Begin::Start);
+        follower.handle().add("quiet", &quiet, Begin::Start);
+        let mut before = 0;
+        loop {
+            let line = follower.ready().expect("follows").expect("a line");
+            if line.label == "quiet" {
+                break;
+            }
+            before += 1;
+        }
+        assert!(before <= BLOCK / 6 + 1, "{before} lines before");
     }
 }

@@ -32,5 +32,5 @@ pub use escape::escape_control;
 pub use follow::{Begin, Follower, FollowerHandle, Line};
 pub use names::{LogPaths, paths, pid_path};
 pub use pump::{Counters, Event, Pump, Stream, new_staging};
-pub use tail::last_lines;
+pub use tail::{last_lines, last_lines_until};
 pub use target::{DirectFiles, Kind, Target, direct, open_targets};
