@@ -16,6 +16,7 @@ mod document;
 mod effective;
 mod keys;
 mod load;
+mod node;
 mod numbers;
 mod options;
 mod raw;

@@ -326,6 +326,9 @@ fn typescript_is_run_by_what_can_read_it() {
     program("node", "#!/bin/sh\necho v20.1.0\n");
     let error = start().expect_err("this node is too old");
     assert!(error.to_string().contains("TypeScript needs bun, or node 22.6 or newer"), "{error}");
+    std::fs::write(directory.path().join("e.config.ts"), "export default []").expect("a file");
+    let error = load(Path::new("e.config.ts"), &AppOptions::default(), &context).expect_err("this node is too old");
+    assert!(error.to_string().contains("TypeScript needs bun, or node 22.6 or newer"), "{error}");
     program("node", "#!/bin/sh\necho v22.7.0\n");
     let spec = start().expect("this node can");
     assert_eq!(

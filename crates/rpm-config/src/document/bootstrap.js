@@ -6,6 +6,10 @@
   const finish = (answer) => write(BEGIN + JSON.stringify(answer, plain) + END, () => process.exit(0));
   const plain = (_, value) =>
     value instanceof RegExp ? String(value) : typeof value === 'bigint' ? String(value) : value;
+  // Node makes these global for code given by -e, after its first turn; an ES module that uses them by mistake shall
+  // be told so.
+  await null;
+  for (const name of ['module', 'exports', 'require', '__filename', '__dirname']) delete globalThis[name];
   try {
     let value = await load();
     // A function may give a promise of a function; three turns are more than anyone writes.

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::context::Context;
 use crate::diagnostic::{ConfigError, Diagnostic, Source};
+use crate::node;
 
 /// Long enough for a cold start and a slow disk, short enough for a person who waits.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -65,8 +66,12 @@ impl Evaluation<'_> {
         let name = &source.name;
         let failed = |reason: String| Diagnostic::mistake(format!("{name} could not be evaluated: {reason}"));
         let (runtime, arguments) = self.runtime().ok_or_else(|| {
-            let mistake = failed("none of node, bun or deno is on PATH".into());
-            mistake.help("install Node, or write the configuration as JSON, YAML or TOML").at(source, None)
+            let missing = "none of node, bun or deno is on PATH";
+            let (reason, help) = match self.typescript {
+                true => (node::TYPESCRIPT_NEEDS, "write the configuration as .js, JSON, YAML or TOML"),
+                false => (missing, "install Node, or write the configuration as JSON, YAML or TOML"),
+            };
+            failed(reason.into()).help(help).at(source, None)
         })?;
         let code =
             format!("const BEGIN = {BEGIN:?}, END = {END:?};\n{}\n{BOOTSTRAP}", self.load).replace("\\u{1}", "\\u0001");
@@ -98,8 +103,14 @@ impl Evaluation<'_> {
                 let place = file.and_then(|file| {
                     Frame::find(stack, file).or_else(|| Frame::find(&self.check(&runtime, error, file)?, file))
                 });
-                let error = error.lines().next().unwrap_or(error);
-                let mistake = Diagnostic::mistake(format!("{name} could not be evaluated")).label(error);
+                let mut lines = error.lines();
+                let mistake = Diagnostic::mistake(format!("{name} could not be evaluated"));
+                let mistake = mistake.label(lines.next().unwrap_or(error));
+                // Node explains why it takes a file for a module.
+                let mistake = match lines.find(|line| line.starts_with("This file is being treated as")) {
+                    Some(explanation) => mistake.help(explanation),
+                    None => mistake,
+                };
                 Err(mistake.at(source, place.and_then(|frame| frame.span(&source.text))).into())
             }
         }
@@ -120,13 +131,13 @@ impl Evaluation<'_> {
         Some(String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
-    fn runtime(&self) -> Option<(PathBuf, &'static [&'static str])> {
-        const NODE: (&str, &[&str]) = ("node", &["--no-warnings", "-e"]);
-        const BUN: (&str, &[&str]) = ("bun", &["-e"]);
-        const DENO: (&str, &[&str]) = ("deno", &["eval"]);
-        // Old Nodes cannot read types; the others always could.
-        let order = if self.typescript { [BUN, DENO, NODE] } else { [NODE, BUN, DENO] };
-        order.into_iter().find_map(|(name, arguments)| Some((self.context.find_program(name)?, arguments)))
+    /// Returns the program that runs it, and the arguments that come before the code.
+    fn runtime(&self) -> Option<(PathBuf, Vec<&'static str>)> {
+        // Old Nodes cannot read types; then the others are asked, which always could.
+        let types = if self.typescript { node::typescript_flags(self.context) } else { Some(&[][..]) };
+        let node = types.map(|flags| ("node", [flags, &["--no-warnings", "-e"]].concat()));
+        let candidates = node.into_iter().chain([("bun", vec!["-e"]), ("deno", vec!["eval"])]);
+        candidates.into_iter().find_map(|(name, arguments)| Some((self.context.find_program(name)?, arguments)))
     }
 }
 

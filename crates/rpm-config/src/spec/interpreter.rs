@@ -3,10 +3,10 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use super::Reader;
 use crate::context::is_executable;
+use crate::node;
 
 /// Programs by extension; the first that is there is taken.
 const BY_EXTENSION: &[(&str, &[&str])] = &[
@@ -112,30 +112,8 @@ fn typescript(reader: &Reader<'_>) -> Result<RunBy, String> {
     if reader.find_program("bun") {
         return Ok(RunBy::program("bun"));
     }
-    let flags = node_version(reader).and_then(type_stripping);
-    let Some(flags) = flags else {
-        return Err("TypeScript needs bun, or node 22.6 or newer, on PATH".into());
-    };
+    let flags = node::typescript_flags(reader.context).ok_or(node::TYPESCRIPT_NEEDS)?;
     Ok(RunBy { arguments: flags.iter().map(|&flag| flag.to_owned()).collect(), ..RunBy::program("node") })
-}
-
-/// Returns the flags with which this Node reads types; `None` when it cannot.
-fn type_stripping((major, minor): (u32, u32)) -> Option<&'static [&'static str]> {
-    match (major, minor) {
-        (22, 6..18) | (23, 0..6) => Some(&["--experimental-strip-types"]),
-        (22, 18..) | (23, 6..) | (24.., _) => Some(&[]),
-        _ => None,
-    }
-}
-
-fn node_version(reader: &Reader<'_>) -> Option<(u32, u32)> {
-    let node = reader.context.find_program("node")?;
-    let mut command = Command::new(node);
-    command.arg("--version").env_clear().envs(reader.context.inheritable()).stdin(Stdio::null());
-    let output = command.output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    let mut numbers = text.trim().trim_start_matches('v').split('.').map(str::parse);
-    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 /// What the first bytes of a file say.
@@ -181,13 +159,5 @@ mod tests {
         for no in ["python3", "deno", "none", ""] {
             assert!(!speaks_cluster(no), "{no}");
         }
-    }
-
-    #[test]
-    fn types_are_read_by_new_nodes() {
-        assert_eq!(type_stripping((20, 19)), None);
-        assert_eq!(type_stripping((22, 5)), None);
-        assert_eq!(type_stripping((22, 7)), Some(&["--experimental-strip-types"][..]));
-        assert_eq!(type_stripping((24, 0)), Some(&[][..]));
     }
 }
