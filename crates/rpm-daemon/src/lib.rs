@@ -1,1 +1,100 @@
-//! (contract to come)
+//! The background program: every decision carried out.
+//!
+//! The core (`rpm-supervise`) decides; this crate brings it the news and does what it asks. It is driven by one loop
+//! ([`daemon`](mod@crate)): take what happened, let the core handle it, carry out the effects, sleep until the next
+//! thing is due. Nothing is awaited inside a turn.
+//!
+//! It is nobody's parent: processes, listening sockets, IPC channels and log pipes belong to the keeper, so this
+//! program may be killed at any instant. The next one reads what was wanted, asks the keeper what is true, and goes on.
+//!
+//! Rooms, which do not call one another:
+//!
+//! - `daemon`: the loop; `effects`: what the core asks for; `requests`: what clients ask for
+//! - `news`: what keeper and workers say; `rounds`: what is looked at from time to time
+//! - `recover`: the first moments of a daemon that finds workers
+//! - `clients`: the local socket; `watch`: one epoll set for everything else
+//! - pure: `launch` (what a worker sees), `settle`, `drains`, `view` (core to wire)
+//! - `state` and [`dump`]: what is on disk
+#![forbid(unsafe_code)]
+
+mod clients;
+mod daemon;
+mod drains;
+pub mod dump;
+mod effects;
+mod files;
+mod launch;
+mod news;
+mod notify;
+mod process;
+mod recover;
+mod requests;
+mod rounds;
+mod sampling;
+mod settle;
+mod state;
+mod view;
+mod watch;
+
+use std::io;
+use std::path::PathBuf;
+
+use rpm_model::Home;
+
+/// How to run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The state directory; it exists.
+    pub home: Home,
+}
+
+/// Why the daemon could not start, or had to leave.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// It was not started by a keeper.
+    #[error("no keeper: the daemon is started by `rpm keeper`, never by hand")]
+    NoKeeper,
+    /// The keeper is gone, or does not answer.
+    #[error("the keeper cannot be talked to: {0}")]
+    Keeper(io::Error),
+    /// The socket for clients cannot be had.
+    #[error("cannot listen on {path}: {error}")]
+    Socket {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The system refused something basic.
+    #[error("cannot {what}: {error}")]
+    System {
+        /// What.
+        what: &'static str,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// Runs the daemon until it is told to leave, or its keeper is gone.
+///
+/// # Errors
+/// When it cannot start; the reason was also told to whoever waits for it to be ready.
+pub fn run(options: &Options) -> Result<(), DaemonError> {
+    tracing_subscriber::fmt().with_ansi(false).with_target(false).with_writer(io::stderr).init();
+    let ready = recover::ready_pipe();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| DaemonError::System { what: "start the runtime", error })?;
+    runtime.block_on(async {
+        let (mut daemon, requests) = match recover::start(options.home.clone()) {
+            Ok(started) => started,
+            Err(error) => {
+                recover::tell(ready, &error.to_string());
+                return Err(error);
+            }
+        };
+        recover::tell(ready, "");
+        daemon.run(requests).await
+    })
+}

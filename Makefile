@@ -1,0 +1,58 @@
+# The two commands of the README are `make run` and `make test`; the rest is for those who work on it.
+
+CARGO  ?= cargo
+PREFIX ?= /usr/local
+NAME   ?= rpm
+
+TARGET  = $(or $(CARGO_TARGET_DIR),target)
+RELEASE = $(TARGET)/release/rpm
+DEPS    = $(abspath $(TARGET))/test-deps
+
+.PHONY: all run test check unit e2e setup load bench install uninstall clean
+
+all: check unit
+
+# Builds the release binary and does the main job with it, for real.
+run: $(RELEASE)
+	@RPM=$(abspath $(RELEASE)) sh examples/run.sh
+
+.PHONY: $(RELEASE)
+$(RELEASE):
+	$(CARGO) build --release -p rpm-cli -p rpm-bench
+
+# Everything: installs what the tests need, then runs all of them.
+test: setup check
+	$(CARGO) build --workspace --all-targets
+	RPM_TEST_DEPS=$(DEPS) $(CARGO) test --workspace --no-fail-fast
+
+setup:
+	sh tests/setup.sh $(DEPS)
+
+check:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
+
+unit:
+	$(CARGO) test --workspace --exclude rpm-tests
+
+e2e: setup
+	$(CARGO) build -p rpm-cli
+	RPM_TEST_DEPS=$(DEPS) $(CARGO) test -p rpm-tests
+
+# Reloads, scaling and kill -9 of the daemon under load: the number of failed requests is the result.
+load: $(RELEASE)
+	RPM_BIN=$(abspath $(RELEASE)) $(TARGET)/release/scenario
+
+# Every figure of docs/SPECIFICATION.md, side by side with PM2 from npm.
+bench: setup $(RELEASE)
+	RPM_BIN=$(abspath $(RELEASE)) $(TARGET)/release/bench --pm2 $(DEPS)/node_modules/.bin/pm2 $(BENCH)
+
+install: $(RELEASE)
+	@sh tools/install.sh $(RELEASE) "$(DESTDIR)$(PREFIX)/bin" "$(NAME)"
+
+uninstall:
+	@sh tools/install.sh --remove "$(DESTDIR)$(PREFIX)/bin" "$(NAME)"
+
+clean:
+	$(CARGO) clean

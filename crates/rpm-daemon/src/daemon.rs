@@ -1,0 +1,203 @@
+//! The loop: what happened → the core → what is to be done.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rpm_ipc::Request;
+use rpm_keeper::client::Client as Keeper;
+use rpm_logs::Pump;
+use rpm_model::{Home, Life, Moment, WorkerId};
+use rpm_share::Ports;
+use rpm_supervise::{CommandId, Effect, Event, Supervisor};
+use rpm_sys::pidfd::ProcessRef;
+use rpm_sys::reap::Signals;
+use tokio::sync::mpsc;
+
+use crate::clients::{Inbound, Line};
+use crate::process::{Process, SeatFiles};
+use crate::rounds::Rounds;
+use crate::watch::{Token, Watch};
+use crate::{DaemonError, state, view};
+
+/// Between two writes of the state: a crash storm costs twenty small writes a second, not thousands.
+const PERSIST_EVERY: Duration = Duration::from_millis(50);
+
+/// How long the last replies may take to reach their clients when the daemon leaves.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// Requests taken in one pass before the rest of the world has its turn.
+const REQUESTS_PER_PASS: usize = 64;
+
+/// The daemon.
+pub(crate) struct Daemon {
+    pub(crate) home: Home,
+    pub(crate) boot: String,
+    pub(crate) started_at_ms: u64,
+    pub(crate) core: Supervisor,
+    pub(crate) keeper: Keeper,
+    pub(crate) keeper_pid: i32,
+    pub(crate) signals: Signals,
+    pub(crate) watch: Watch,
+    pub(crate) ports: Ports,
+    /// Started when the first log needs it: a raw log is written by the worker itself.
+    pub(crate) pump: Option<Pump>,
+    /// What the log thread has to tell; bounded by what the streams can do: one end each, one failure each.
+    pub(crate) pump_news: (mpsc::UnboundedSender<rpm_logs::Event>, mpsc::UnboundedReceiver<rpm_logs::Event>),
+    pub(crate) processes: BTreeMap<Life, Process>,
+    pub(crate) seats: BTreeMap<WorkerId, SeatFiles>,
+    /// Leftover processes of lives that ended, by life: descendants that still run.
+    pub(crate) leftovers: BTreeMap<Life, Vec<ProcessRef>>,
+    pub(crate) rounds: Rounds,
+    /// News for the core.
+    pub(crate) events: VecDeque<Event>,
+    pub(crate) commands: BTreeMap<CommandId, Asked>,
+    pub(crate) next_command: u64,
+    /// Who wants to hear what happens.
+    pub(crate) listeners: Vec<(Line, u64)>,
+    /// Exits that the keeper may forget once the state is written.
+    pub(crate) to_acknowledge: BTreeSet<String>,
+    pub(crate) dirty: bool,
+    pub(crate) persisted_at: Moment,
+    pub(crate) leaving: bool,
+    /// Effects of the turn under way; kept for its capacity.
+    pub(crate) effects: Vec<Effect>,
+}
+
+/// A command under way, and who waits for it.
+pub(crate) struct Asked {
+    pub(crate) line: Option<(Line, u64)>,
+    pub(crate) request: Request,
+}
+
+impl Daemon {
+    /// Runs until told to leave.
+    pub(crate) async fn run(&mut self, mut requests: mpsc::Receiver<Inbound>) -> Result<(), DaemonError> {
+        self.turn();
+        let mut more = true;
+        while !self.leaving {
+            let due = if more { Some(Moment::default()) } else { self.next_due() };
+            tokio::select! {
+                ready = self.watch.wait() => {
+                    ready.map_err(|error| DaemonError::System { what: "wait for events", error })?;
+                }
+                inbound = requests.recv() => {
+                    if let Some(inbound) = inbound {
+                        self.on_request(inbound);
+                    }
+                }
+                news = self.pump_news.1.recv() => {
+                    if let Some(news) = news {
+                        self.take_from_pump(news);
+                    }
+                }
+                () = sleep_until(due) => {}
+            }
+            for _ in 0..REQUESTS_PER_PASS {
+                let Ok(inbound) = requests.try_recv() else { break };
+                self.on_request(inbound);
+            }
+            more = self.take_news()?;
+            self.make_rounds(view::now());
+            self.turn();
+            self.persist(false);
+            self.flush()?;
+        }
+        self.farewell().await;
+        Ok(())
+    }
+
+    /// Lets the core handle everything that happened, and carries out what it asks for.
+    pub(crate) fn turn(&mut self) {
+        let now = view::now();
+        if self.core.next_deadline().is_some_and(|deadline| deadline <= now) {
+            self.events.push_back(Event::Deadline);
+        }
+        let mut effects = std::mem::take(&mut self.effects);
+        while let Some(event) = self.events.pop_front() {
+            self.core.handle(now, event, &mut effects);
+            for effect in effects.drain(..) {
+                self.carry_out(effect);
+            }
+        }
+        self.effects = effects;
+        self.keep_port_changes();
+    }
+
+    /// Returns the moment anything is next due.
+    fn next_due(&self) -> Option<Moment> {
+        let persist = (self.dirty || !self.to_acknowledge.is_empty()).then(|| self.persisted_at + PERSIST_EVERY);
+        [self.core.next_deadline(), self.rounds.next_due(), persist].into_iter().flatten().min()
+    }
+
+    /// Writes the state if it changed and the last write is a while ago; then the keeper may forget the exits in it.
+    pub(crate) fn persist(&mut self, at_once: bool) {
+        if !self.dirty && self.to_acknowledge.is_empty() {
+            return;
+        }
+        let now = view::now();
+        if !at_once && now < self.persisted_at + PERSIST_EVERY {
+            return;
+        }
+        self.persisted_at = now;
+        if self.dirty {
+            match state::write(&self.home.state(), &self.boot, &self.core.saved()) {
+                Ok(()) => self.dirty = false,
+                Err(error) => {
+                    // The keeper keeps the exits, so the next daemon still learns of them.
+                    tracing::error!("the state could not be written: {error}");
+                    return;
+                }
+            }
+        }
+        for key in std::mem::take(&mut self.to_acknowledge) {
+            self.ask_keeper(&rpm_keeper::client::Request::Ack { key: &key });
+        }
+    }
+
+    /// Sends a request to the keeper. A keeper that is gone shows at the next read.
+    pub(crate) fn ask_keeper(&mut self, request: &rpm_keeper::client::Request<'_>) {
+        if let Err(error) = self.keeper.send(request) {
+            tracing::error!("the keeper did not take a request: {error}");
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), DaemonError> {
+        let all_sent = self.keeper.flush().map_err(DaemonError::Keeper)?;
+        self.watch
+            .also_writable(&self.keeper, Token::Keeper, !all_sent)
+            .map_err(|error| DaemonError::System { what: "watch the keeper", error })
+    }
+
+    /// Leaves for good: nothing runs any more.
+    async fn farewell(&mut self) {
+        if let Some(pump) = self.pump.take() {
+            pump.shutdown();
+        }
+        state::remove(&self.home.state());
+        for path in [self.home.socket(), self.home.daemon_pid()] {
+            let _ = std::fs::remove_file(path);
+        }
+        self.ask_keeper(&rpm_keeper::client::Request::Shutdown);
+        let _ = self.keeper.flush();
+        let waiting: Vec<Line> = self.listeners.drain(..).map(|(line, _)| line).collect();
+        let _ = tokio::time::timeout(FAREWELL, async {
+            for line in waiting {
+                line.closed().await;
+            }
+        })
+        .await;
+    }
+}
+
+async fn sleep_until(due: Option<Moment>) {
+    match due {
+        Some(due) => tokio::time::sleep(due.since(view::now())).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What is shared with the core is behind an `Arc`; this is the one place that makes one from a request.
+pub(crate) fn shared(specs: Vec<rpm_model::AppSpec>) -> Vec<Arc<rpm_model::AppSpec>> {
+    specs.into_iter().map(Arc::new).collect()
+}

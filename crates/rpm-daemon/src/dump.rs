@@ -1,0 +1,135 @@
+//! The list that `save` writes and `resurrect` reads.
+//!
+//! The file is a JSON object with a version; unknown fields are left alone by readers. The file before is kept as
+//! `.bak`, and is what is read when the newer one cannot be.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rpm_model::AppSpec;
+use serde::{Deserialize, Serialize};
+
+use crate::files::{self, Durability};
+
+/// The version this build writes.
+const VERSION: u32 = 1;
+
+/// One app as it was saved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DumpedApp {
+    /// What was asked.
+    pub spec: AppSpec,
+    /// Whether all of its workers were stopped: then it is registered again, and not started.
+    pub stopped: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Dump {
+    version: u32,
+    apps: Vec<DumpedApp>,
+}
+
+/// Why a list could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum DumpError {
+    /// There is none.
+    #[error("nothing was saved yet: {0} does not exist")]
+    Missing(PathBuf),
+    /// Neither the file nor its backup can be read.
+    #[error("{path} cannot be read: {why}")]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+}
+
+/// Writes the list, keeping the one before as `.bak`.
+pub(crate) fn write(path: &Path, apps: Vec<DumpedApp>) -> io::Result<()> {
+    let content = serde_json::to_vec_pretty(&Dump { version: VERSION, apps })?;
+    match std::fs::read(path) {
+        // Only a list that can be read is worth keeping: a broken one must not push out a good backup.
+        Ok(before) if serde_json::from_slice::<Dump>(&before).is_ok() => {
+            files::replace(&backup(path), &before, Durability::Disk)?;
+        }
+        Ok(_) | Err(_) => {}
+    }
+    files::replace(path, &content, Durability::Disk)
+}
+
+/// Reads the list, or its backup when the list is broken; the second value says so.
+///
+/// # Errors
+/// When there is none, or neither can be read.
+pub fn read(path: &Path) -> Result<(Vec<DumpedApp>, Option<String>), DumpError> {
+    match parse(path) {
+        Ok(apps) => Ok((apps, None)),
+        Err(first) => match parse(&backup(path)) {
+            Ok(apps) if matches!(first, DumpError::Broken { .. }) => {
+                let note = format!("{first}; {} was used", backup(path).display());
+                Ok((apps, Some(note)))
+            }
+            Ok(apps) => Ok((apps, Some(format!("{} was used", backup(path).display())))),
+            Err(_) => Err(first),
+        },
+    }
+}
+
+fn parse(path: &Path) -> Result<Vec<DumpedApp>, DumpError> {
+    let content = match std::fs::read(path) {
+        Ok(content) => content,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(DumpError::Missing(path.to_owned())),
+        Err(error) => return Err(DumpError::Broken { path: path.to_owned(), why: error.to_string() }),
+    };
+    serde_json::from_slice::<Dump>(&content)
+        .map(|dump| dump.apps)
+        .map_err(|error| DumpError::Broken { path: path.to_owned(), why: error.to_string() })
+}
+
+/// Returns whether the saved list has apps in it.
+pub(crate) fn has_apps(path: &Path) -> bool {
+    parse(path).is_ok_and(|apps| !apps.is_empty())
+}
+
+fn backup(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".bak");
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn app(name: &str) -> DumpedApp {
+        DumpedApp { spec: AppSpec::new(name, "/a", "/"), stopped: false }
+    }
+
+    #[test]
+    fn a_torn_list_falls_back_to_the_one_before() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("dump.json");
+        write(&path, vec![app("one")]).unwrap();
+        write(&path, vec![app("two")]).unwrap();
+        assert_eq!(read(&path).unwrap(), (vec![app("two")], None));
+
+        let whole = std::fs::read(&path).unwrap();
+        for length in 0..whole.len() - 1 {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            let (apps, note) = read(&path).unwrap();
+            assert_eq!(apps, vec![app("one")], "cut at {length}");
+            assert!(note.unwrap().contains("dump.json.bak was used"));
+        }
+        // Saving over the torn list keeps the good backup.
+        write(&path, vec![app("three")]).unwrap();
+        std::fs::write(&path, b"garbage").unwrap();
+        assert_eq!(read(&path).unwrap().0, vec![app("one")]);
+    }
+
+    #[test]
+    fn no_list_is_not_a_broken_list() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(matches!(read(&directory.path().join("dump.json")), Err(DumpError::Missing(_))));
+    }
+}

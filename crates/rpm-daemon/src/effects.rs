@@ -1,0 +1,394 @@
+//! What the core asks for, carried out.
+
+use std::ffi::OsString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use rpm_ipc::{Failed, Notice, Reply};
+use rpm_keeper::client::{Request, SpawnRequest};
+use rpm_logs::{Kind, LogPaths, Pump, Stream};
+use rpm_model::{AppId, AppSpec, ExecMode, Life, Moment, WorkerId};
+use rpm_share::{Change, Channel, Want};
+use rpm_supervise::{CommandId, Effect, Event, Failure, Note, Outcome, Warning};
+
+use crate::daemon::Daemon;
+use crate::launch::{self, Descriptors, Seat};
+use crate::notify;
+use crate::process::{Draining, Process, SeatFiles};
+use crate::settle::Settling;
+use crate::view;
+use crate::watch::Token;
+
+/// Node takes any number; three is PM2's, and the first that is free.
+const CHANNEL: i32 = 3;
+
+/// systemd's rule: passed listening sockets start here.
+const LISTEN_START: i32 = 3;
+
+/// The same number on every Linux.
+const SIGKILL: i32 = 9;
+
+/// The buffer of a log pipe: the most a worker can write ahead of a dead daemon.
+const LOG_PIPE: usize = 1024 * 1024;
+
+impl Daemon {
+    pub(crate) fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Spawn { life, app, spec, instance, restarts, unstable, created_at } => {
+                let note = Note { restarts, unstable, created_at };
+                if let Err(event) = self.spawn(life, app, &spec, instance, note) {
+                    self.processes.remove(&life);
+                    self.events.extend(event);
+                }
+            }
+            Effect::WatchSettling { life } => {
+                if let Some(process) = self.processes.get_mut(&life) {
+                    process.settling = Some(Settling::default());
+                    self.rounds.settling_begins(view::now());
+                }
+            }
+            Effect::Admit { life } => {
+                if let Some(process) = self.processes.get_mut(&life) {
+                    process.admitted = true;
+                    self.ports.admit(life);
+                }
+            }
+            Effect::Drain { life, until } => self.drain(life, until),
+            Effect::Ask { life } => self.ask(life),
+            Effect::Kill { life } => self.kill(life),
+            Effect::Close { worker } => {
+                self.ports.close(worker);
+                if let Some(files) = self.seats.get(&worker) {
+                    let _ = std::fs::remove_file(&files.pid);
+                }
+            }
+            Effect::Forget { worker } => {
+                self.seats.remove(&worker);
+            }
+            Effect::Reply { command, outcome } => self.reply(command, outcome),
+            Effect::Progress { command, done, total } => {
+                if let Some((line, id)) = self.commands.get(&command).and_then(|asked| asked.line.as_ref()) {
+                    line.notice(*id, Notice::Progress { done, total });
+                }
+            }
+            Effect::Warn { command, warning } => self.warn(command, &warning),
+            Effect::Persist => self.dirty = true,
+            Effect::Publish { worker, happening } => {
+                let app = self.core.app_of(worker).and_then(|app| self.core.app(app));
+                let name = app.map(|app| app.spec.name.clone()).unwrap_or_default();
+                let happened = view::happened(name, worker, happening);
+                let detail = happened.detail.as_deref().map(|detail| format!(" ({detail})")).unwrap_or_default();
+                tracing::info!("app [{}:{worker}] {}{detail}", happened.app, happened.event);
+                self.listeners.retain(|(line, _)| !line.is_closed());
+                for (line, id) in &self.listeners {
+                    line.notice(*id, Notice::Happened(happened.clone()));
+                }
+            }
+            Effect::Leave => self.leaving = true,
+        }
+    }
+
+    /// Asks the keeper for a process. What goes wrong before that is returned as news.
+    fn spawn(
+        &mut self,
+        life: Life,
+        app: AppId,
+        spec: &Arc<AppSpec>,
+        instance: u32,
+        note: Note,
+    ) -> Result<(), Vec<Event>> {
+        let failed = |why: String| vec![Event::SpawnFailed { life, why }];
+        let mut process = Process::new(app, spec.clone());
+        let logs = rpm_logs::paths(spec, life.worker, &self.home);
+        let pid_path = rpm_logs::pid_path(spec, life.worker, &self.home);
+
+        let output = self.open_output(life, spec, &logs).map_err(|error| failed(error))?;
+        let err_from = logs.err.as_deref().and_then(|path| std::fs::metadata(path).ok()).map_or(0, |meta| meta.len());
+
+        let mut descriptors = Descriptors::default();
+        let mut child_channel: Option<OwnedFd> = None;
+        let mut listen: Vec<OwnedFd> = Vec::new();
+        match spec.exec_mode {
+            ExecMode::Fork | ExecMode::Cluster => {
+                let (ours, theirs) = rpm_sys::fd::socketpair_stream().map_err(|error| failed(error.to_string()))?;
+                process.channel = Some(Channel::new(ours, life).map_err(|error| failed(error.to_string()))?);
+                child_channel = Some(theirs);
+                descriptors.channel = Some(CHANNEL);
+            }
+            ExecMode::Socket => {
+                for address in &spec.listen {
+                    let want = Want::parse(address).map_err(|error| failed(error.to_string()))?;
+                    let claim = self.ports.claim(life, app, &want, spec.socket_mode).map_err(|refused| {
+                        let taken = self.taken(address.clone(), &refused);
+                        let why = format!("{} is not free", taken.address);
+                        vec![Event::BindFailed { life, taken }, Event::SpawnFailed { life, why }]
+                    })?;
+                    listen.push(claim.fd);
+                    descriptors.listen.push(address.replace(':', "_"));
+                }
+            }
+            ExecMode::Proxy => return Err(failed("exec_mode proxy needs the balancer, which is not there yet".into())),
+        }
+        if spec.wait_ready {
+            let (socket, address) = notify::open(&self.home, life).map_err(|error| failed(error.to_string()))?;
+            process.notify = Some(socket);
+            descriptors.notify = Some(address);
+        }
+
+        let clock = view::Clock::read();
+        let seat = Seat {
+            life,
+            instance,
+            restarts: note.restarts,
+            unstable: note.unstable,
+            created_at_ms: clock.wall_ms(note.created_at),
+            now_ms: clock.wall_ms(view::now()),
+            home: &self.home,
+            logs: &logs,
+            pid_path: &pid_path,
+        };
+        let (program, args) = launch::arguments(spec);
+        let args: Vec<OsString> = args.into_iter().map(OsString::from).collect();
+        let env: Vec<OsString> =
+            launch::environment(spec, &seat, &descriptors).into_iter().map(OsString::from).collect();
+
+        let key = life.to_string();
+        let program = OsString::from(program);
+        let names = Names::of(life);
+        let note = serde_json::to_vec(&note).unwrap_or_default();
+        let mut request = SpawnRequest::new(&key, &program);
+        request.note = &note;
+        request.args = &args;
+        request.env = &env;
+        request.cwd = &spec.cwd;
+        request.listen_pid = !listen.is_empty();
+        request.user = spec.user;
+        for (target, output) in [(1, &output.out), (2, &output.err)] {
+            if let Some(output) = output {
+                request.inherit.push((output.child.as_fd(), target));
+                for (name, fd) in &output.keep {
+                    request.keep.push((name, fd.as_fd()));
+                }
+            }
+        }
+        if let Some(theirs) = &child_channel {
+            request.inherit.push((theirs.as_fd(), CHANNEL));
+        }
+        if let Some(channel) = &process.channel {
+            request.keep.push((&names.channel, channel.as_fd()));
+        }
+        if let Some(notify) = &process.notify {
+            request.keep.push((&names.notify, notify.as_fd()));
+        }
+        for (number, socket) in listen.iter().enumerate() {
+            request.inherit.push((socket.as_fd(), LISTEN_START + number as i32));
+        }
+        let sent = self.keeper.send(&Request::Spawn(request));
+        sent.map_err(|error| failed(format!("the keeper did not take the request: {error}")))?;
+
+        // The keeper starts it in any case now, so what fails here is only told.
+        let channel = process.channel.as_ref().map(|channel| self.watch.add_edges(channel, Token::Channel(life)));
+        let notify = process.notify.as_ref().map(|socket| self.watch.add(socket, Token::Notify(life)));
+        for watched in [channel, notify].into_iter().flatten() {
+            if let Err(error) = watched {
+                tracing::error!("{life} cannot be heard: {error}");
+            }
+        }
+        self.seats.insert(life.worker, SeatFiles { logs, pid: pid_path, err_from });
+        self.processes.insert(life, process);
+        Ok(())
+    }
+
+    /// Opens where the output goes.
+    fn open_output(&mut self, life: Life, spec: &AppSpec, logs: &LogPaths) -> Result<Output, String> {
+        let mut output = Output::default();
+        for (kind, slot) in [(Kind::Out, &mut output.out), (Kind::Err, &mut output.err)] {
+            let paths = logs.of(kind);
+            let Some(first) = paths.first() else { continue };
+            if spec.logs.is_direct() {
+                let failed = |error| format!("the log {} cannot be opened: {error}", first.display());
+                *slot = Some(Stdio { child: rpm_logs::direct(first).map_err(failed)?, keep: Vec::new() });
+                continue;
+            }
+            let names = LogNames::of(life, kind);
+            let (read, write) = rpm_sys::fd::pipe(Some(LOG_PIPE)).map_err(|error| error.to_string())?;
+            let staging = rpm_logs::new_staging("rpm-log").map_err(|error| error.to_string())?;
+            let duplicate = |fd: BorrowedFd<'_>| rpm_sys::fd::dup(fd).map_err(|error| error.to_string());
+            let stream = Stream {
+                key: names.stream.clone(),
+                pipe: duplicate(read.as_fd())?,
+                staging: duplicate(staging.as_fd())?,
+                resume: false,
+                targets: logs.targets(kind),
+                format: spec.logs.format,
+                date_format: spec.logs.date_format.clone(),
+                kind,
+                worker: life.worker,
+                app_name: spec.name.clone(),
+            };
+            self.pump()?.add(stream);
+            *slot = Some(Stdio { child: write, keep: vec![(names.pipe, read), (names.staging, staging)] });
+        }
+        Ok(output)
+    }
+
+    /// Returns the log thread, started at its first use.
+    pub(crate) fn pump(&mut self) -> Result<&Pump, String> {
+        if self.pump.is_none() {
+            let news = self.pump_news.0.clone();
+            let pump = Pump::start(move |event| {
+                // The loop may have left already.
+                let _ = news.send(event);
+            });
+            self.pump = Some(pump.map_err(|error| format!("the log thread could not be started: {error}"))?);
+        }
+        self.pump.as_ref().ok_or_else(|| "the log thread is gone".to_owned())
+    }
+
+    fn drain(&mut self, life: Life, until: Moment) {
+        let now = view::now();
+        self.ports.retire(life);
+        if let Some(process) = self.processes.get_mut(&life) {
+            process.admitted = false;
+            process.drain = Some(Draining { since: now, until, quiet: 0 });
+            self.rounds.draining_begins(now);
+        }
+    }
+
+    fn ask(&mut self, life: Life) {
+        let Some(process) = self.processes.get_mut(&life) else { return };
+        process.drain = None;
+        if process.spec.stop.shutdown_with_message
+            && let Some(channel) = &mut process.channel
+        {
+            if let Err(error) = channel.send_app(&serde_json::Value::String("shutdown".into())) {
+                tracing::warn!("{life} could not be told to shut down: {error}");
+            }
+            self.flush_channel(life);
+            return;
+        }
+        let signal = process.spec.stop.signal;
+        self.signal(life, signal);
+    }
+
+    fn kill(&mut self, life: Life) {
+        if let Some(leftovers) = self.leftovers.get(&life) {
+            for leftover in leftovers {
+                // Gone already is what we want.
+                let _ = leftover.signal(SIGKILL);
+            }
+        }
+        self.signal(life, SIGKILL);
+    }
+
+    /// Signals a life's process tree, or its main process where the app wants only that.
+    pub(crate) fn signal(&mut self, life: Life, signal: i32) {
+        let Some(process) = self.processes.get(&life) else { return };
+        let Some(running) = &process.running else { return };
+        if process.spec.stop.treekill {
+            let strays = self.strays(life);
+            if signal == SIGKILL {
+                rpm_sys::tree::kill_tree(Some(&running.process), &strays);
+            } else {
+                rpm_sys::tree::signal_tree(Some(&running.process), &strays, signal);
+            }
+        } else {
+            // Gone already is what we want.
+            let _ = running.process.signal(signal);
+        }
+    }
+
+    fn warn(&mut self, command: CommandId, warning: &Warning) {
+        let Warning::NotReadyInTime { worker, waited_ms } = *warning;
+        let name = self.app_name(worker);
+        if let Some(asked) = self.commands.get_mut(&command) {
+            let text = format!(
+                "{name}, worker {worker} did not say that it is ready within {waited_ms} ms; it counts as online"
+            );
+            if let Some((line, id)) = &asked.line {
+                line.notice(*id, Notice::Warning(text));
+            }
+        }
+    }
+
+    fn reply(&mut self, command: CommandId, outcome: Outcome) {
+        let Some(asked) = self.commands.remove(&command) else { return };
+        let Some((line, id)) = asked.line else { return };
+        let reply = match outcome {
+            Outcome::Done { workers } => Reply::Done { workers },
+            Outcome::Refused(refusal) => Reply::Refused { message: refusal.to_string(), hint: None },
+            Outcome::Failed { failures, undone } => {
+                let describe = |failure: &Failure| {
+                    let files = self.seats.get(&failure.worker);
+                    let err_log = files.and_then(|files| Some((files.logs.err.as_deref()?, files.err_from)));
+                    view::failure(failure, err_log)
+                };
+                Reply::Failed(Failed { failures: failures.iter().map(describe).collect(), undone })
+            }
+        };
+        // Whoever asked for the end should hear of it before we leave.
+        if matches!(asked.request, rpm_ipc::Request::Kill) {
+            self.listeners.push((line.clone(), id));
+        }
+        line.reply(id, reply);
+    }
+
+    pub(crate) fn app_name(&self, worker: WorkerId) -> String {
+        let app = self.core.app_of(worker).and_then(|app| self.core.app(app));
+        app.map(|app| app.spec.name.clone()).unwrap_or_default()
+    }
+
+    /// Tells the keeper which listening sockets to hold.
+    pub(crate) fn keep_port_changes(&mut self) {
+        for change in self.ports.changes().collect::<Vec<_>>() {
+            match change {
+                Change::Keep { name, fd } => self.ask_keeper(&Request::Store { name: &name, fd: fd.as_fd() }),
+                Change::Forget { name } => self.ask_keeper(&Request::Drop { name: &name }),
+            }
+        }
+    }
+}
+
+/// Where the output of one process goes.
+#[derive(Default)]
+struct Output {
+    out: Option<Stdio>,
+    err: Option<Stdio>,
+}
+
+/// One stream of output.
+struct Stdio {
+    /// What the child writes to.
+    child: OwnedFd,
+    /// What the keeper holds, so that a dead daemon means waiting, not SIGPIPE.
+    keep: Vec<(String, OwnedFd)>,
+}
+
+/// The names by which the keeper knows a life's descriptors.
+pub(crate) struct Names {
+    pub(crate) channel: String,
+    pub(crate) notify: String,
+}
+
+impl Names {
+    pub(crate) fn of(life: Life) -> Self {
+        Self { channel: format!("ipc/{life}"), notify: format!("notify/{life}") }
+    }
+}
+
+/// The names of one log stream: for the pump, and for what the keeper holds of it.
+pub(crate) struct LogNames {
+    pub(crate) stream: String,
+    pub(crate) pipe: String,
+    pub(crate) staging: String,
+}
+
+impl LogNames {
+    pub(crate) fn of(life: Life, kind: Kind) -> Self {
+        let stream = match kind {
+            Kind::Out => format!("{life}/out"),
+            Kind::Err => format!("{life}/err"),
+        };
+        Self { pipe: format!("log/{stream}/pipe"), staging: format!("log/{stream}/staging"), stream }
+    }
+}

@@ -1,0 +1,31 @@
+//! Files that are old or new, never torn.
+
+use std::fs::{File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// How sure a write must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// Whole for the next process that reads it. Enough for what only the same boot can use.
+    Process,
+    /// Whole after a power cut too.
+    Disk,
+}
+
+/// Replaces the file at `path`, mode 0600. A symlink at `path` is replaced, not followed.
+pub(crate) fn replace(path: &Path, content: &[u8], durability: Durability) -> io::Result<()> {
+    let directory = path.parent().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let mut file =
+        tempfile::Builder::new().prefix(".new-").permissions(Permissions::from_mode(0o600)).tempfile_in(directory)?;
+    file.write_all(content)?;
+    if durability == Durability::Disk {
+        file.as_file().sync_all()?;
+    }
+    file.persist(path).map_err(|error| error.error)?;
+    if durability == Durability::Disk {
+        File::open(directory)?.sync_all()?;
+    }
+    Ok(())
+}

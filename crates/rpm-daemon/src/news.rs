@@ -1,0 +1,435 @@
+//! What the keeper and the workers say, turned into events for the core.
+
+use rpm_keeper::client::{ExitStatus, Message, Request};
+use rpm_logs::Kind;
+use rpm_model::{Exit, Life, Moment, WorkerId};
+use rpm_share::{Channel, ChannelError, FromApp, Owner, Refused, Want};
+use rpm_supervise::{Event, Taken};
+use rpm_sys::pidfd::{Pidfd, ProcessRef};
+use rpm_sys::proc;
+use serde_json::Value;
+
+use crate::daemon::Daemon;
+use crate::effects::{LogNames, Names};
+use crate::process::Running;
+use crate::sampling::Sampler;
+use crate::watch::Token;
+use crate::{DaemonError, launch, notify};
+
+impl Daemon {
+    /// Takes what is there, without waiting; returns whether there may be more.
+    pub(crate) fn take_news(&mut self) -> Result<bool, DaemonError> {
+        for _ in 0..ROUNDS_MAX {
+            let ready = self.watch.take().map_err(|error| DaemonError::System { what: "read events", error })?;
+            if ready.is_empty() {
+                return Ok(false);
+            }
+            self.take(ready)?;
+        }
+        Ok(true)
+    }
+
+    fn take(&mut self, ready: Vec<Token>) -> Result<(), DaemonError> {
+        for token in ready {
+            match token {
+                Token::Keeper => self.take_from_keeper()?,
+                Token::Signals => self.take_signals(),
+                Token::Channel(life) => self.take_from_channel(life),
+                Token::Notify(life) => {
+                    let socket = self.processes.get(&life).and_then(|process| process.notify.as_ref());
+                    if socket.is_some_and(notify::receive) {
+                        self.events.push_back(Event::AppReady { life });
+                    }
+                }
+                Token::Leftover(life) => self.look_at_leftovers(life),
+                Token::Adopted(life) => self.ended(life, Exit::Unknown),
+            }
+        }
+        Ok(())
+    }
+
+    fn take_from_keeper(&mut self) -> Result<(), DaemonError> {
+        while let Some(message) = self.keeper.recv().map_err(DaemonError::Keeper)? {
+            match message {
+                Message::Spawned { key, pid, pidfd, at_micros } => {
+                    if let Some(life) = Life::parse(&key) {
+                        self.spawned(life, pid, Pidfd::from_fd(pidfd), Moment(at_micros));
+                    }
+                }
+                Message::SpawnFailed { key, step, errno } => {
+                    if let Some(life) = Life::parse(&key) {
+                        let why = format!("{step}: {}", std::io::Error::from_raw_os_error(errno));
+                        self.let_go(life);
+                        self.events.push_back(Event::SpawnFailed { life, why });
+                    }
+                }
+                Message::Exited { key, exit, .. } => {
+                    if let Some(life) = Life::parse(&key) {
+                        self.ended(life, exit_of(exit));
+                    }
+                    self.to_acknowledge.insert(key);
+                }
+                Message::Error { about, text } => tracing::error!("the keeper refused {about}: {text}"),
+                Message::Hello { .. }
+                | Message::Child { .. }
+                | Message::Held { .. }
+                | Message::InventoryEnd
+                | Message::Orphans { .. }
+                | Message::Fd { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn spawned(&mut self, life: Life, pid: i32, pidfd: Pidfd, at: Moment) {
+        let Some(process) = self.processes.get_mut(&life) else {
+            tracing::error!("the keeper started {life}, which nobody wants");
+            let _ = pidfd.signal(9);
+            return;
+        };
+        // A process that is gone already is still a zombie in the keeper's hands, so its pid is not reused yet.
+        let start_time = proc::start_time(pid).unwrap_or_default();
+        let reference = ProcessRef { pid, start_time, pidfd };
+        process.running = Some(Running { process: reference, sampler: Sampler::open(pid, at) });
+        if let Some(files) = self.seats.get(&life.worker)
+            && let Err(error) = write_pid(&files.pid, pid)
+        {
+            tracing::warn!("{} could not be written: {error}", files.pid.display());
+        }
+        self.events.push_back(Event::Spawned { life, pid });
+    }
+
+    /// A process ended: closes what it had, finds what it left.
+    fn ended(&mut self, life: Life, exit: Exit) {
+        // What it said last still counts: "ready" and gone is not the same as gone.
+        self.take_from_channel(life);
+        let treekill = self.processes.get(&life).is_some_and(|process| process.spec.stop.treekill);
+        let leftovers = treekill && self.watch_leftovers(life);
+        self.let_go(life);
+        self.events.push_back(Event::Exited { life, exit, leftovers });
+    }
+
+    /// Gives up the resources of a life that is over.
+    fn let_go(&mut self, life: Life) {
+        let Some(process) = self.processes.remove(&life) else { return };
+        let names = Names::of(life);
+        if let Some(channel) = &process.channel {
+            self.watch.remove(channel);
+            self.ask_keeper(&Request::Drop { name: &names.channel });
+        }
+        if let Some(socket) = &process.notify {
+            self.watch.remove(socket);
+            self.ask_keeper(&Request::Drop { name: &names.notify });
+            notify::close(&self.home, life);
+        }
+        if !process.spec.logs.is_direct()
+            && let Some(pump) = &self.pump
+        {
+            for kind in [Kind::Out, Kind::Err] {
+                pump.finish(&LogNames::of(life, kind).stream);
+            }
+        }
+        if let Some(running) = &process.running {
+            self.watch.remove(&running.process.pidfd);
+        }
+        // A slot whose life was replaced, or never made it, is closed. One whose seat has nobody else keeps its
+        // queue for the next life; so does one whose replacement does not let connections in yet.
+        let others: Vec<&crate::process::Process> = self.lives_of(life.worker).map(|(_, process)| process).collect();
+        if others.iter().any(|other| other.admitted) || (!others.is_empty() && !process.admitted) {
+            self.save_stranded(life);
+            self.ports.release(life);
+        } else {
+            self.ports.ended(life);
+        }
+    }
+
+    /// Hands connections that still wait for a life that is gone to the one in its seat.
+    fn save_stranded(&mut self, life: Life) {
+        let heir =
+            self.lives_of(life.worker).filter(|(_, process)| process.channel.is_some()).map(|(life, _)| *life).last();
+        let Some(heir) = heir else { return };
+        for stranded in self.ports.stranded(life) {
+            let Some(channel) = self.channel(heir) else { return };
+            if let Err(error) = channel.hand_over(&stranded.key, stranded.connection) {
+                tracing::warn!("a connection that waited for {life} is lost: {error}");
+            }
+        }
+        self.flush_channel(heir);
+    }
+
+    fn lives_of(&self, worker: WorkerId) -> impl Iterator<Item = (&Life, &crate::process::Process)> {
+        self.processes.range(Life::new(worker, 0)..=Life::new(worker, u64::MAX))
+    }
+
+    /// Returns processes that left the tree of a life that runs: children of the keeper that carry its mark.
+    pub(crate) fn strays(&self, life: Life) -> Vec<ProcessRef> {
+        let mark = format!("{}={life}", launch::MARK);
+        let session = self.processes.get(&life).and_then(|process| process.pid());
+        let is_of_life = |pid: &i32| {
+            proc::stat(*pid).is_some_and(|stat| Some(stat.session) == session)
+                || proc::environ_has(*pid, mark.as_bytes())
+        };
+        let found = self.unknown_children().into_iter().filter(is_of_life);
+        found.filter_map(|pid| ProcessRef::open(pid).ok().flatten()).collect()
+    }
+
+    /// Returns children of the keeper that are neither workers nor this program.
+    fn unknown_children(&self) -> Vec<i32> {
+        let own = std::process::id() as i32;
+        let workers: std::collections::BTreeSet<i32> =
+            self.processes.values().filter_map(|process| process.pid()).collect();
+        let mut children = proc::children(self.keeper_pid);
+        children.retain(|pid| *pid != own && !workers.contains(pid));
+        children
+    }
+
+    /// Begins to watch what an ended life left behind; returns whether there is anything.
+    fn watch_leftovers(&mut self, life: Life) -> bool {
+        let mut found = Vec::new();
+        for stray in self.strays(life) {
+            let descendants = proc::descendants(stray.pid);
+            found.extend(descendants.into_iter().filter_map(|pid| ProcessRef::open(pid).ok().flatten()));
+            found.push(stray);
+        }
+        found.retain(|process| !process.pidfd.has_exited());
+        for process in &found {
+            if let Err(error) = self.watch.add(&process.pidfd, Token::Leftover(life)) {
+                tracing::warn!("a leftover of {life} cannot be watched: {error}");
+            }
+        }
+        let any = !found.is_empty();
+        if any {
+            self.leftovers.insert(life, found);
+        }
+        any
+    }
+
+    fn look_at_leftovers(&mut self, life: Life) {
+        let Some(leftovers) = self.leftovers.get_mut(&life) else { return };
+        let gone: Vec<ProcessRef> = leftovers.extract_if(.., |process| process.pidfd.has_exited()).collect();
+        let none_left = leftovers.is_empty();
+        for process in &gone {
+            self.watch.remove(&process.pidfd);
+        }
+        if none_left {
+            self.leftovers.remove(&life);
+            // One of them may have started another in its last moment.
+            if !self.watch_leftovers(life) {
+                self.events.push_back(Event::TreeGone { life });
+            } else if let Some(again) = self.leftovers.get(&life) {
+                for process in again {
+                    let _ = process.signal(9);
+                }
+            }
+        }
+    }
+
+    fn take_signals(&mut self) {
+        while let Some(signal) = self.signals.next() {
+            tracing::info!("got {}", rpm_model::worker::signal_name(signal).unwrap_or("a signal"));
+            self.on_signal(signal);
+        }
+    }
+
+    pub(crate) fn take_from_pump(&mut self, news: rpm_logs::Event) {
+        use rpm_logs::Event::{Dropping, Ended, StreamFailed, WriteFailed, WriteResumed};
+        let name = |path: Option<std::path::PathBuf>| path.unwrap_or_default().display().to_string();
+        match news {
+            Ended { key } => {
+                let prefix = format!("log/{key}/");
+                self.ask_keeper(&Request::DropPrefix { prefix: &prefix });
+            }
+            WriteFailed { key, path, error } => tracing::error!("{key}: {} cannot be written: {error}", name(path)),
+            WriteResumed { key, path } => tracing::info!("{key}: {} is written again", name(path)),
+            Dropping { key, path } => tracing::error!("{key}: output for {} is being dropped", name(path)),
+            StreamFailed { key, error } => tracing::error!("the output of {key} cannot be read: {error}"),
+        }
+    }
+
+    fn take_from_channel(&mut self, life: Life) {
+        loop {
+            let Some(channel) = self.channel(life) else { return };
+            match channel.receive() {
+                Ok(messages) if messages.is_empty() => break,
+                Ok(messages) => {
+                    for message in messages {
+                        self.on_message(life, message);
+                    }
+                }
+                Err(ChannelError::Closed) => return self.close_channel(life),
+                Err(error) => {
+                    tracing::warn!("{life}: {error}");
+                    return self.close_channel(life);
+                }
+            }
+        }
+        self.flush_channel(life);
+    }
+
+    /// Gives up a channel that the app has closed. The app may live on, or be about to end.
+    fn close_channel(&mut self, life: Life) {
+        let channel = self.processes.get_mut(&life).and_then(|process| process.channel.take());
+        if let Some(channel) = channel {
+            self.watch.remove(&channel);
+            self.ask_keeper(&Request::Drop { name: &Names::of(life).channel });
+        }
+    }
+
+    fn on_message(&mut self, life: Life, message: FromApp) {
+        let answered = match message {
+            FromApp::QueryServer { seq, want } => self.answer_query(life, seq, &want),
+            FromApp::ExitedAfterDisconnect { seq } => {
+                self.channel(life).map_or(Ok(()), |channel| channel.answer_ack(seq))
+            }
+            FromApp::Listening { .. } => {
+                self.events.push_back(Event::Listening { life });
+                Ok(())
+            }
+            FromApp::Close { key } => {
+                self.ports.closed(life, &key);
+                Ok(())
+            }
+            FromApp::Message(value) => {
+                self.on_app_message(life, value);
+                Ok(())
+            }
+            FromApp::Unreadable { length } => {
+                tracing::warn!("{life} sent {length} bytes that are no message");
+                Ok(())
+            }
+            // A connection that nobody takes is closed: its worker was leaving.
+            FromApp::Online | FromApp::Declined { .. } => Ok(()),
+        };
+        if let Err(error) = answered {
+            tracing::warn!("{life} got no answer: {error}");
+        }
+    }
+
+    fn channel(&mut self, life: Life) -> Option<&mut Channel> {
+        self.processes.get_mut(&life)?.channel.as_mut()
+    }
+
+    /// Answers a Node worker that wants a listening socket.
+    fn answer_query(&mut self, life: Life, seq: u64, want: &Want) -> Result<(), ChannelError> {
+        let Some(process) = self.processes.get(&life) else { return Ok(()) };
+        let (app, mode) = (process.app, process.spec.socket_mode);
+        match self.ports.claim(life, app, want, mode) {
+            Ok(claim) => {
+                // The keeper must hold the socket before anybody can connect to it.
+                self.keep_port_changes();
+                let Some(channel) = self.channel(life) else { return Ok(()) };
+                channel.answer_bound(seq, &claim.key, &claim.data, claim.fd, claim.kind)
+            }
+            Err(refused) => {
+                let taken = self.taken(want.to_string(), &refused);
+                self.events.push_back(Event::BindFailed { life, taken });
+                let Some(channel) = self.channel(life) else { return Ok(()) };
+                channel.answer_refused(seq, &refused.address, refused.errno)
+            }
+        }
+    }
+
+    /// Describes an address that could not be had.
+    pub(crate) fn taken(&self, address: String, refused: &Refused) -> Taken {
+        let owner = match &refused.owner {
+            Some(Owner::App(app)) => self.core.app(*app).map(|app| format!("app {}", app.spec.name)),
+            Some(Owner::Process { pid, name }) => {
+                let ours = self.processes.iter().find(|(_, process)| process.pid() == Some(*pid));
+                Some(match ours {
+                    Some((_, process)) => format!("app {} (pid {pid})", process.spec.name),
+                    None => format!("{name} (pid {pid})"),
+                })
+            }
+            None => None,
+        };
+        Taken { address, owner, error: std::io::Error::from_raw_os_error(refused.errno.abs()).to_string() }
+    }
+
+    /// Takes a message of the app's own (PM2's conventions on the IPC channel).
+    fn on_app_message(&mut self, life: Life, message: Value) {
+        if message == "ready" {
+            self.events.push_back(Event::AppReady { life });
+            return;
+        }
+        let Some(process) = self.processes.get_mut(&life) else { return };
+        if let Some(version) = message.get("node_version") {
+            process.contact.insert("node_version".into(), version.clone());
+        }
+        let Some(data) = message.get("data") else { return };
+        match message.get("type").and_then(Value::as_str) {
+            Some("axm:monitor") => merge(&mut process.contact, "axm_monitor", data),
+            Some("axm:option:configuration") => merge(&mut process.contact, "axm_options", data),
+            Some("axm:action") => {
+                let actions = process.contact.entry("axm_actions").or_insert_with(|| Value::Array(Vec::new()));
+                if let Value::Array(actions) = actions {
+                    let name = data.get("action_name");
+                    actions.retain(|action| action.get("action_name") != name);
+                    if actions.len() < ACTIONS_MAX {
+                        actions.push(data.clone());
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Writes what waits for a channel; what does not fit goes when there is room, which the watch tells.
+    pub(crate) fn flush_channel(&mut self, life: Life) {
+        if let Some(channel) = self.channel(life)
+            && let Err(error) = channel.flush()
+        {
+            tracing::debug!("the channel of {life} took nothing: {error}");
+        }
+    }
+}
+
+/// Times the set is asked in one pass: news that never end must not keep the rest from its turn.
+const ROUNDS_MAX: usize = 16;
+
+/// Actions that one app may register. Far more than any has.
+const ACTIONS_MAX: usize = 256;
+
+/// Metrics and options that one app may set.
+const FIELDS_MAX: usize = 1024;
+
+fn merge(contact: &mut rpm_ipc::Contact, key: &str, data: &Value) {
+    let Value::Object(data) = data else { return };
+    let known = contact.entry(key).or_insert_with(|| Value::Object(serde_json::Map::new()));
+    if let Value::Object(known) = known {
+        for (name, value) in data {
+            if known.len() < FIELDS_MAX || known.contains_key(name) {
+                known.insert(name.clone(), value.clone());
+            }
+        }
+    }
+}
+
+pub(crate) fn exit_of(exit: ExitStatus) -> Exit {
+    match exit {
+        ExitStatus::Code(code) => Exit::Code(code),
+        ExitStatus::Signal { signal, core } => Exit::Signal { signal, core },
+    }
+}
+
+fn write_pid(path: &std::path::Path, pid: i32) -> std::io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    // Never through a symlink that somebody put there.
+    let open = || {
+        std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
+            .open(path)
+    };
+    let mut file = match open() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+            open()?
+        }
+        other => other?,
+    };
+    file.write_all(pid.to_string().as_bytes())
+}

@@ -1,0 +1,82 @@
+//! What the daemon holds of one life: descriptors, samples, what is being watched for.
+//!
+//! Resources only. What the life is allowed to do and what comes next, the core knows.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rpm_ipc::Contact;
+use rpm_logs::LogPaths;
+use rpm_model::{AppId, AppSpec, Moment};
+use rpm_share::Channel;
+use rpm_sys::pidfd::ProcessRef;
+
+use crate::sampling::Sampler;
+use crate::settle::Settling;
+
+/// One life.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) app: AppId,
+    pub(crate) spec: Arc<AppSpec>,
+    /// Nothing until the keeper says that it runs.
+    pub(crate) running: Option<Running>,
+    /// The IPC channel, for fork and cluster mode.
+    pub(crate) channel: Option<Channel>,
+    /// Where the app may send `READY=1`.
+    pub(crate) notify: Option<OwnedFd>,
+    /// Whether new connections are let in.
+    pub(crate) admitted: bool,
+    pub(crate) settling: Option<Settling>,
+    pub(crate) drain: Option<Draining>,
+    /// What the app said of itself.
+    pub(crate) contact: Contact,
+}
+
+impl Process {
+    pub(crate) fn new(app: AppId, spec: Arc<AppSpec>) -> Self {
+        Self {
+            app,
+            spec,
+            running: None,
+            channel: None,
+            notify: None,
+            admitted: false,
+            settling: None,
+            drain: None,
+            contact: Contact::new(),
+        }
+    }
+
+    pub(crate) fn pid(&self) -> Option<i32> {
+        self.running.as_ref().map(|running| running.process.pid)
+    }
+}
+
+/// A process that runs.
+#[derive(Debug)]
+pub(crate) struct Running {
+    /// Names this process and no later one of the same pid.
+    pub(crate) process: ProcessRef,
+    /// Nothing when the process had ended before it could be looked at.
+    pub(crate) sampler: Option<Sampler>,
+}
+
+/// A drain under way.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Draining {
+    pub(crate) since: Moment,
+    pub(crate) until: Moment,
+    /// Looks in a row without anything in flight.
+    pub(crate) quiet: u32,
+}
+
+/// The files of one seat, whichever life is in it.
+#[derive(Debug, Clone)]
+pub(crate) struct SeatFiles {
+    pub(crate) logs: LogPaths,
+    pub(crate) pid: PathBuf,
+    /// Where the present life's part of the error log begins.
+    pub(crate) err_from: u64,
+}

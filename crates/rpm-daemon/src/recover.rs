@@ -1,0 +1,293 @@
+//! The first moments of a daemon: what did the one before leave?
+//!
+//! The keeper is asked for everything it has: children with their ends, and descriptors by name. What was wanted is
+//! read from the state file of this boot. The core puts the two together; descriptors find their lives by name.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+
+use interprocess::local_socket::{GenericFilePath, ListenerOptions, prelude::*};
+use interprocess::os::unix::local_socket::ListenerOptionsExt;
+use interprocess::os::unix::uds_local_socket::Listener;
+use rpm_keeper::client::{Client as Keeper, Message, Request};
+use rpm_logs::{Kind, Stream};
+use rpm_model::{AppId, Home, Life, Moment};
+use rpm_share::{Channel, Ports};
+use rpm_supervise::{Fact, Supervisor};
+use rpm_sys::pidfd::{Pidfd, ProcessRef};
+use rpm_sys::reap;
+use tokio::sync::mpsc;
+
+use crate::clients::{self, Inbound};
+use crate::daemon::Daemon;
+use crate::effects::LogNames;
+use crate::news::exit_of;
+use crate::process::{Process, Running, SeatFiles};
+use crate::rounds::Rounds;
+use crate::sampling::Sampler;
+use crate::watch::{Token, Watch};
+use crate::{DaemonError, files, state, view};
+
+/// The name by which the keeper knows the clients' socket.
+const SOCKET: &str = "clients";
+
+/// The variable with the number of the pipe on which the first daemon says that it is ready.
+const READY: &str = "RPM_READY_FD";
+
+/// Returns the pipe on which somebody waits for this daemon to be ready.
+pub(crate) fn ready_pipe() -> Option<OwnedFd> {
+    let number = std::env::var(READY).ok()?.parse().ok()?;
+    rpm_sys::fd::take_inherited(number).ok()
+}
+
+/// Tells whoever waits: nothing when all is well, else why it is not.
+pub(crate) fn tell(pipe: Option<OwnedFd>, error: &str) {
+    let Some(pipe) = pipe else { return };
+    let text = if error.is_empty() { "\n" } else { error };
+    // Whoever waited may have given up.
+    let _ = File::from(pipe).write_all(text.as_bytes());
+}
+
+/// Everything the keeper has.
+#[derive(Default)]
+struct Inventory {
+    keeper_pid: i32,
+    facts: Vec<Fact>,
+    pidfds: BTreeMap<Life, Pidfd>,
+    held: BTreeMap<String, OwnedFd>,
+    exited: BTreeSet<String>,
+}
+
+/// Starts the daemon: nothing runs twice, and nothing that runs is disturbed.
+pub(crate) fn start(home: Home) -> Result<(Daemon, mpsc::Receiver<Inbound>), DaemonError> {
+    let system = |what| move |error: io::Error| DaemonError::System { what, error };
+    let mut keeper = Keeper::inherited().map_err(DaemonError::Keeper)?.ok_or(DaemonError::NoKeeper)?;
+    let mut inventory = take_inventory(&mut keeper).map_err(DaemonError::Keeper)?;
+
+    let boot = rpm_sys::proc::boot_id().map_err(|error| DaemonError::System {
+        what: "read the boot id",
+        error: io::Error::from_raw_os_error(error.errno),
+    })?;
+    let saved = state::read(&home.state(), &boot).unwrap_or_else(|| Supervisor::new().saved());
+    let now = view::now();
+    let mut effects = Vec::new();
+    let core = Supervisor::restore(now, saved, &inventory.facts, &mut effects);
+
+    let watch = Watch::new().map_err(system("make an epoll set"))?;
+    watch.add(&keeper, Token::Keeper).map_err(system("watch the keeper"))?;
+    let signals = reap::signalfd(&[1, 2, 3, 12, 15]).map_err(|error| DaemonError::System {
+        what: "receive signals",
+        error: io::Error::from_raw_os_error(error.errno),
+    })?;
+    watch.add(&signals, Token::Signals).map_err(system("watch for signals"))?;
+
+    let socket = match inventory.held.remove(SOCKET) {
+        Some(socket) => socket,
+        None => listen(&home).map_err(|error| DaemonError::Socket { path: home.socket(), error })?,
+    };
+    keeper.send(&Request::Store { name: SOCKET, fd: socket.as_fd() }).map_err(DaemonError::Keeper)?;
+    let requests = clients::serve(socket).map_err(|error| DaemonError::Socket { path: home.socket(), error })?;
+
+    let ports = restore_ports(&mut inventory, &core);
+    let mut daemon = Daemon {
+        boot,
+        started_at_ms: rpm_sys::proc::wall_clock_millis(),
+        core,
+        keeper,
+        keeper_pid: inventory.keeper_pid,
+        signals,
+        watch,
+        ports,
+        pump: None,
+        pump_news: mpsc::unbounded_channel(),
+        processes: BTreeMap::new(),
+        seats: BTreeMap::new(),
+        leftovers: BTreeMap::new(),
+        rounds: Rounds::default(),
+        events: VecDeque::new(),
+        commands: BTreeMap::new(),
+        next_command: 1,
+        listeners: Vec::new(),
+        to_acknowledge: std::mem::take(&mut inventory.exited),
+        dirty: true,
+        persisted_at: Moment::default(),
+        leaving: false,
+        effects: Vec::new(),
+        home,
+    };
+    daemon.adopt(inventory);
+    for effect in effects {
+        daemon.carry_out(effect);
+    }
+    let pid = std::process::id().to_string();
+    if let Err(error) = files::replace(&daemon.home.daemon_pid(), pid.as_bytes(), files::Durability::Process) {
+        tracing::warn!("{} could not be written: {error}", daemon.home.daemon_pid().display());
+    }
+    Ok((daemon, requests))
+}
+
+/// Asks the keeper for everything, and waits for it: nothing can be decided before.
+fn take_inventory(keeper: &mut Keeper) -> io::Result<Inventory> {
+    keeper.send(&Request::Hello { version: rpm_keeper::client::VERSION })?;
+    keeper.send(&Request::Inventory)?;
+    let mut inventory = Inventory::default();
+    loop {
+        keeper.flush()?;
+        let Some(message) = keeper.recv()? else {
+            let mut poll = [rustix::event::PollFd::new(keeper, rustix::event::PollFlags::IN)];
+            rustix::event::poll(&mut poll, None)?;
+            continue;
+        };
+        match message {
+            Message::Hello { pid, .. } => inventory.keeper_pid = pid,
+            Message::Child { key, note, pid, pidfd, started_at_micros, exit } => {
+                if exit.is_some() {
+                    inventory.exited.insert(key.clone());
+                }
+                let Some(life) = Life::parse(&key) else { continue };
+                inventory.facts.push(Fact {
+                    life,
+                    pid,
+                    started_at: Moment(started_at_micros),
+                    exit: exit.map(|exit| (exit_of(exit.exit), Moment(exit.at_micros))),
+                    leftovers: false,
+                    note: serde_json::from_slice(&note).ok(),
+                });
+                if let Some(pidfd) = pidfd {
+                    inventory.pidfds.insert(life, Pidfd::from_fd(pidfd));
+                }
+            }
+            Message::Held { name, fd } => {
+                inventory.held.insert(name, fd);
+            }
+            Message::InventoryEnd => return Ok(inventory),
+            // Told again by the inventory.
+            Message::Exited { .. } | Message::Spawned { .. } | Message::SpawnFailed { .. } => {}
+            Message::Orphans { .. } | Message::Fd { .. } => {}
+            Message::Error { about, text } => tracing::error!("the keeper refused {about}: {text}"),
+        }
+    }
+}
+
+/// Makes the clients' socket. Whatever has its name is stale: the keeper's lock says that we are alone.
+fn listen(home: &Home) -> io::Result<OwnedFd> {
+    let path = home.socket();
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let name = path.as_path().to_fs_name::<GenericFilePath>()?;
+    let listener: Listener = ListenerOptions::new().name(name).mode(0o600).reclaim_name(false).create_sync_as()?;
+    Ok(listener.into())
+}
+
+fn restore_ports(inventory: &mut Inventory, core: &Supervisor) -> Ports {
+    let lives: Vec<(Life, AppId)> = inventory
+        .facts
+        .iter()
+        .filter(|fact| fact.exit.is_none())
+        .filter_map(|fact| Some((fact.life, core.app_of(fact.life.worker)?)))
+        .collect();
+    let names: Vec<String> = inventory.held.keys().filter(|name| name.starts_with("port/")).cloned().collect();
+    let held = names.into_iter().filter_map(|name| inventory.held.remove_entry(&name)).collect();
+    Ports::restore(held, &lives)
+}
+
+impl Daemon {
+    /// Takes over the processes that run.
+    fn adopt(&mut self, mut inventory: Inventory) {
+        let facts = std::mem::take(&mut inventory.facts);
+        for fact in facts.iter().filter(|fact| fact.exit.is_none()) {
+            let life = fact.life;
+            let Some(app) = self.core.app_of(life.worker) else { continue };
+            let Some(view) = self.core.app(app) else { continue };
+            let mut process = Process::new(app, view.spec.clone());
+            let worker = self.core.worker(life.worker);
+            let ready = worker.as_ref().is_some_and(|worker| worker.life == Some(life) && worker.ready);
+            if let Some(pidfd) = inventory.pidfds.remove(&life) {
+                let sampler = Sampler::open(fact.pid, fact.started_at);
+                let start_time = rpm_sys::proc::start_time(fact.pid).unwrap_or_default();
+                let reference = ProcessRef { pid: fact.pid, start_time, pidfd };
+                process.running = Some(Running { process: reference, sampler });
+            }
+            if let Some(fd) = inventory.held.remove(&format!("ipc/{life}")) {
+                let channel = Channel::resume(fd, life).map_err(|error| error.to_string()).and_then(|channel| {
+                    let watched = self.watch.add_edges(&channel, Token::Channel(life));
+                    watched.map(|()| channel).map_err(|error| error.to_string())
+                });
+                match channel {
+                    Ok(channel) => process.channel = Some(channel),
+                    Err(error) => tracing::error!("{life} cannot be heard: {error}"),
+                }
+            }
+            if let Some(fd) = inventory.held.remove(&format!("notify/{life}")) {
+                if let Err(error) = self.watch.add(&fd, Token::Notify(life)) {
+                    tracing::error!("the notification socket of {life} cannot be watched: {error}");
+                }
+                process.notify = Some(fd);
+            }
+            if ready {
+                process.admitted = true;
+                self.ports.admit(life);
+            }
+            let spec = process.spec.clone();
+            let logs = rpm_logs::paths(&spec, life.worker, &self.home);
+            let pid = rpm_logs::pid_path(&spec, life.worker, &self.home);
+            self.seats.insert(life.worker, SeatFiles { logs, pid, err_from: 0 });
+            self.processes.insert(life, process);
+            self.resume_logs(life, &spec, &mut inventory.held);
+        }
+        // Logs of lives that ended meanwhile still have to be read to their ends.
+        let mut ended: BTreeSet<Life> = BTreeSet::new();
+        for name in inventory.held.keys() {
+            let life = name.strip_prefix("log/").and_then(|rest| Life::parse(rest.split('/').next()?));
+            ended.extend(life);
+        }
+        for life in ended {
+            let spec = self.core.app_of(life.worker).and_then(|app| Some(self.core.app(app)?.spec.clone()));
+            if let Some(spec) = spec {
+                self.resume_logs(life, &spec, &mut inventory.held);
+                if let Some(pump) = &self.pump {
+                    for kind in [Kind::Out, Kind::Err] {
+                        pump.finish(&LogNames::of(life, kind).stream);
+                    }
+                }
+            }
+        }
+        for name in inventory.held.keys() {
+            tracing::debug!("the keeper held {name}, which nobody needs");
+        }
+        let unneeded: Vec<String> = inventory.held.into_keys().collect();
+        for name in unneeded {
+            self.ask_keeper(&Request::Drop { name: &name });
+        }
+    }
+
+    fn resume_logs(&mut self, life: Life, spec: &rpm_model::AppSpec, held: &mut BTreeMap<String, OwnedFd>) {
+        let logs = rpm_logs::paths(spec, life.worker, &self.home);
+        for kind in [Kind::Out, Kind::Err] {
+            let names = LogNames::of(life, kind);
+            let (Some(pipe), Some(staging)) = (held.remove(&names.pipe), held.remove(&names.staging)) else {
+                continue;
+            };
+            let stream = Stream {
+                key: names.stream,
+                pipe,
+                staging,
+                resume: true,
+                targets: logs.targets(kind),
+                format: spec.logs.format,
+                date_format: spec.logs.date_format.clone(),
+                kind,
+                worker: life.worker,
+                app_name: spec.name.clone(),
+            };
+            match self.pump() {
+                Ok(pump) => pump.add(stream),
+                Err(error) => tracing::error!("the log of {life} cannot be taken up again: {error}"),
+            }
+        }
+    }
+}

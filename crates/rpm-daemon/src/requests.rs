@@ -1,0 +1,145 @@
+//! What clients ask for.
+
+use std::sync::Arc;
+
+use rpm_ipc::{DaemonInfo, List, Reply, Request};
+use rpm_model::{AppId, AppSpec, Status, WorkerId};
+use rpm_supervise::{Command, CommandId, Event, Refusal};
+
+use crate::clients::Inbound;
+use crate::daemon::{Asked, Daemon, shared};
+use crate::dump::{self, DumpedApp};
+use crate::view::{self, Clock};
+
+impl Daemon {
+    pub(crate) fn on_request(&mut self, inbound: Inbound) {
+        let Inbound { id, request, line } = inbound;
+        let command = match &request {
+            Request::Ping => return line.reply(id, Reply::Pong(self.info())),
+            Request::List { environment } => {
+                let list = self.list(*environment);
+                return line.reply(id, Reply::List(list));
+            }
+            Request::Signal { workers, signal } => {
+                let reply = self.signal_workers(workers, *signal);
+                return line.reply(id, reply);
+            }
+            Request::Save { force } => {
+                let reply = self.save(*force);
+                return line.reply(id, reply);
+            }
+            Request::ReopenLogs => {
+                if let Some(pump) = &self.pump {
+                    pump.reopen();
+                }
+                return line.reply(id, Reply::Done { workers: Vec::new() });
+            }
+            Request::Events => {
+                self.listeners.push((line, id));
+                return;
+            }
+            Request::Start { specs } => Command::Start { specs: shared(specs.clone()) },
+            Request::Stop { workers } => Command::Stop { workers: workers.clone() },
+            Request::Restart { workers, specs } => Command::Restart { workers: workers.clone(), specs: respecs(specs) },
+            Request::Reload { workers, specs } => Command::Reload { workers: workers.clone(), specs: respecs(specs) },
+            Request::Delete { workers } => Command::Delete { workers: workers.clone() },
+            Request::Scale { app, instances } => Command::Scale { app: *app, instances: *instances },
+            Request::Reset { workers } => Command::Reset { workers: workers.clone() },
+            Request::Kill => Command::Shutdown,
+        };
+        self.command(command, Asked { line: Some((line, id)), request });
+    }
+
+    fn command(&mut self, command: Command, asked: Asked) {
+        let id = CommandId(self.next_command);
+        self.next_command += 1;
+        self.commands.insert(id, asked);
+        self.events.push_back(Event::Command(id, command));
+    }
+
+    /// Takes a signal sent to the daemon itself.
+    pub(crate) fn on_signal(&mut self, signal: i32) {
+        const SIGUSR2: i32 = 12;
+        if signal == SIGUSR2 {
+            if let Some(pump) = &self.pump {
+                pump.reopen();
+            }
+            return;
+        }
+        // PM2's order: the list is saved, then the apps are stopped.
+        if let Reply::Refused { message, .. } = self.save(false) {
+            tracing::warn!("not saved: {message}");
+        }
+        self.command(Command::Shutdown, Asked { line: None, request: Request::Kill });
+    }
+
+    fn info(&self) -> DaemonInfo {
+        DaemonInfo {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id() as i32,
+            keeper_pid: self.keeper_pid,
+            started_at_ms: self.started_at_ms,
+        }
+    }
+
+    fn list(&mut self, environment: bool) -> List {
+        self.sample_for_list(view::now());
+        let clock = Clock::read();
+        let apps =
+            self.core.apps().map(|app| view::app(&app, &self.processes, &self.home, clock, environment)).collect();
+        List { apps, daemon: self.info() }
+    }
+
+    /// Sends a signal to main processes, by pidfd.
+    fn signal_workers(&self, workers: &[WorkerId], signal: i32) -> Reply {
+        for worker in workers {
+            let Some(view) = self.core.worker(*worker) else {
+                return Reply::Refused { message: Refusal::UnknownWorker(*worker).to_string(), hint: None };
+            };
+            let running = view.life.and_then(|life| self.processes.get(&life)?.running.as_ref());
+            let Some(running) = running else {
+                let message = format!("worker {worker} is {} and has no process to signal", view.status);
+                return Reply::Refused { message, hint: None };
+            };
+            if let Err(error) = running.process.signal(signal) {
+                return Reply::Refused { message: format!("worker {worker}: {error}"), hint: None };
+            }
+        }
+        Reply::Done { workers: workers.to_vec() }
+    }
+
+    fn save(&self, force: bool) -> Reply {
+        let path = self.home.dump();
+        let apps: Vec<DumpedApp> = self
+            .core
+            .apps()
+            .map(|app| DumpedApp {
+                spec: saved_spec(app.spec, app.workers.len()),
+                stopped: app.workers.iter().all(|worker| worker.status == Status::Stopped),
+            })
+            .collect();
+        if apps.is_empty() && !force && dump::has_apps(&path) {
+            let message = format!("there are no apps, and {} has some", path.display());
+            return Reply::Refused { message, hint: Some("`save --force` replaces it all the same".into()) };
+        }
+        match dump::write(&path, apps) {
+            Ok(()) => Reply::Done { workers: Vec::new() },
+            Err(error) => {
+                Reply::Refused { message: format!("{} cannot be written: {error}", path.display()), hint: None }
+            }
+        }
+    }
+}
+
+/// Returns the spec as it is to be started again: with as many workers as there are, and without the shell's
+/// variables, which the shell that resurrects brings along.
+fn saved_spec(spec: &AppSpec, workers: usize) -> AppSpec {
+    let mut spec = spec.clone();
+    spec.instances = u32::try_from(workers).unwrap_or(u32::MAX).max(1);
+    spec.env_shell.clear();
+    spec
+}
+
+fn respecs(specs: &[rpm_ipc::Respec]) -> Vec<(AppId, Arc<AppSpec>)> {
+    specs.iter().map(|respec| (respec.app, Arc::new(respec.spec.clone()))).collect()
+}

@@ -1,0 +1,134 @@
+//! What is looked at from time to time, and only while there is a reason to.
+
+use std::time::Duration;
+
+use rpm_model::{Life, Moment};
+use rpm_supervise::Event;
+
+use crate::daemon::Daemon;
+use crate::{drains, sampling, settle};
+
+/// When each round is next due.
+#[derive(Debug, Default)]
+pub(crate) struct Rounds {
+    settling: Option<Moment>,
+    draining: Option<Moment>,
+    limited: Option<Moment>,
+    all: Option<Moment>,
+}
+
+impl Rounds {
+    pub(crate) fn next_due(&self) -> Option<Moment> {
+        [self.settling, self.draining, self.limited, self.all].into_iter().flatten().min()
+    }
+
+    pub(crate) fn settling_begins(&mut self, now: Moment) {
+        self.settling.get_or_insert(now);
+    }
+
+    pub(crate) fn draining_begins(&mut self, now: Moment) {
+        self.draining.get_or_insert(now + drains::LOOK_EVERY);
+    }
+}
+
+impl Daemon {
+    /// Makes every round that is due.
+    pub(crate) fn make_rounds(&mut self, now: Moment) {
+        if is_due(self.rounds.settling, now) {
+            self.rounds.settling = self.look_at_settling().then(|| now + settle::LOOK_EVERY);
+        }
+        if is_due(self.rounds.draining, now) {
+            self.rounds.draining = self.look_at_drains(now).then(|| now + drains::LOOK_EVERY);
+        }
+        let limited = self.processes.values().any(|process| process.spec.max_memory_restart.is_some());
+        if is_due(self.rounds.limited, now) {
+            self.look_at_limits(now);
+            self.rounds.limited = None;
+        }
+        if is_due(self.rounds.all, now) {
+            self.sample(now);
+            self.rounds.all = None;
+        }
+        arm(&mut self.rounds.limited, limited, now, sampling::LIMITED_EVERY);
+        arm(&mut self.rounds.all, !self.processes.is_empty(), now, sampling::ALL_EVERY);
+    }
+
+    /// Looks at processes that boot; returns whether any is left.
+    fn look_at_settling(&mut self) -> bool {
+        let mut any = false;
+        for (life, process) in &mut self.processes {
+            let Some(settling) = &mut process.settling else { continue };
+            let activity = process.running.as_ref().and_then(|running| running.sampler.as_ref()?.activity());
+            match activity {
+                Some((ran, asleep)) if settling.look(ran, asleep) => {
+                    process.settling = None;
+                    self.events.push_back(Event::Settled { life: *life });
+                }
+                // Not spawned yet, still busy, or gone, which the keeper tells.
+                Some(_) | None => any = true,
+            }
+        }
+        any
+    }
+
+    /// Looks at workers that drain; returns whether any is left.
+    fn look_at_drains(&mut self, now: Moment) -> bool {
+        let draining: Vec<Life> =
+            self.processes.iter().filter(|(_, process)| process.drain.is_some()).map(|(life, _)| *life).collect();
+        let mut any = false;
+        for life in draining {
+            let Some(process) = self.processes.get_mut(&life) else { continue };
+            let pids: Vec<i32> = process.pid().into_iter().collect();
+            let state = self.ports.drain_state(life, &pids);
+            let Some(drain) = &mut process.drain else { continue };
+            if drains::look(drain, now, state.queued + state.busy) {
+                process.drain = None;
+                self.events.push_back(Event::Drained { life });
+            } else {
+                any = true;
+            }
+        }
+        any
+    }
+
+    fn look_at_limits(&mut self, now: Moment) {
+        for (life, process) in &mut self.processes {
+            if process.spec.max_memory_restart.is_none() {
+                continue;
+            }
+            if let Some(sampler) = process.running.as_mut().and_then(|running| running.sampler.as_mut()) {
+                sampler.look_at_tree(now);
+                self.events.push_back(Event::Memory { life: *life, used: sampler.memory() });
+            }
+        }
+    }
+
+    fn sample(&mut self, now: Moment) {
+        for process in self.processes.values_mut() {
+            if let Some(sampler) = process.running.as_mut().and_then(|running| running.sampler.as_mut()) {
+                sampler.look_at_tree(now);
+            }
+        }
+    }
+
+    /// Looks at every worker, for somebody who asks now.
+    pub(crate) fn sample_for_list(&mut self, now: Moment) {
+        for process in self.processes.values_mut() {
+            if let Some(sampler) = process.running.as_mut().and_then(|running| running.sampler.as_mut()) {
+                sampler.look(now);
+            }
+        }
+    }
+}
+
+fn is_due(at: Option<Moment>, now: Moment) -> bool {
+    at.is_some_and(|at| at <= now)
+}
+
+fn arm(round: &mut Option<Moment>, wanted: bool, now: Moment, every: Duration) {
+    match (wanted, *round) {
+        (true, None) => *round = Some(now + every),
+        (false, _) => *round = None,
+        (true, Some(_)) => {}
+    }
+}

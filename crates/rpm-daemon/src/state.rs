@@ -1,0 +1,72 @@
+//! The desired state and the counters on disk, for the next daemon of the same boot.
+//!
+//! What is written here is for a daemon that dies while its workers live on. It is whole for any later process, but not
+//! forced to the disk: after a reboot there are no workers left to be found again, and `resurrect` reads the dump.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rpm_supervise::Saved;
+use serde::{Deserialize, Serialize};
+
+use crate::files::{self, Durability};
+
+/// The version this build writes.
+const VERSION: u32 = 1;
+
+#[derive(Serialize)]
+struct Written<'a> {
+    version: u32,
+    boot: &'a str,
+    saved: &'a Saved,
+}
+
+#[derive(Deserialize)]
+struct Read {
+    boot: String,
+    saved: Saved,
+}
+
+/// Writes the state.
+pub(crate) fn write(path: &Path, boot: &str, saved: &Saved) -> io::Result<()> {
+    files::replace(path, &serde_json::to_vec(&Written { version: VERSION, boot, saved })?, Durability::Process)
+}
+
+/// Reads the state of this boot; `None` when there is none.
+///
+/// A file that cannot be read is put aside, so that nothing is lost and the daemon can go on.
+pub(crate) fn read(path: &Path, boot: &str) -> Option<Saved> {
+    let content = match std::fs::read(path) {
+        Ok(content) => content,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => {
+            tracing::error!("{} cannot be read: {error}", path.display());
+            return None;
+        }
+    };
+    match serde_json::from_slice::<Read>(&content) {
+        Ok(read) => (read.boot == boot).then_some(read.saved),
+        Err(error) => {
+            let aside = aside(path);
+            let kept = std::fs::rename(path, &aside).map(|()| aside.display().to_string());
+            let kept = kept.unwrap_or_else(|error| format!("nowhere ({error})"));
+            tracing::error!("{} is broken ({error}); it was kept as {kept}", path.display());
+            None
+        }
+    }
+}
+
+/// Forgets the state: nothing runs any more.
+pub(crate) fn remove(path: &Path) {
+    if let Err(error) = std::fs::remove_file(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!("{} could not be removed: {error}", path.display());
+    }
+}
+
+fn aside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".broken");
+    name.into()
+}

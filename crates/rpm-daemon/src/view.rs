@@ -1,0 +1,172 @@
+//! What the core knows, in the words of the wire.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rpm_ipc::{AppInfo, FailureInfo, Happened, WorkerInfo};
+use rpm_model::{Home, Life, Moment};
+use rpm_supervise::{AppView, Cause, Failure, Happening, WorkerView};
+
+use crate::process::Process;
+
+/// Turns moments of the boot clock into milliseconds since the Unix epoch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock {
+    now: Moment,
+    wall_ms: u64,
+}
+
+impl Clock {
+    /// Reads both clocks.
+    pub(crate) fn read() -> Self {
+        Self { now: now(), wall_ms: rpm_sys::proc::wall_clock_millis() }
+    }
+
+    pub(crate) fn wall_ms(&self, moment: Moment) -> u64 {
+        let ago = self.now.since(moment).as_millis() as u64;
+        let ahead = moment.since(self.now).as_millis() as u64;
+        self.wall_ms.saturating_sub(ago) + ahead
+    }
+}
+
+/// Returns the present moment.
+pub(crate) fn now() -> Moment {
+    Moment(rpm_sys::proc::boot_clock_micros())
+}
+
+/// Describes one app.
+pub(crate) fn app(
+    view: &AppView<'_>,
+    processes: &BTreeMap<Life, Process>,
+    home: &Home,
+    clock: Clock,
+    environment: bool,
+) -> AppInfo {
+    let mut spec = (**view.spec).clone();
+    if !environment {
+        spec.env.clear();
+        spec.env_shell.clear();
+    }
+    let user = user_name(view.spec.user.map_or_else(|| rustix::process::geteuid().as_raw(), |(uid, _)| uid));
+    let workers = view.workers.iter().map(|worker| self::worker(worker, view, processes, home, clock, &user)).collect();
+    AppInfo { id: view.id, spec, rolling: view.rolling, workers }
+}
+
+fn worker(
+    view: &WorkerView,
+    app: &AppView<'_>,
+    processes: &BTreeMap<Life, Process>,
+    home: &Home,
+    clock: Clock,
+    user: &str,
+) -> WorkerInfo {
+    let process = view.life.and_then(|life| processes.get(&life));
+    let sampler = process.and_then(|process| process.running.as_ref()?.sampler.as_ref());
+    let logs = rpm_logs::paths(app.spec, view.id, home);
+    WorkerInfo {
+        id: view.id,
+        instance: view.instance,
+        status: view.status,
+        pid: view.pid,
+        life: view.life,
+        restarts: view.restarts,
+        unstable: view.unstable,
+        created_at_ms: clock.wall_ms(view.created_at),
+        started_at_ms: view.started_at.map(|at| clock.wall_ms(at)),
+        last_exit: view.last_exit.map(|(exit, _)| exit),
+        last_exit_at_ms: view.last_exit.map(|(_, at)| clock.wall_ms(at)),
+        why: view.why.clone(),
+        cause: view.cause.map(|cause| cause_name(cause).to_owned()),
+        cpu: sampler.map_or(0.0, |sampler| sampler.percent()),
+        memory: sampler.map(|sampler| sampler.memory()).unwrap_or_default(),
+        out_log: logs.out,
+        err_log: logs.err,
+        combined_log: logs.combined,
+        pid_file: rpm_logs::pid_path(app.spec, view.id, home),
+        backoff_ms: view.backoff.map(|delay| delay.as_millis() as u64),
+        user: user.to_owned(),
+        contact: process.map(|process| process.contact.clone()).unwrap_or_default(),
+    }
+}
+
+/// Describes one failure, with the last lines of the worker's error log.
+pub(crate) fn failure(failure: &Failure, err_log: Option<(&Path, u64)>) -> FailureInfo {
+    FailureInfo {
+        worker: failure.worker,
+        app: failure.app.clone(),
+        message: failure.cause.to_string(),
+        stderr: err_log.map(|(path, from)| last_lines(path, from)).unwrap_or_default(),
+    }
+}
+
+/// How many of the last lines a failure shows.
+const LINES: usize = 12;
+
+/// How far back they are looked for: a stack trace is far shorter.
+const REACH: u64 = 16 * 1024;
+
+/// Returns the last lines of a log, none from before `from`.
+fn last_lines(path: &Path, from: u64) -> Vec<String> {
+    use std::os::unix::fs::FileExt;
+    let read = || -> std::io::Result<Vec<u8>> {
+        let file = std::fs::File::open(path)?;
+        let length = file.metadata()?.len();
+        let start = from.max(length.saturating_sub(REACH)).min(length);
+        let mut bytes = vec![0; (length - start) as usize];
+        let count = file.read_at(&mut bytes, start)?;
+        bytes.truncate(count);
+        Ok(bytes)
+    };
+    let bytes = read().unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(LINES)..].iter().map(|line| (*line).to_owned()).collect()
+}
+
+/// Describes something that happened, in PM2's words.
+pub(crate) fn happened(life_app: String, worker: rpm_model::WorkerId, happening: Happening) -> Happened {
+    let (event, detail) = match happening {
+        Happening::Started { cause: cause @ (Cause::Start | Cause::Scale) } => ("start", Some(cause_name(cause))),
+        Happening::Started { cause } => ("restart", Some(cause_name(cause))),
+        Happening::Online => ("online", None),
+        Happening::Stopping { cause } => ("stopping", Some(cause_name(cause))),
+        Happening::Exited { .. } => ("exit", None),
+        Happening::Stopped => ("stop", None),
+        Happening::Errored => ("restart overlimit", None),
+        Happening::Deleted => ("delete", None),
+    };
+    let detail = match happening {
+        Happening::Exited { exit } => Some(exit.to_string()),
+        _ => detail.map(str::to_owned),
+    };
+    let at_ms = rpm_sys::proc::wall_clock_millis();
+    Happened { at_ms, worker, app: life_app, event: event.to_owned(), detail }
+}
+
+/// Returns the word for a cause.
+pub(crate) fn cause_name(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Start => "start",
+        Cause::Stop => "stop",
+        Cause::Restart => "restart",
+        Cause::Reload => "reload",
+        Cause::Rollback => "rollback",
+        Cause::Scale => "scale",
+        Cause::Crash => "crash",
+        Cause::Memory => "memory",
+    }
+}
+
+fn user_name(uid: u32) -> String {
+    // The one lookup that the worker list needs; a uid without an entry is shown as its number.
+    std::fs::read_to_string("/etc/passwd")
+        .ok()
+        .and_then(|passwd| {
+            passwd.lines().find_map(|line| {
+                let mut fields = line.split(':');
+                let name = fields.next()?;
+                (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+            })
+        })
+        .unwrap_or_else(|| uid.to_string())
+}

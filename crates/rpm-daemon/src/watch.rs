@@ -1,0 +1,146 @@
+//! Everything the daemon waits for by descriptor, in one epoll set.
+//!
+//! One set that tokio watches as a whole, instead of a task for each channel and each process: a hundred workers cost
+//! a hundred entries in the kernel and nothing here.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rpm_model::{Life, WorkerId};
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll;
+use tokio::io::unix::AsyncFd;
+
+/// What a descriptor in the set stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Token {
+    /// The keeper's socket.
+    Keeper,
+    /// SIGTERM and its like.
+    Signals,
+    /// A worker's IPC channel.
+    Channel(Life),
+    /// A worker's notification socket.
+    Notify(Life),
+    /// A leftover process of a life that ended.
+    Leftover(Life),
+    /// A worker whose exit the keeper cannot tell.
+    Adopted(Life),
+}
+
+/// The set.
+pub(crate) struct Watch {
+    epoll: AsyncFd<OwnedFd>,
+    ready: Vec<epoll::Event>,
+}
+
+impl Watch {
+    pub(crate) fn new() -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe; an OwnedFd that nobody else closes is what it asks for"
+        )]
+        let epoll = AsyncFd::new(epoll)?;
+        Ok(Self { epoll, ready: Vec::with_capacity(256) })
+    }
+
+    /// Reports `fd` as readable under `token`, level-triggered.
+    pub(crate) fn add(&self, fd: impl AsFd, token: Token) -> io::Result<()> {
+        self.put(fd, token, epoll::EventFlags::IN, false)
+    }
+
+    /// Reports when `fd` becomes readable or writable, once each time: for streams of which a part may be left unread.
+    pub(crate) fn add_edges(&self, fd: impl AsFd, token: Token) -> io::Result<()> {
+        self.put(fd, token, epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET, false)
+    }
+
+    /// Changes whether `fd` is reported as writable too.
+    pub(crate) fn also_writable(&self, fd: impl AsFd, token: Token, writable: bool) -> io::Result<()> {
+        let both = epoll::EventFlags::IN | epoll::EventFlags::OUT;
+        self.put(fd, token, if writable { both } else { epoll::EventFlags::IN }, true)
+    }
+
+    fn put(&self, fd: impl AsFd, token: Token, flags: epoll::EventFlags, known: bool) -> io::Result<()> {
+        let data = epoll::EventData::new_u64(encode(token));
+        if known {
+            epoll::modify(self.epoll.get_ref(), fd, data, flags)?;
+        } else {
+            epoll::add(self.epoll.get_ref(), fd, data, flags)?;
+        }
+        Ok(())
+    }
+
+    /// Takes `fd` out of the set. Needed where the keeper holds a duplicate: closing ours would not do it.
+    pub(crate) fn remove(&self, fd: impl AsFd) {
+        // A descriptor that is not in the set is what we want.
+        let _ = epoll::delete(self.epoll.get_ref(), fd);
+    }
+
+    /// Waits until something is ready.
+    pub(crate) async fn wait(&self) -> io::Result<()> {
+        self.epoll.readable().await?.clear_ready();
+        Ok(())
+    }
+
+    /// Returns what is ready now, without waiting. Call until it is empty: tokio sees only the set's edges.
+    pub(crate) fn take(&mut self) -> io::Result<Vec<Token>> {
+        self.ready.clear();
+        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        match epoll::wait(self.epoll.get_ref(), spare_capacity(&mut self.ready), Some(&now)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(self.ready.iter().filter_map(|event| decode(event.data.u64())).collect())
+    }
+}
+
+/// Worker ids take 24 bits and generations 36: more than either ever reaches (sixteen million workers; a restart every
+/// millisecond for two years).
+fn encode(token: Token) -> u64 {
+    let with = |kind: u64, life: Life| {
+        kind | (u64::from(life.worker.0 & 0x00ff_ffff) << 4) | ((life.generation.0 & 0xf_ffff_ffff) << 28)
+    };
+    match token {
+        Token::Keeper => 0,
+        Token::Signals => 1,
+        Token::Channel(life) => with(2, life),
+        Token::Notify(life) => with(3, life),
+        Token::Leftover(life) => with(4, life),
+        Token::Adopted(life) => with(5, life),
+    }
+}
+
+fn decode(data: u64) -> Option<Token> {
+    let life = Life::new(WorkerId(((data >> 4) & 0x00ff_ffff) as u32), data >> 28);
+    match data & 0xf {
+        0 => Some(Token::Keeper),
+        1 => Some(Token::Signals),
+        2 => Some(Token::Channel(life)),
+        3 => Some(Token::Notify(life)),
+        4 => Some(Token::Leftover(life)),
+        5 => Some(Token::Adopted(life)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_reads_back_as_written() {
+        let life = Life::new(WorkerId(70_000), 5_000_000_000);
+        let all = [
+            Token::Keeper,
+            Token::Signals,
+            Token::Channel(life),
+            Token::Notify(life),
+            Token::Leftover(life),
+            Token::Adopted(life),
+        ];
+        for token in all {
+            assert_eq!(decode(encode(token)), Some(token));
+        }
+    }
+}

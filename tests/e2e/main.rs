@@ -1,0 +1,11 @@
+//! The whole program through its real binary: each test has a daemon of its own.
+
+mod cluster;
+mod commands;
+mod config;
+mod daemon_death;
+mod errors;
+mod logs;
+mod reload;
+mod socket;
+mod supervision;

@@ -1,0 +1,138 @@
+//! A reload replaces workers one after another, and a release that does not come up never hurts.
+
+use rpm_tests::{Load, Rpm, app, free_port, http};
+
+fn start(rpm: &Rpm, script: &str, port: u16, env: &[(&str, &str)], more: &[&str]) {
+    let script = app(script);
+    let mut args = vec!["start", &script, "--name", "web", "-i", "2"];
+    args.extend(more);
+    let output = rpm.command(&args).env("PORT", port.to_string()).envs(env.iter().copied()).output().expect("rpm runs");
+    assert!(output.status.success(), "{output:?}\n{}", rpm.daemon_log());
+}
+
+#[test]
+fn a_reload_under_load_loses_no_request_and_replaces_every_worker() {
+    let (rpm, port) = (Rpm::new(), free_port());
+    start(&rpm, "http.js", port, &[], &[]);
+    let load = Load::start(port, "/?slow=10", 8);
+    for _ in 0..5 {
+        let before = rpm.pids("web");
+        rpm.ok(&["reload", "web"]);
+        let after = rpm.pids("web");
+        assert_eq!(after.len(), 2);
+        assert!(after.iter().all(|pid| !before.contains(pid)), "{before:?} -> {after:?}");
+    }
+    assert_eq!(load.stop(), Vec::<String>::new());
+    assert_eq!(rpm.restarts("web"), [5, 5]);
+}
+
+#[test]
+fn a_request_in_flight_for_seconds_is_answered() {
+    let (rpm, port) = (Rpm::new(), free_port());
+    start(&rpm, "http.js", port, &[], &[]);
+    let slow: Vec<_> = (0..4).map(|_| std::thread::spawn(move || http::get(port, "/?slow=2500"))).collect();
+    // The requests must be in the workers' hands first.
+    let load = Load::start(port, "/", 1);
+    load.wait_for(50);
+    rpm.ok(&["reload", "web"]);
+    for request in slow {
+        request.join().expect("no panic").expect("an answer");
+    }
+    assert_eq!(load.stop(), Vec::<String>::new());
+}
+
+#[test]
+fn a_release_that_crashes_at_boot_leaves_the_old_workers_serving() {
+    let (rpm, port) = (Rpm::new(), free_port());
+    let script = rpm.home().join("app.js");
+    std::fs::copy(app("http.js"), &script).expect("a copy");
+    let path = script.to_string_lossy().into_owned();
+    let started = rpm.command(&["start", &path, "--name", "web", "-i", "2"]).env("PORT", port.to_string()).output();
+    assert!(started.expect("rpm runs").status.success());
+    let before = rpm.pids("web");
+
+    std::fs::copy(app("crash.js"), &script).expect("a copy");
+    let load = Load::start(port, "/", 4);
+    let error = rpm.fails(&["reload", "web"]);
+    assert!(error.contains("exit code 3"), "{error}");
+    assert!(error.contains("about to fail: no database"), "the last lines of stderr are shown: {error}");
+    assert!(error.contains("old workers keep serving"), "{error}");
+    load.wait_for(20);
+    assert_eq!(load.stop(), Vec::<String>::new());
+    assert_eq!(rpm.pids("web"), before, "the old workers stay");
+    assert_eq!(rpm.statuses("web"), ["online", "online"]);
+
+    // The next good release goes through.
+    std::fs::copy(app("http.js"), &script).expect("a copy");
+    rpm.ok(&["reload", "web"]);
+    assert!(rpm.pids("web").iter().all(|pid| !before.contains(pid)));
+}
+
+#[test]
+fn a_worker_that_never_says_ready_does_not_replace_a_good_one() {
+    let (rpm, port) = (Rpm::new(), free_port());
+    start(&rpm, "ready.js", port, &[("VERSION", "one")], &["--wait-ready", "--listen-timeout", "1500"]);
+    let before = rpm.pids("web");
+    let output = rpm
+        .command(&["reload", "web", "--update-env"])
+        .env("PORT", port.to_string())
+        .envs([("SAY", "never"), ("VERSION", "two")])
+        .output()
+        .expect("rpm runs");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("not ready within 1500 ms"), "{output:?}");
+    assert_eq!(rpm.pids("web"), before);
+    assert!(http::get(port, "/").expect("an answer").contains("one"));
+}
+
+#[test]
+fn a_new_environment_arrives_with_a_reload() {
+    let (rpm, port) = (Rpm::new(), free_port());
+    start(&rpm, "http.js", port, &[("VERSION", "one")], &[]);
+    let output = rpm
+        .command(&["reload", "web", "--update-env"])
+        .env("PORT", port.to_string())
+        .env("VERSION", "two")
+        .output()
+        .expect("rpm runs");
+    assert!(output.status.success(), "{output:?}");
+    for _ in 0..10 {
+        assert!(http::get(port, "/").expect("an answer").contains("\"two\""));
+    }
+}
+
+#[test]
+fn two_reloads_at_once_are_one_reload_and_one_refusal() {
+    let (rpm, port) = (Rpm::new(), free_port());
+    start(&rpm, "http.js", port, &[], &[]);
+    let first = rpm.command(&["reload", "web"]).spawn().expect("rpm runs");
+    rpm_tests::until("the first reload to begin", || {
+        let list: serde_json::Value = serde_json::from_str(&rpm.ok(&["list", "--json"])).expect("JSON");
+        list["apps"][0]["rolling"] == true
+    });
+    let error = rpm.fails(&["reload", "web"]);
+    assert!(error.contains("already in progress"), "{error}");
+    assert!(first.wait_with_output().expect("an end").status.success());
+}
+
+#[test]
+fn a_single_instance_is_replaced_without_a_gap() {
+    let (rpm, port) = (Rpm::new(), free_port());
+    let script = app("http.js");
+    let started = rpm.command(&["start", &script, "--name", "web", "-i", "1"]).env("PORT", port.to_string()).output();
+    assert!(started.expect("rpm runs").status.success());
+    let load = Load::start(port, "/", 4);
+    rpm.ok(&["reload", "web"]);
+    rpm.ok(&["reload", "web"]);
+    assert_eq!(load.stop(), Vec::<String>::new());
+}
+
+#[test]
+fn a_fork_app_is_restarted() {
+    let rpm = Rpm::new();
+    rpm.ok(&["start", &app("idle.sh"), "--name", "idle"]);
+    let before = rpm.pids("idle");
+    rpm.ok(&["reload", "idle"]);
+    assert_ne!(rpm.pids("idle"), before);
+    assert_eq!(rpm.statuses("idle"), ["online"]);
+}

@@ -1,0 +1,26 @@
+#!/bin/sh
+# Installs what the tests need beyond Rust: Debian packages, and npm packages into the given directory.
+# Does nothing when all of it is there.
+set -eu
+deps=$1
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+missing=
+for pair in python3:python3 cc:gcc curl:curl node:nodejs npm:npm; do
+    command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
+done
+if [ -n "$missing" ]; then
+    echo "installing:$missing"
+    as_root apt-get update -qq
+    # shellcheck disable=SC2086  # a list of words
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing
+fi
+
+mkdir -p "$deps"
+if ! [ -d "$deps/node_modules/express" ] || ! [ -x "$deps/node_modules/.bin/pm2" ]; then
+    echo "installing npm packages: express, pm2"
+    (cd "$deps" && npm install --silent --no-audit --no-fund --no-save express@5 pm2@7)
+fi
