@@ -1,0 +1,9 @@
+//! Stories: events in, effects out. One file per capability; a test's name is what is promised.
+
+mod commands;
+mod crash;
+mod recovery;
+mod reload;
+mod stage;
+mod start;
+mod stop;

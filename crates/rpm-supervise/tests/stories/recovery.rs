@@ -1,0 +1,183 @@
+use rpm_model::{AppId, ExecMode, Exit, Life, Moment, Status, WorkerId};
+use rpm_supervise::{Command, Effect, Event, Fact, Note, Saved, Supervisor};
+
+use crate::stage::{Stage, cluster, fork, ids, life, ms, spec};
+
+fn fact(life: Life) -> Fact {
+    Fact { life, pid: 42, started_at: Moment(1_000_000), exit: None, leftovers: false, note: None }
+}
+
+fn ended(life: Life, exit: Exit, at: Moment) -> Fact {
+    Fact { exit: Some((exit, at)), ..fact(life) }
+}
+
+impl Stage {
+    /// The daemon dies and a new one takes over.
+    fn reborn(&mut self, saved: Saved, facts: &[Fact]) -> &mut Self {
+        let text = serde_json::to_string(&saved).expect("it can be written");
+        let saved = serde_json::from_str(&text).expect("it can be read");
+        let mut effects = Vec::new();
+        self.supervisor = Supervisor::restore(self.now, saved, facts, &mut effects);
+        assert_eq!(effects.last(), Some(&Effect::Persist));
+        self.keep(effects);
+        self
+    }
+}
+
+#[test]
+fn nothing_is_restarted_when_the_daemon_dies() {
+    let mut stage = Stage::with(cluster(2));
+    stage.pass(ms(5000)).exited(life(0, 1), 1).spawned(life(0, 2)).listening(life(0, 2));
+    let saved = stage.supervisor.saved();
+    stage.reborn(saved.clone(), &[fact(life(0, 2)), fact(life(1, 1))]);
+    assert_eq!(stage.effects, [Effect::Admit { life: life(0, 2) }, Effect::Admit { life: life(1, 1) }]);
+    assert_eq!((stage.status(0), stage.worker(0).restarts, stage.worker(0).pid), (Status::Online, 1, Some(1002)));
+    assert!(stage.worker(0).listened);
+}
+
+#[test]
+fn an_exit_that_nobody_saw_is_handled_like_any_other() {
+    let mut stage = Stage::with(fork());
+    let saved = stage.supervisor.saved();
+    let died_at = stage.now + ms(3000);
+    stage.pass(ms(9000)).reborn(saved, &[ended(life(0, 1), Exit::Code(7), died_at)]);
+    assert!(matches!(stage.effects[..], [Effect::Spawn { restarts: 1, unstable: 0, .. }]));
+    assert_eq!(stage.worker(0).last_exit, Some((Exit::Code(7), died_at)));
+}
+
+#[test]
+fn a_life_that_the_keeper_does_not_know_has_ended_unknown() {
+    let mut stage = Stage::with(fork());
+    let saved = stage.supervisor.saved();
+    stage.pass(ms(9000)).reborn(saved, &[]);
+    assert_eq!(stage.worker(0).last_exit, Some((Exit::Unknown, stage.now)));
+    assert_eq!(stage.spawns().len(), 1);
+}
+
+#[test]
+fn a_life_started_after_the_last_write_is_adopted_with_its_note() {
+    let mut stage = Stage::with(cluster(1));
+    let saved = stage.supervisor.saved();
+    let note = Note { restarts: 5, unstable: 2, created_at: Moment(77) };
+    let newer = Fact { note: Some(note), ..fact(life(0, 2)) };
+    stage.pass(ms(500)).reborn(saved, &[ended(life(0, 1), Exit::Code(1), Moment(2_000_000)), newer]);
+    assert_eq!(stage.effects[..], [Effect::WatchSettling { life: life(0, 2) }]);
+    let worker = stage.worker(0);
+    assert_eq!((worker.life, worker.pid), (Some(life(0, 2)), Some(42)));
+    assert_eq!((worker.restarts, worker.unstable, worker.created_at), (5, 2, Moment(77)));
+    assert_eq!(worker.status, Status::Launching);
+    assert_eq!(stage.listening(life(0, 2)).status(0), Status::Online);
+}
+
+#[test]
+fn what_no_app_knows_is_killed() {
+    let mut stage = Stage::with(fork());
+    let saved = stage.supervisor.saved();
+    stage.reborn(saved, &[fact(life(0, 1)), fact(life(8, 3)), ended(life(9, 1), Exit::Code(0), Moment(5))]);
+    assert!(stage.has(&Effect::Kill { life: life(8, 3) }));
+    assert!(!stage.has(&Effect::Kill { life: life(9, 1) }), "the dead are left in peace");
+}
+
+#[test]
+fn a_roll_goes_on_where_it_was() {
+    let mut stage = Stage::with(cluster(2));
+    stage.ask(Command::Reload { workers: ids([0, 1]), specs: vec![] });
+    stage.spawned(life(0, 2));
+    let saved = stage.supervisor.saved();
+    stage.reborn(saved, &[fact(life(0, 1)), fact(life(0, 2)), fact(life(1, 1))]);
+    assert_eq!(stage.worker(0).life, Some(life(0, 1)));
+    stage.listening(life(0, 2));
+    assert!(stage.effects.iter().any(|effect| matches!(effect, Effect::Drain { life: l, .. } if *l == life(0, 1))));
+    stage.tell(Event::Drained { life: life(0, 1) }).exited(life(0, 1), 0);
+    assert_eq!(stage.spawns().len(), 1);
+    assert_eq!(stage.spawns()[0].worker, WorkerId(1));
+}
+
+#[test]
+fn a_drain_is_asked_for_again() {
+    let mut stage = Stage::with(cluster(1));
+    stage.ask(Command::Reload { workers: ids([0]), specs: vec![] });
+    stage.spawned(life(0, 2)).listening(life(0, 2));
+    let saved = stage.supervisor.saved();
+    let until = stage.now + ms(10_000);
+    stage.reborn(saved, &[fact(life(0, 1)), fact(life(0, 2))]);
+    assert!(stage.has(&Effect::Admit { life: life(0, 2) }));
+    assert!(stage.has(&Effect::Drain { life: life(0, 1), until }));
+}
+
+#[test]
+fn a_replacement_that_nobody_remembers_is_killed_and_the_old_worker_serves() {
+    let mut stage = Stage::with(cluster(1));
+    let saved = stage.supervisor.saved();
+    // The reload had begun, and was not written down.
+    stage.reborn(saved, &[fact(life(0, 1)), fact(life(0, 2))]);
+    assert!(stage.has(&Effect::Kill { life: life(0, 2) }));
+    assert!(stage.has(&Effect::Admit { life: life(0, 1) }));
+    assert_eq!((stage.status(0), stage.worker(0).life), (Status::Online, Some(life(0, 1))));
+}
+
+#[test]
+fn a_failed_replacement_found_dead_rolls_back() {
+    let mut stage = Stage::with(cluster(1));
+    let new = spec(ExecMode::Cluster, 1, |spec| spec.version = Some("2".into()));
+    stage.ask(Command::Reload { workers: ids([0]), specs: vec![(AppId(0), new)] });
+    stage.spawned(life(0, 2));
+    let saved = stage.supervisor.saved();
+    stage.reborn(saved, &[fact(life(0, 1)), ended(life(0, 2), Exit::Code(1), stage.now)]);
+    let app = stage.supervisor.app(AppId(0)).expect("it is there");
+    assert_eq!((app.rolling, app.spec.version.as_deref()), (false, None));
+    assert_eq!(stage.worker(0).life, Some(life(0, 1)));
+}
+
+#[test]
+fn a_stop_that_was_under_way_is_finished() {
+    let mut stage = Stage::with(fork());
+    stage.ask(Command::Stop { workers: ids([0]) });
+    let saved = stage.supervisor.saved();
+    stage.pass(ms(100)).reborn(saved, &[fact(life(0, 1))]);
+    assert_eq!(stage.status(0), Status::Stopping);
+    assert_eq!(stage.pass(ms(1600)).effects, [Effect::Kill { life: life(0, 1) }]);
+    stage.exited(life(0, 1), 0);
+    assert_eq!(stage.status(0), Status::Stopped);
+}
+
+#[test]
+fn a_waiting_worker_is_started_in_time() {
+    let mut stage = Stage::with(spec(ExecMode::Fork, 1, |spec| spec.restart.restart_delay = ms(5000)));
+    stage.exited(life(0, 1), 1);
+    let saved = stage.supervisor.saved();
+    stage.pass(ms(100)).reborn(saved, &[]);
+    assert_eq!(stage.status(0), Status::WaitingRestart);
+    assert_eq!(stage.pass(ms(5000)).spawns().len(), 1);
+}
+
+#[test]
+fn after_a_shutdown_what_ran_is_started_and_what_was_stopped_is_not() {
+    let mut stage = Stage::with(cluster(2));
+    stage.ask(Command::Stop { workers: ids([1]) });
+    stage.exited(life(1, 1), 0).ask(Command::Shutdown);
+    stage.exited(life(0, 1), 0);
+    let saved = stage.supervisor.saved();
+    stage.reborn(saved, &[]);
+    assert_eq!(stage.spawns().iter().map(|life| life.worker.0).collect::<Vec<_>>(), [0]);
+    assert_eq!((stage.worker(0).restarts, stage.status(1)), (0, Status::Stopped));
+}
+
+#[test]
+fn after_a_reboot_no_deadline_lies_in_a_far_future() {
+    let mut stage = Stage::with(spec(ExecMode::Fork, 1, |spec| spec.restart.restart_delay = ms(5000)));
+    stage.now = Moment(1 << 40);
+    stage.exited(life(0, 1), 1);
+    let saved = stage.supervisor.saved();
+    stage.now = Moment(3_000_000);
+    stage.reborn(saved, &[]);
+    assert!(stage.supervisor.next_deadline().expect("it waits") <= stage.now + ms(15_000));
+}
+
+#[test]
+fn a_field_that_a_newer_version_wrote_is_ignored() {
+    let stage = Stage::with(fork());
+    let mut value = serde_json::to_value(stage.supervisor.saved()).expect("it can be written");
+    value["colour"] = "blue".into();
+    assert_eq!(serde_json::from_value::<Saved>(value).expect("it can be read"), stage.supervisor.saved());
+}

@@ -1,0 +1,243 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use rpm_model::{AppId, AppSpec, ExecMode, Exit, Status};
+use rpm_supervise::{Cause, Command, Effect, Event, FailureCause, Happening, Outcome, Refusal, Taken};
+
+use crate::stage::{Stage, cluster, ids, life, ms, spec};
+
+fn version(version: &str, instances: u32) -> Arc<AppSpec> {
+    spec(ExecMode::Cluster, instances, |spec| spec.version = Some(version.into()))
+}
+
+/// Lets the replacement of a worker become ready and the old one go.
+fn replace(stage: &mut Stage, worker: u32, old: u64, new: u64) {
+    stage.spawned(life(worker, new)).listening(life(worker, new));
+    stage.tell(Event::Drained { life: life(worker, old) }).exited(life(worker, old), 0);
+}
+
+#[test]
+fn a_reload_replaces_one_after_another_and_drains_before_it_asks() {
+    let mut stage = Stage::with(cluster(2));
+    let reload = stage.ask(Command::Reload { workers: ids([0, 1]), specs: vec![] });
+    assert_eq!(stage.spawns(), [life(0, 2)]);
+    assert!(stage.supervisor.app(AppId(0)).expect("it is there").rolling);
+    stage.spawned(life(0, 2));
+    assert_eq!(stage.worker(0).life, Some(life(0, 1)), "the old one is shown while it serves");
+    stage.listening(life(0, 2));
+    let until = stage.now + ms(10_000);
+    assert_eq!(stage.effects, [Effect::Admit { life: life(0, 2) }, Effect::Drain { life: life(0, 1), until }]);
+    assert_eq!(stage.worker(0).life, Some(life(0, 2)));
+    assert!(stage.supervisor.is_current(life(0, 1)));
+    stage.tell(Event::Drained { life: life(0, 1) });
+    assert_eq!(stage.effects, [Effect::Ask { life: life(0, 1) }]);
+    stage.exited(life(0, 1), 0);
+    assert_eq!(stage.effects[0], Effect::Progress { command: reload, done: 1, total: 2 });
+    assert_eq!(stage.spawns(), [life(1, 2)]);
+    replace(&mut stage, 1, 1, 2);
+    stage.done(reload, [0, 1]);
+    assert_eq!((stage.worker(0).restarts, stage.worker(1).restarts), (1, 1));
+    assert!(!stage.supervisor.app(AppId(0)).expect("it is there").rolling);
+}
+
+#[test]
+fn reload_parallel_says_how_many_at_a_time() {
+    let mut stage = Stage::with(spec(ExecMode::Cluster, 5, |spec| spec.reload_parallel = 2));
+    stage.ask(Command::Reload { workers: ids(0..5), specs: vec![] });
+    assert_eq!(stage.spawns(), [life(0, 2), life(1, 2)]);
+    replace(&mut stage, 1, 1, 2);
+    assert_eq!(stage.spawns(), [life(2, 2)]);
+}
+
+#[test]
+fn a_deaf_old_worker_is_killed_after_its_drain_and_its_grace() {
+    let mut stage = Stage::with(cluster(1));
+    let reload = stage.ask(Command::Reload { workers: ids([0]), specs: vec![] });
+    stage.spawned(life(0, 2)).listening(life(0, 2));
+    assert_eq!(stage.pass(ms(10_000)).effects, [Effect::Ask { life: life(0, 1) }]);
+    assert_eq!(stage.pass(ms(1600)).effects, [Effect::Kill { life: life(0, 1) }]);
+    stage.exited(life(0, 1), 0).done(reload, [0]);
+}
+
+#[test]
+fn a_release_that_crashes_at_boot_never_stops_the_old_worker() {
+    let mut stage = Stage::with(cluster(2));
+    let reload = stage.ask(Command::Reload { workers: ids([0, 1]), specs: vec![(AppId(0), version("bad", 2))] });
+    stage.spawned(life(0, 2)).pass(ms(80)).exited(life(0, 2), 1);
+    stage.failed(reload, &[(0, FailureCause::Exited { exit: Exit::Code(1), uptime: ms(80) })], true);
+    assert!(stage.spawns().is_empty());
+    for worker in [0, 1] {
+        assert_eq!((stage.status(worker), stage.worker(worker).life), (Status::Online, Some(life(worker, 1))));
+        assert_eq!(stage.worker(worker).restarts, 0);
+    }
+    assert_eq!(stage.supervisor.app(AppId(0)).expect("it is there").spec.version, None, "the good spec is back");
+}
+
+#[test]
+fn workers_replaced_before_the_failure_are_rolled_back_without_a_gap() {
+    let mut stage = Stage::with(cluster(3));
+    let reload = stage.ask(Command::Reload { workers: ids([0, 1, 2]), specs: vec![(AppId(0), version("2", 3))] });
+    replace(&mut stage, 0, 1, 2);
+    stage.spawned(life(1, 2)).exited(life(1, 2), 1);
+    assert_eq!(stage.replies(), [], "the answer comes when the old release is back");
+    assert_eq!(stage.spawns(), [life(0, 3)]);
+    stage.spawned(life(0, 3));
+    assert_eq!(stage.happenings, [(0, Happening::Started { cause: Cause::Rollback })]);
+    stage.listening(life(0, 3));
+    assert_eq!(stage.worker(0).spec.version, None);
+    stage.tell(Event::Drained { life: life(0, 2) }).exited(life(0, 2), 0);
+    stage.failed(reload, &[(1, FailureCause::Exited { exit: Exit::Code(1), uptime: ms(0) })], true);
+    assert_eq!(stage.worker(2).life, Some(life(2, 1)), "those not reached are not touched");
+}
+
+#[test]
+fn a_failed_reload_of_the_same_release_rolls_nothing_back() {
+    let mut stage = Stage::with(cluster(2));
+    let reload = stage.ask(Command::Reload { workers: ids([0, 1]), specs: vec![] });
+    replace(&mut stage, 0, 1, 2);
+    stage.spawned(life(1, 2)).exited(life(1, 2), 1);
+    stage.failed(reload, &[(1, FailureCause::Exited { exit: Exit::Code(1), uptime: ms(0) })], true);
+    assert_eq!(stage.worker(0).life, Some(life(0, 2)));
+}
+
+#[test]
+fn a_rollback_that_fails_too_is_told() {
+    let mut stage = Stage::with(cluster(2));
+    let reload = stage.ask(Command::Reload { workers: ids([0, 1]), specs: vec![(AppId(0), version("2", 2))] });
+    replace(&mut stage, 0, 1, 2);
+    stage.spawned(life(1, 2)).exited(life(1, 2), 1);
+    stage.spawned(life(0, 3)).exited(life(0, 3), 1);
+    let cause = FailureCause::Exited { exit: Exit::Code(1), uptime: ms(0) };
+    stage.failed(reload, &[(1, cause.clone()), (0, cause)], false);
+    assert_eq!(stage.status(0), Status::Online);
+}
+
+#[test]
+fn an_unready_replacement_fails_the_roll_after_60_s() {
+    let mut stage = Stage::with(cluster(1));
+    let reload = stage.ask(Command::Reload { workers: ids([0]), specs: vec![] });
+    // The old one listened, so it is not enough to be there.
+    stage.spawned(life(0, 2)).settled(life(0, 2));
+    assert!(stage.pass(ms(59_999)).effects.is_empty());
+    assert_eq!(stage.pass(ms(1)).effects, [Effect::Ask { life: life(0, 2) }]);
+    assert_eq!(stage.pass(ms(1600)).effects, [Effect::Kill { life: life(0, 2) }]);
+    stage.exited(life(0, 2), 0);
+    stage.failed(reload, &[(0, FailureCause::NotReady { waited: Duration::from_secs(60) })], true);
+    assert_eq!((stage.status(0), stage.worker(0).life), (Status::Online, Some(life(0, 1))));
+}
+
+#[test]
+fn a_listen_timeout_that_is_set_is_the_limit_in_a_roll() {
+    let mut stage = Stage::with(spec(ExecMode::Cluster, 1, |spec| spec.listen_timeout = Some(ms(500))));
+    stage.ask(Command::Reload { workers: ids([0]), specs: vec![] });
+    assert_eq!(stage.spawned(life(0, 2)).pass(ms(500)).effects, [Effect::Ask { life: life(0, 2) }]);
+}
+
+#[test]
+fn a_worker_that_never_listened_is_replaced_by_one_that_settles() {
+    let mut stage = Stage::new();
+    stage.ask(Command::Start { specs: vec![cluster(1)] });
+    stage.spawned(life(0, 1)).settled(life(0, 1)).pass(ms(1000));
+    let reload = stage.ask(Command::Reload { workers: ids([0]), specs: vec![] });
+    stage.spawned(life(0, 2)).settled(life(0, 2)).pass(ms(1000));
+    assert_eq!(stage.worker(0).life, Some(life(0, 2)));
+    stage.tell(Event::Drained { life: life(0, 1) }).exited(life(0, 1), 0).done(reload, [0]);
+}
+
+#[test]
+fn an_address_taken_in_a_roll_fails_it() {
+    let mut stage = Stage::with(cluster(1));
+    let reload = stage.ask(Command::Reload { workers: ids([0]), specs: vec![(AppId(0), version("2", 1))] });
+    let taken = Taken { address: ":::81".into(), owner: None, error: "address already in use".into() };
+    stage.spawned(life(0, 2)).tell(Event::BindFailed { life: life(0, 2), taken: taken.clone() });
+    stage.exited(life(0, 2), 1).failed(reload, &[(0, FailureCause::Taken(taken))], true);
+    assert_eq!(stage.worker(0).life, Some(life(0, 1)));
+}
+
+#[test]
+fn a_crash_during_a_reload_lets_the_replacement_take_the_seat() {
+    let mut stage = Stage::with(cluster(1));
+    let reload = stage.ask(Command::Reload { workers: ids([0]), specs: vec![(AppId(0), version("2", 1))] });
+    stage.spawned(life(0, 2)).pass(ms(100)).exited(life(0, 1), 1);
+    assert!(stage.spawns().is_empty(), "the replacement is there already");
+    assert_eq!(stage.status(0), Status::Launching);
+    stage.listening(life(0, 2)).done(reload, [0]);
+    assert_eq!((stage.status(0), stage.worker(0).restarts), (Status::Online, 1));
+}
+
+#[test]
+fn if_both_crash_the_old_release_is_started() {
+    let mut stage = Stage::with(cluster(1));
+    let reload = stage.ask(Command::Reload { workers: ids([0]), specs: vec![(AppId(0), version("2", 1))] });
+    stage.spawned(life(0, 2)).pass(ms(1100)).exited(life(0, 1), 1).exited(life(0, 2), 1);
+    stage.failed(reload, &[(0, FailureCause::Exited { exit: Exit::Code(1), uptime: ms(1100) })], true);
+    assert_eq!(stage.spawns(), [life(0, 3)]);
+    assert_eq!(stage.worker(0).spec.version, None);
+}
+
+#[test]
+fn a_plain_app_is_restarted() {
+    let mut stage = Stage::with(spec(ExecMode::Fork, 1, |_| {}));
+    let reload = stage.ask(Command::Reload { workers: ids([0]), specs: vec![] });
+    assert_eq!(stage.effects, [Effect::Ask { life: life(0, 1) }]);
+    stage.exited(life(0, 1), 0).spawned(life(0, 2)).settled(life(0, 2)).done(reload, [0]);
+    assert_eq!(stage.worker(0).restarts, 1);
+}
+
+#[test]
+fn workers_that_are_down_are_started() {
+    let mut stage = Stage::with(cluster(2));
+    stage.ask(Command::Stop { workers: ids([1]) });
+    stage.exited(life(1, 1), 0);
+    let reload = stage.ask(Command::Reload { workers: ids([0, 1]), specs: vec![] });
+    assert_eq!(stage.spawns(), [life(1, 2)]);
+    stage.spawned(life(1, 2)).listening(life(1, 2));
+    assert_eq!(stage.spawns(), [life(0, 2)]);
+    replace(&mut stage, 0, 1, 2);
+    stage.done(reload, [0, 1]);
+}
+
+#[test]
+fn a_second_reload_is_refused_while_the_first_goes_on() {
+    let mut stage = Stage::with(cluster(2));
+    stage.ask(Command::Reload { workers: ids([0, 1]), specs: vec![] });
+    let second = stage.ask(Command::Reload { workers: ids([1]), specs: vec![] });
+    let refusal = Refusal::AlreadyReloading { app: "api".into() };
+    assert_eq!(stage.effects, [Effect::Reply { command: second, outcome: Outcome::Refused(refusal) }]);
+}
+
+#[test]
+fn a_stop_takes_its_seats_out_of_a_roll() {
+    let mut stage = Stage::with(cluster(2));
+    let reload = stage.ask(Command::Reload { workers: ids([0, 1]), specs: vec![] });
+    stage.spawned(life(0, 2));
+    let stop = stage.ask(Command::Stop { workers: ids([0]) });
+    assert!(stage.has(&Effect::Ask { life: life(0, 1) }) && stage.has(&Effect::Ask { life: life(0, 2) }));
+    assert_eq!(stage.spawns(), [life(1, 2)], "the roll goes on with the others");
+    stage.exited(life(0, 1), 0);
+    assert_eq!(stage.replies(), [], "a seat is down when both processes are gone");
+    stage.exited(life(0, 2), 0).done(stop, [0]);
+    replace(&mut stage, 1, 1, 2);
+    stage.failed(reload, &[(0, FailureCause::Superseded)], false);
+}
+
+#[test]
+fn a_reload_with_fewer_instances_removes_the_surplus_after_the_roll() {
+    let mut stage = Stage::with(cluster(3));
+    let reload = stage.ask(Command::Reload { workers: ids(0..3), specs: vec![(AppId(0), version("2", 2))] });
+    replace(&mut stage, 1, 1, 2);
+    replace(&mut stage, 2, 1, 2);
+    assert!(stage.effects.iter().any(|effect| matches!(effect, Effect::Drain { life: l, .. } if *l == life(0, 1))));
+    stage.tell(Event::Drained { life: life(0, 1) }).exited(life(0, 1), 0).done(reload, [0, 1, 2]);
+    assert_eq!(stage.supervisor.apps().next().expect("it is there").workers.len(), 2);
+}
+
+#[test]
+fn a_single_instance_is_replaced_without_a_gap() {
+    let mut stage = Stage::with(cluster(1));
+    stage.ask(Command::Reload { workers: ids([0]), specs: vec![] });
+    stage.spawned(life(0, 2));
+    assert_eq!(stage.status(0), Status::Online);
+    stage.listening(life(0, 2));
+    assert_eq!(stage.status(0), Status::Online);
+}
