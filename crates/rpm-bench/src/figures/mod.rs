@@ -3,6 +3,7 @@
 //! Contenders take turns (A B C, A B C, …), so that a slow minute of the machine hits all of them. A figure that fails
 //! for one contender is told and left out; the others go on.
 
+mod bare;
 mod cold;
 mod crash;
 mod http;
@@ -24,6 +25,7 @@ use crate::manager::{Kind, Manager};
 use crate::marks::{Marks, compile};
 use crate::samples::Samples;
 use crate::table::Row;
+use bare::Bare;
 
 /// The number of workers in most figures.
 pub(crate) const MANY: usize = 100;
@@ -63,7 +65,8 @@ pub struct Bench {
     pub repository: PathBuf,
     /// Whether few samples will do.
     pub quick: bool,
-    directory: TempDir,
+    /// Holds the tiny program.
+    _directory: TempDir,
     tiny: PathBuf,
 }
 
@@ -75,7 +78,7 @@ impl Bench {
     pub fn new(managers: Vec<(Kind, PathBuf)>, repository: PathBuf, quick: bool) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("rpm-bench-").tempdir()?;
         let tiny = compile(directory.path())?;
-        Ok(Self { managers, repository, quick, directory, tiny })
+        Ok(Self { managers, repository, quick, _directory: directory, tiny })
     }
 
     /// Returns how many samples to take: `full` of them, or `quick` when few will do.
@@ -94,9 +97,9 @@ impl Bench {
         Ok(Stage { manager, marks, tiny: self.tiny.clone() })
     }
 
-    /// Returns the marks and the tiny program for a loop without any manager.
-    pub(crate) fn bare(&self, name: &str) -> Result<(Marks, &Path)> {
-        Ok((Marks::listen(self.directory.path().join(name))?, &self.tiny))
+    /// Returns a loop without any manager, running the same program.
+    pub(crate) fn bare(&self) -> Result<Bare> {
+        Bare::new(self.tiny.clone())
     }
 }
 
@@ -146,24 +149,33 @@ impl Stage {
     }
 }
 
-/// Measures `count` times, the stages taking turns. A stage that fails is told and left out of later rounds.
-pub(crate) fn in_turns(
-    stages: &[Stage],
-    count: usize,
-    mut measure: impl FnMut(&Stage) -> Result<f64>,
-) -> Vec<(&'static str, Samples)> {
-    let mut measured: Vec<_> = stages.iter().map(|stage| (stage.name(), Samples::default())).collect();
-    let mut broken = vec![false; stages.len()];
+/// Somebody whose measurement can be taken once more.
+pub(crate) struct Contender<'a> {
+    pub(crate) name: &'static str,
+    pub(crate) once: Box<dyn FnMut() -> Result<f64> + 'a>,
+}
+
+impl<'a> Contender<'a> {
+    pub(crate) fn new(name: &'static str, once: impl FnMut() -> Result<f64> + 'a) -> Self {
+        Self { name, once: Box::new(once) }
+    }
+}
+
+/// Measures everybody `count` times, in turns. Who fails is told and left out of later rounds.
+pub(crate) fn in_turns(mut contenders: Vec<Contender<'_>>, count: usize) -> Vec<(&'static str, Samples)> {
+    let mut measured: Vec<_> = contenders.iter().map(|contender| (contender.name, Samples::default())).collect();
     for _ in 0..count {
-        for (index, stage) in stages.iter().enumerate().filter(|(index, _)| !broken[*index]).collect::<Vec<_>>() {
-            match measure(stage) {
-                Ok(value) => measured[index].1.add(value),
-                Err(error) => {
-                    eprintln!("{}: {error:#}", stage.name());
-                    broken[index] = true;
-                }
+        contenders.retain_mut(|contender| match (contender.once)() {
+            Ok(value) => {
+                let own = measured.iter_mut().find(|(name, _)| *name == contender.name);
+                own.expect("every contender has a place").1.add(value);
+                true
             }
-        }
+            Err(error) => {
+                eprintln!("{}: {error:#}", contender.name);
+                false
+            }
+        });
     }
     measured
 }
