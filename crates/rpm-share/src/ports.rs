@@ -230,6 +230,8 @@ impl Ports {
     }
 
     /// Sends no new connections to a life any more, unless nobody else could take them. Its drain begins.
+    ///
+    /// Works for slots. A socket that all workers have cannot be kept from one of them: see [`Ports::is_steered`].
     pub fn retire(&mut self, life: Life) {
         let since = Instant::now();
         self.admitted.remove(&life);
@@ -238,6 +240,17 @@ impl Ports {
             State::Retired { since } => State::Retired { since },
             State::Starting | State::Admitted => State::Retired { since },
         });
+    }
+
+    /// Returns whether [`Ports::retire`] keeps new connections away from a life.
+    ///
+    /// `false` when it accepts from a socket that all workers have (a socket file, or the shared mode). Such a worker
+    /// must be told to stop accepting: [`Channel::disconnect`](crate::Channel::disconnect), or the app's own signal.
+    pub fn is_steered(&self, life: Life) -> bool {
+        !self.ports.iter().any(|((_, place), port)| match port {
+            Port::Slots(_) => false,
+            Port::Handle(handle) => !place.kind.is_udp() && handle.has(life),
+        })
     }
 
     /// Notes that a process is gone. What waits in its slots, waits for the seat's next life.

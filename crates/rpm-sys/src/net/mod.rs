@@ -4,12 +4,14 @@
 //! |---|---|
 //! | [`address`] | where one can listen |
 //! | [`listen`] | making and ending listening sockets |
+//! | [`connect`] | connecting from an address of one's choice |
 //! | [`steer`] | choosing which socket of a SO_REUSEPORT group gets a connection |
 //! | [`queue`] | how many connections wait in a listening socket |
 //! | [`diag`] | what the kernel says about connections, and which of them are busy |
 //! | [`owner`] | which process holds a socket |
 
 pub mod address;
+pub mod connect;
 pub mod diag;
 pub mod listen;
 pub mod owner;
@@ -17,6 +19,7 @@ pub mod queue;
 pub mod steer;
 
 pub use address::Address;
+pub use connect::connect_from;
 pub use diag::{Connection, Family, connections};
 pub use listen::{Listen, listen};
 pub use owner::{Owner, listener_owner, socket_inodes};

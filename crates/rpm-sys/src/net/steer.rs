@@ -152,13 +152,9 @@ mod tests {
         listen(&address.with_port(port), Listen { sharing: Sharing::Join, ..Listen::default() }).unwrap()
     }
 
-    /// Connects from `source`; the connection must outlive the look at the queues.
+    /// Connects from `source`; the connection must outlive the look at the queues. On loopback it is open at once.
     fn connect_from(source: std::net::Ipv4Addr, port: u16) -> OwnedFd {
-        use rustix::net::{AddressFamily, SocketType};
-        let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-        rustix::net::bind(&socket, &SocketAddr::from((source, 0))).unwrap();
-        rustix::net::connect(&socket, &SocketAddr::from(([127, 0, 0, 1], port))).unwrap();
-        socket
+        crate::net::connect_from(source, SocketAddr::from(([127, 0, 0, 1], port))).unwrap()
     }
 
     fn queues(members: &[OwnedFd]) -> Vec<u32> {
