@@ -28,7 +28,14 @@ struct Arguments {
     without_rpm: bool,
 }
 
-fn main() -> Result<ExitCode> {
+fn main() -> ExitCode {
+    run().unwrap_or_else(|error| {
+        eprintln!("bench: {error:#}");
+        ExitCode::from(2)
+    })
+}
+
+fn run() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     let mut managers = Vec::new();
     if !arguments.without_rpm {

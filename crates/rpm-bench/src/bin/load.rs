@@ -28,7 +28,14 @@ struct Arguments {
     rate: Option<f64>,
 }
 
-fn main() -> anyhow::Result<ExitCode> {
+fn main() -> ExitCode {
+    run().unwrap_or_else(|error| {
+        eprintln!("load: {error:#}");
+        ExitCode::from(2)
+    })
+}
+
+fn run() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
     let plan = Plan::new(&arguments.url, arguments.connections as usize, arguments.keep_alive)?;
     let load = Load::start(&Plan { rate: arguments.rate, ..plan });

@@ -35,7 +35,14 @@ const SOON: Duration = Duration::from_secs(20);
 const BETWEEN: u64 = 200;
 const APP: &str = "api";
 
-fn main() -> Result<ExitCode> {
+fn main() -> ExitCode {
+    run().unwrap_or_else(|error| {
+        eprintln!("scenario: {error:#}");
+        ExitCode::from(2)
+    })
+}
+
+fn run() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     let (kind, binary) = match &arguments.pm2 {
         Some(pm2) => (Kind::Pm2, pm2.canonicalize().with_context(|| format!("there is no {}", pm2.display()))?),
