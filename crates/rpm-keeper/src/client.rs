@@ -2,6 +2,7 @@
 //!
 //! [`Client`] waits for nothing: it sends, or queues; it receives, or says that there is nothing. Poll its descriptor.
 //! Requests are carried out in the order sent, and answered in that order; [`Message::Exited`] comes whenever it is due.
+//! An exit may be heard of twice (told, in an inventory, told again after an upgrade); key and pid tell that it is the same.
 //!
 //! | request | answered by |
 //! |---|---|
@@ -157,7 +158,7 @@ impl AsRawFd for Client {
 /// What the daemon asks of the keeper.
 #[derive(Debug)]
 pub enum Request<'a> {
-    /// Opens the conversation; exits are reported from here on.
+    /// Opens the conversation. Exits are told from here on; earlier ones are in the inventory.
     Hello {
         /// [`VERSION`].
         version: u16,

@@ -1,6 +1,6 @@
 //! The keeper's loop: signals, the daemon's requests, and what is due to the daemon.
 //!
-//! One turn waits (poll) for a signal, a request or a planned restart of the daemon, and carries out what is there.
+//! It waits (poll) for a signal, a request or a planned restart of the daemon; one turn carries out what is there.
 //! Requests are read only while nothing waits to be sent: a daemon that does not read is not served, and costs no memory;
 //! exits stay in the table meanwhile and are told later.
 
@@ -85,12 +85,13 @@ pub fn run(options: Options) -> Result<(), KeeperError> {
         },
     };
     loop {
-        keeper.turn()?;
+        keeper.turn();
         if let Some(end) = keeper.end.take() {
             // While the lock is still held: the next keeper's file is not ours to remove.
             let _gone_is_as_good = fs::remove_file(&pid_file);
             return end;
         }
+        keeper.wait()?;
     }
 }
 
@@ -164,25 +165,26 @@ impl Keeper {
         }
     }
 
-    fn turn(&mut self) -> Result<(), KeeperError> {
-        let timeout = self.daemon.due_in_micros().map(Duration::from_micros);
-        let signals = Interest { fd: self.signals.as_fd(), read: true, write: false };
-        match &self.daemon.connection {
-            Some(Connection { link, .. }) => {
-                let waiting = link.is_waiting();
-                wait([signals, Interest { fd: link.as_fd(), read: !waiting, write: waiting }], timeout)?;
-            }
-            None => {
-                wait([signals], timeout)?;
-            }
-        }
+    /// Does everything that can be done without waiting.
+    fn turn(&mut self) {
         self.take_signals();
         self.reap();
         self.serve();
         if self.end.is_none() {
             self.daemon.act();
         }
-        Ok(())
+    }
+
+    fn wait(&self) -> Result<(), SysError> {
+        let timeout = self.daemon.due_in_micros().map(Duration::from_micros);
+        let signals = Interest { fd: self.signals.as_fd(), read: true, write: false };
+        match &self.daemon.connection {
+            Some(Connection { link, .. }) => {
+                let waiting = link.is_waiting();
+                wait([signals, Interest { fd: link.as_fd(), read: !waiting, write: waiting }], timeout).map(drop)
+            }
+            None => wait([signals], timeout).map(drop),
+        }
     }
 
     fn take_signals(&mut self) {
@@ -212,6 +214,9 @@ impl Keeper {
     fn daemon_died(&mut self, status: Status) {
         // Its last words may still wait in the socket: a Shutdown, a Store. There is an end to them, unless someone else
         // holds its end of the connection and goes on talking.
+        if let Some(connection) = &mut self.daemon.connection {
+            connection.link.mute();
+        }
         for _ in 0..LAST_TURNS {
             self.serve();
         }
@@ -270,6 +275,8 @@ impl Keeper {
                 }
             }
         }
+        // The last request of a full turn may have made something due, of which no descriptor will tell.
+        self.send_what_is_due(connection);
         self.buffer = buffer;
         served
     }
@@ -294,6 +301,10 @@ impl Keeper {
                 send(&mut connection.link, &[]);
             } else {
                 let Some(binary) = connection.upgrade.take() else { return };
+                if connection.link.deaf {
+                    // Who asked for it is gone; the next daemon will ask again.
+                    return;
+                }
                 // Returns only when it failed.
                 let failure = upgrade::become_program(self, connection, &binary);
                 refuse(&mut connection.link, "Upgrade", &failure);
@@ -339,6 +350,7 @@ impl Keeper {
         match op {
             op::HELLO => {
                 connection.greeted = true;
+                self.children.begin_telling();
                 if self.terminating {
                     // The signal came before there was a daemon to understand it.
                     self.daemon.signal(SIGTERM);
@@ -369,10 +381,7 @@ impl Keeper {
                 link.packet.begin(op::FD).bytes(tag::NAME, name.as_bytes());
                 send(link, self.store.get(name).as_slice());
             }
-            op::INVENTORY => {
-                connection.inventory = Some(Cursor::Children(None));
-                self.children.begin_telling();
-            }
+            op::INVENTORY => connection.inventory = Some(Cursor::Children(None)),
             op::ORPHANS => {
                 let pids = proc::children(std::process::id().cast_signed());
                 let orphans = pids.into_iter().filter(|pid| !self.children.is_alive(*pid) && !self.daemon.is(*pid));
