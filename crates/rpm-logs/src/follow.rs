@@ -66,7 +66,7 @@ enum Command<L> {
     Close,
 }
 
-/// Adds and removes files while another thread waits in [`Follower::line`].
+/// Adds and removes files while another thread waits in [`Follower::next`].
 #[derive(Debug)]
 pub struct FollowerHandle<L> {
     commands: mpsc::Sender<Command<L>>,
@@ -90,7 +90,7 @@ impl<L> FollowerHandle<L> {
         self.tell(Command::Remove(label));
     }
 
-    /// Makes [`Follower::line`] return `None` once what was read is given out.
+    /// Makes [`Follower::next`] return `None` once what was read is given out.
     pub fn close(&self) {
         self.tell(Command::Close);
     }
@@ -182,7 +182,8 @@ impl<L: Clone + PartialEq> Follower<L> {
     }
 
     /// Waits for the next line. `None` when the follower was closed.
-    pub fn line(&mut self) -> io::Result<Option<Line<L>>> {
+    #[expect(clippy::should_implement_trait, reason = "it can fail, as an iterator cannot without going on")]
+    pub fn next(&mut self) -> io::Result<Option<Line<L>>> {
         loop {
             if let Some(line) = self.ready()? {
                 return Ok(Some(line));
@@ -195,7 +196,7 @@ impl<L: Clone + PartialEq> Follower<L> {
     }
 
     /// The same, but gives up at `deadline` with `Ok(None)`.
-    pub fn line_before(&mut self, deadline: Instant) -> io::Result<Option<Line<L>>> {
+    pub fn next_before(&mut self, deadline: Instant) -> io::Result<Option<Line<L>>> {
         loop {
             if let Some(line) = self.ready()? {
                 return Ok(Some(line));
@@ -519,7 +520,7 @@ mod tests {
 
     fn expect<L: Clone + PartialEq>(follower: &mut Follower<L>, lines: &[&str]) {
         for expected in lines {
-            let line = follower.line_before(Instant::now() + PATIENCE).expect("follows").expect("a line");
+            let line = follower.next_before(Instant::now() + PATIENCE).expect("follows").expect("a line");
             assert_eq!(String::from_utf8_lossy(&line.bytes), **expected);
         }
         assert!(follower.ready().expect("follows").is_none(), "no line more");
@@ -617,7 +618,7 @@ mod tests {
         let handle = follower.handle();
         let (sender, lines) = mpsc::channel();
         let waiting = std::thread::spawn(move || {
-            while let Some(line) = follower.line().expect("follows") {
+            while let Some(line) = follower.next().expect("follows") {
                 sender.send((line.label, String::from_utf8(line.bytes).expect("text"))).expect("listens");
             }
         });

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, fstat};
@@ -86,6 +87,25 @@ impl Files {
         let stat = fstat(self.open(id)?)?;
         let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         Ok(regular.then_some(Place { device: stat.st_dev, inode: stat.st_ino, length: stat.st_size as u64 }))
+    }
+
+    /// Returns how much of `output` a write that was cut off has left in the file, whose end was at `then`; nothing
+    /// where the file cannot tell.
+    ///
+    /// The growth alone would do, were we the only writer. Its bytes are compared as well, so that what others wrote
+    /// there is not taken for ours.
+    pub(super) fn landed(&mut self, id: FileId, then: Place, output: &[u8]) -> Option<u64> {
+        let now = self.place(id).ok()??;
+        if (then.device, then.inode) != (now.device, now.inode) || now.length < then.length {
+            return None;
+        }
+        let grown = usize::try_from(now.length - then.length).unwrap_or(usize::MAX).min(output.len());
+        let mut bytes = vec![0; grown];
+        let own = format!("/proc/self/fd/{}", rpm_sys::fd::number(self.open(id).ok()?));
+        match std::fs::File::open(own).and_then(|file| file.read_exact_at(&mut bytes, then.length)) {
+            Ok(()) if bytes != output[..grown] => Some(0),
+            Ok(()) | Err(_) => Some(grown as u64),
+        }
     }
 
     /// Writes as much as goes, and says how much, and what stopped it.

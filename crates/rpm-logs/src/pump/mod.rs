@@ -19,7 +19,7 @@
 //! | after (1) | the staging file is longer than what was carried | frames and writes it |
 //! | after (2) | an intent; the log is as long as before | writes it all |
 //! | within the write | an intent; the log grew by a part | writes the rest |
-//! | after the write | an intent; the log grew by all of it (or more) | settles |
+//! | after the write | an intent; the log grew by all of it | settles |
 //! | after (3) | no intent | as "after (1)" |
 //! | while giving pages back | offsets never move, only carried pages vanish | nothing |
 //!
@@ -28,11 +28,12 @@
 //!
 //! Several streams may share a file (merged logs, the combined file): one thread writes them all, and an intent is settled,
 //! or its failure recorded, before the next write begins, so at a kill at most one write per file is in doubt. What
-//! the rule cannot tell:
+//! the log grew by is compared with what was to be written, so that the lines of others are not taken for ours.
+//! What the rule cannot tell:
 //! - the log was truncated or replaced by another file between the write and the next pump: it counts as not written,
 //!   and those lines (one chunk) may stand in the log twice, never missing;
-//! - somebody else appended to the same file in that very moment (an app that writes directly to the same file): the growth may be
-//!   mistaken for ours;
+//! - somebody else appends to the same file in that very moment (an app that writes to it directly), or the stream comes back
+//!   with another format: the chunk may stand there twice, or in two parts;
 //! - the log is no regular file: it has no length, and the chunk is written again;
 //! - the kernel cannot `splice` from the pipe to the staging file: it is read instead, and a kill between that read and
 //!   the write to staging loses the chunk.
@@ -199,8 +200,8 @@ impl Pump {
 
     /// Takes over several streams at once.
     ///
-    /// Streams that are resumed and share a file must come in one call: what an earlier pump had written is told by the
-    /// length of the file, so all are asked before the first writes again.
+    /// Streams that are resumed and share a file should come in one call: a write that was cut in the middle is then
+    /// completed before the others write behind it.
     pub fn add_all(&self, streams: Vec<Stream>) {
         self.tell(Command::Add(streams));
     }

@@ -65,22 +65,6 @@ pub(super) struct Place {
     pub(super) length: u64,
 }
 
-impl Write {
-    /// Learns from the file as it is now what became of a write that may have been cut off.
-    ///
-    /// Grown by all of it: it had happened. Not grown: it had not. Between: the rest is due. A shorter file, or another
-    /// one by that name, tells nothing, and the write counts as not done: better twice than lost.
-    pub(super) fn resolve(&mut self, now: Option<Place>, output: u64) {
-        let Some(then) = self.place.take() else { return };
-        self.written = match now {
-            Some(now) if (then.device, then.inode) == (now.device, now.inode) && now.length >= then.length => {
-                output.min(self.written + (now.length - then.length))
-            }
-            Some(_) | None => 0,
-        };
-    }
-}
-
 /// What taking from the pipe gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Taken {

@@ -72,7 +72,7 @@ pub(super) struct Live {
 }
 
 impl Live {
-    /// Takes a stream over, and finds out what became of its last write. Writes nothing to the files yet.
+    /// Takes a stream over, with the write it was in. Writes nothing to the files yet.
     pub(super) fn adopt(stream: Stream, shop: &mut Shop<'_>) -> io::Result<Self> {
         let Stream { key, pipe, staging, resume, targets, format, date_format, kind, worker, app_name } = stream;
         if targets.len() > TARGETS_MAX {
@@ -111,13 +111,14 @@ impl Live {
         };
         if let Some(mut intent) = intent {
             intent.writes.resize(live.files.len(), Write::default());
-            for (write, file) in intent.writes.iter_mut().zip(&live.files) {
-                write.resolve(shop.files.place(*file).unwrap_or_default(), intent.output);
-            }
-            live.staging.intend(state, &intent)?;
             live.pending = Some((state, intent));
         }
         Ok(live)
+    }
+
+    /// Returns whether a write is in doubt or failed.
+    pub(super) fn is_pending(&self) -> bool {
+        self.pending.is_some()
     }
 
     /// Gives the files back.
@@ -274,9 +275,15 @@ impl Live {
         self.framer.set_state(intent.after);
         // The same, unless this pump was told another format than the last one.
         let output = shop.output.len() as u64;
-        for write in &mut intent.writes {
+        for (write, file) in intent.writes.iter_mut().zip(&self.files) {
             let complete = write.written >= intent.output;
             write.written = if complete { output } else { write.written.min(output) };
+            // The last pump was killed in, before or after this write. A file that was cut or replaced since cannot
+            // tell, and gets it all: better twice than lost.
+            if let Some(then) = write.place.take() {
+                let due = &shop.output[write.written as usize..];
+                write.written = shop.files.landed(*file, then, due).map_or(0, |count| write.written + count);
+            }
         }
         intent.output = output;
         self.write(shop)

@@ -192,6 +192,38 @@ fn without_splice_the_pipe_is_read() {
     }
 }
 
+/// Another stream came back first and wrote to the shared file: its lines are not taken for those in doubt.
+#[test]
+fn a_write_in_doubt_is_not_mistaken_for_what_others_wrote_since() {
+    for (format, date) in WAYS {
+        for steps in 0.. {
+            let mut scene = Scene::new(format, date);
+            scene.say(b"one\n");
+            let lived = scene.live(Some(steps));
+            let before = std::fs::read_to_string(scene.log("all.log")).unwrap_or_default();
+            let mut other = Scene::new(format, date);
+            other.say(b"two\n");
+            std::mem::swap(&mut other.dir, &mut scene.dir);
+            assert!(other.live(None));
+            std::mem::swap(&mut other.dir, &mut scene.dir);
+            scene.writer = None;
+            assert!(scene.live(None));
+            let text = std::fs::read_to_string(scene.log("all.log")).expect("the log");
+            let cut_in_the_middle = !(before.is_empty() || before.ends_with('\n'));
+            if cut_in_the_middle {
+                // Nothing can put the second half before what has come since; the line is there as a whole as well.
+                assert!(text.lines().last().is_some_and(|line| line.contains("one")), "{steps}: {text}");
+            } else {
+                let messages = scene.messages("all.log");
+                assert!(["one\ntwo\n", "two\none\n"].contains(&&*messages), "{steps}: {text}");
+            }
+            if lived {
+                break;
+            }
+        }
+    }
+}
+
 /// A log that was emptied after the write tells nothing about it.
 #[test]
 fn lines_of_a_log_that_shrank_are_written_rather_than_lost() {

@@ -126,6 +126,8 @@ impl Room {
                 Err(error) => (self.on_event)(Event::StreamFailed { key, error }),
             }
         }
+        // Those first whose last write may be half done: what others write to the same file comes behind it.
+        added.sort_by_key(|id| !self.streams[id].is_pending());
         for id in added {
             self.with(id, |live, shop| live.carry_backlog(shop));
             self.watch(id);

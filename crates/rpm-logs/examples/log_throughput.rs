@@ -1,6 +1,6 @@
 //! Megabytes a second from a writing process to a log file, for short, middling and long writes.
 //!
-//! `cargo run --release -p rpm-logs --example throughput [directory]`
+//! `cargo run --release -p rpm-logs --example log_throughput [directory]`
 
 use std::io::Write;
 use std::path::PathBuf;
