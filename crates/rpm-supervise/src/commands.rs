@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use rpm_model::{AppId, AppSpec, WorkerId};
+use rpm_model::{AppId, AppSpec, Life, WorkerId};
 
 use crate::command::{Command, CommandId, FailureCause, Outcome, Refusal};
 use crate::effect::{Cause, Effect, Happening};
@@ -16,7 +16,7 @@ use crate::pending::{Goal, Waiter};
 use crate::process::Phase;
 use crate::restart::Streak;
 use crate::roll::Roll;
-use crate::seat::{Place, Seat, Then};
+use crate::seat::{Seat, Then};
 use crate::supervisor::{App, Shutdown, Supervisor, Turn};
 
 /// New specs by app.
@@ -245,7 +245,9 @@ impl Supervisor {
         let now = turn.now;
         self.quit_roll(worker);
         self.enlist(turn, Some(id), worker, Goal::Up);
-        let spec = self.app_of(worker).and_then(|app| self.apps.get(&app)).map(|app| app.spec.clone());
+        // While the app rolls, its spec still has to prove itself: a seat taken out of the roll stays with its own.
+        let app = self.app_of(worker).and_then(|app| self.apps.get(&app));
+        let spec = app.filter(|app| app.roll.is_none()).map(|app| app.spec.clone());
         let Some(seat) = self.seat_mut(worker) else { return };
         if let Some(spec) = spec {
             seat.spec = spec;
@@ -372,23 +374,13 @@ impl Supervisor {
                 Some(waiter) => waiter.goal = Goal::Gone,
                 None => self.wait(turn, Some(command), worker, Goal::Gone),
             }
-            let Some(seat) = self.seat_mut(worker) else { continue };
-            match std::mem::replace(&mut seat.place, Place::Stopped) {
-                Place::Serving(process) => {
-                    let life = process.life;
-                    seat.place = Place::Leaving(process, Then::Delete);
-                    turn.publish(worker, Happening::Stopping { cause: Cause::Stop });
-                    self.kill(turn, life);
-                }
-                Place::Leaving(process, _) => {
-                    let life = process.life;
-                    seat.place = Place::Leaving(process, Then::Delete);
-                    self.kill(turn, life);
-                }
-                Place::Stopped | Place::Errored | Place::Waiting { .. } | Place::Deleted => {
-                    self.follow(turn, worker, Then::Delete);
-                }
+            self.quit_roll(worker);
+            let lives: Vec<Life> = self.seats.get(&worker).into_iter().flat_map(Seat::lives).collect();
+            for life in lives {
+                turn.publish(worker, Happening::Stopping { cause: Cause::Stop });
+                self.kill(turn, life);
             }
+            self.leave(turn, worker, Then::Delete, Cause::Stop, false);
         }
     }
 }

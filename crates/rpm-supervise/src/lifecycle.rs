@@ -247,14 +247,19 @@ impl Supervisor {
         }
         let run = Run { started_at: process.started_at, ended_at: end.at(now), exit: end.exit() };
         let uptime = spell(run.ended_at - run.started_at);
-        let first = process.cause == Cause::Start;
         let was_ready = process.ready;
         let what = match &end {
             End::Exited { exit, .. } => format!("{exit} after {uptime}"),
             End::NotStarted(why) => format!("could not be started: {why}"),
         };
+        // A program that cannot be started at all is not tried sixteen times while somebody waits for the first.
+        let stillborn = matches!(end, End::NotStarted(_))
+            && process.cause == Cause::Start
+            && seat.waiters.iter().any(|waiter| waiter.goal == Goal::Up);
         let decision = decide(&seat.spec.restart, seat.streak, run);
-        let (mut then, why) = match decision {
+        let (then, why) = match decision {
+            _ if stillborn => (Then::Fail, what),
+            Decision::Stay if end.exit().is_none() => (Then::Fail, what),
             Decision::Stay => (Then::Stop, what),
             Decision::GiveUp { unstable } => {
                 seat.streak = Streak::default();
@@ -263,24 +268,10 @@ impl Supervisor {
             Decision::Again { after, streak } => {
                 seat.streak = streak;
                 let why = if after.is_zero() { what } else { format!("{what}; restarts after {}", spell(after)) };
-                (Then::Start { at: now + after, cause: Cause::Crash, again: true }, why)
+                (Then::Start { at: end.at(now) + after, cause: Cause::Crash, again: true }, why)
             }
         };
-        let created_by = seat.waiters.iter().any(|waiter| waiter.goal == Goal::Up).then_some(seat.app);
-        if matches!(end, End::NotStarted(_)) && !matches!(then, Then::Start { .. }) {
-            then = Then::Fail;
-        }
         seat.why = Some(why);
-        // A program that cannot be started at all is not tried sixteen times while somebody waits for the first.
-        if first
-            && matches!(end, End::NotStarted(_))
-            && created_by.is_some_and(|app| self.is_being_created(app).is_some())
-        {
-            then = Then::Fail;
-            if let Some(seat) = self.seat_mut(worker) {
-                seat.streak = Streak::default();
-            }
-        }
         if !was_ready {
             let job_done = decision == Decision::Stay && end.exit() == Some(Exit::Code(0));
             self.let_go(turn, worker, |goal| goal == Goal::Up, (!job_done).then(|| cause.clone()));
@@ -487,7 +478,7 @@ impl Supervisor {
             Place::Waiting { until } if *until <= now => return self.spawn(turn, worker, Cause::Crash, true),
             Place::Serving(process) if process.phase == Phase::Online => {
                 if seat.backoff_ends(process).is_some_and(|at| at <= now) {
-                    seat.streak = Streak::default();
+                    seat.streak.backoff = None;
                 }
             }
             Place::Waiting { .. }

@@ -209,7 +209,7 @@ impl Kernel {
     pub(crate) fn lose_messages(&mut self) {
         self.agenda.retain(|_, item| !matches!(item, Item::Tell(_)));
         self.delivered.clear();
-        self.processes.retain(|_, proc| !proc.failed && !(proc.exit_acknowledged && !proc.leftovers));
+        self.processes.retain(|_, proc| !proc.failed && (proc.leftovers || !proc.exit_acknowledged));
     }
 
     /// Returns what the keeper knows.

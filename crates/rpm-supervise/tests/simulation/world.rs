@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rpm_model::{AppId, AppSpec, Bytes, ExecMode, Moment, Status, WorkerId};
-use rpm_supervise::{Command, CommandId, Effect, Event, Saved, Supervisor};
+use rpm_supervise::{Command, CommandId, Effect, Event, Outcome, Saved, Supervisor, WorkerView};
 
 use crate::kernel::{Chaos, Kernel};
 use crate::rng::Rng;
@@ -18,7 +18,7 @@ struct World {
     supervisor: Supervisor,
     saved: Saved,
     /// Commands that wait for their answer.
-    unanswered: BTreeSet<CommandId>,
+    unanswered: BTreeMap<CommandId, Asked>,
     next_command: u64,
     /// Rolls under way: how many took connections at the start, and how many were lost until then.
     rolls: BTreeMap<AppId, (usize, u32)>,
@@ -28,6 +28,15 @@ struct World {
     /// A running hash of all effects.
     digest: u64,
     steps: u32,
+}
+
+/// What a client asked, and the releases that served then.
+#[derive(Debug)]
+struct Asked {
+    command: Command,
+    releases: BTreeMap<WorkerId, Option<String>>,
+    /// Whether a later command came before the answer.
+    disturbed: bool,
 }
 
 /// Runs one world to its end; returns a digest of its effects.
@@ -54,7 +63,7 @@ pub(crate) fn run(seed: u64, loud: bool) -> u64 {
         rng,
         saved: supervisor.saved(),
         supervisor,
-        unanswered: BTreeSet::new(),
+        unanswered: BTreeMap::new(),
         next_command: 0,
         rolls: BTreeMap::new(),
         left: false,
@@ -81,12 +90,12 @@ impl World {
         // The world calms down: whoever waits gets an answer, and both sides agree.
         self.kernel.chaos = Chaos::default();
         self.run_until(self.kernel.now + Duration::from_secs(400), 0);
-        assert!(self.unanswered.is_empty(), "never answered: {:?}", self.unanswered);
+        assert!(self.unanswered.is_empty(), "never answered: {:?}", self.unanswered.keys());
         self.agree();
         self.ask(Command::Shutdown);
         self.run_until(self.kernel.now + Duration::from_secs(60), 0);
         assert!(self.left, "the shutdown never ended");
-        assert!(self.unanswered.is_empty(), "never answered: {:?}", self.unanswered);
+        assert!(self.unanswered.is_empty(), "never answered: {:?}", self.unanswered.keys());
         let left: Vec<_> = self.kernel.living().collect();
         assert!(left.is_empty(), "left behind by the shutdown: {left:?}");
     }
@@ -118,7 +127,7 @@ impl World {
         if self.loud {
             println!("{:>10} {event:?}", self.kernel.now.0 / 1000);
         }
-        let before = (self.seed % 16 == 0).then(|| self.supervisor.saved());
+        let before = self.seed.is_multiple_of(16).then(|| self.supervisor.saved());
         let mut effects = Vec::new();
         self.supervisor.handle(self.kernel.now, event, &mut effects);
         let persists = effects.iter().filter(|effect| matches!(effect, Effect::Persist)).count();
@@ -155,8 +164,9 @@ impl World {
             self.note(effect);
             self.kernel.carry_out(effect);
             match effect {
-                Effect::Reply { command, .. } => {
-                    assert!(self.unanswered.remove(command), "{command:?} is answered twice, or was never asked");
+                Effect::Reply { command, outcome } => {
+                    let asked = self.unanswered.remove(command);
+                    self.judge(asked.expect("a command is answered once, after it was asked"), outcome);
                 }
                 Effect::Persist => {
                     if self.mortal {
@@ -200,6 +210,39 @@ impl World {
         self.supervisor = Supervisor::restore(back_at, saved, &facts, &mut effects);
         self.kernel.replay();
         self.carry_out(&effects);
+    }
+
+    /// Compares an answer with the truth.
+    fn judge(&self, asked: Asked, outcome: &Outcome) {
+        match (asked.command, outcome) {
+            _ if asked.disturbed => {}
+            (Command::Stop { .. } | Command::Delete { .. }, Outcome::Done { workers }) => {
+                for worker in workers {
+                    let left: Vec<_> = self.kernel.living().filter(|life| life.worker == *worker).collect();
+                    assert!(left.is_empty(), "{worker} is said to be down, and {left:?} run");
+                }
+            }
+            (Command::Reload { specs, .. }, Outcome::Done { workers }) => {
+                for worker in workers.iter().filter_map(|worker| self.supervisor.worker(*worker)) {
+                    let wanted = specs.iter().find(|(app, _)| *app == worker.app);
+                    let wanted = wanted.map_or(&worker.spec.version, |(_, spec)| &spec.version);
+                    assert_eq!(worker.spec.version, *wanted, "the reload of {} is said to be done", worker.id);
+                }
+            }
+            (Command::Reload { specs, .. }, Outcome::Failed { failures, undone: true }) => {
+                let apps: BTreeSet<AppId> = failures.iter().filter_map(|f| self.supervisor.app_of(f.worker)).collect();
+                for app in apps.iter().filter_map(|app| self.supervisor.app(*app)) {
+                    let rolled = specs.iter().any(|(id, spec)| *id == app.id && spec.shares_sockets());
+                    let same = |worker: &WorkerView<'_>| {
+                        asked.releases.get(&worker.id).is_none_or(|before| *before == worker.spec.version)
+                    };
+                    for worker in app.workers.iter().filter(|worker| rolled && worker.status != Status::Stopping) {
+                        assert!(same(worker), "the reload of {} is said to be undone", worker.id);
+                    }
+                }
+            }
+            _ => {}
+        }
     }
 
     /// Looks at what must hold.
@@ -302,7 +345,11 @@ impl World {
         let before: BTreeSet<AppId> = self.rolls.keys().copied().collect();
         let id = CommandId(self.next_command);
         self.next_command += 1;
-        self.unanswered.insert(id);
+        let workers = self.supervisor.apps().flat_map(|app| app.workers);
+        let workers = workers.filter(|worker| worker.status == Status::Online);
+        let releases = workers.map(|worker| (worker.id, worker.spec.version.clone())).collect();
+        self.unanswered.values_mut().for_each(|asked| asked.disturbed = true);
+        self.unanswered.insert(id, Asked { command: command.clone(), releases, disturbed: false });
         let takes_away = !matches!(command, Command::Start { .. } | Command::Reset { .. } | Command::Reload { .. });
         self.turn(Event::Command(id, command), 0);
         if takes_away {
