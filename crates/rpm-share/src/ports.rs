@@ -171,7 +171,7 @@ impl Ports {
     pub fn claim(&mut self, life: Life, app: AppId, want: &Want, mode: SocketMode) -> Result<Claim, Refused> {
         let refuse = |errno, owner| Refused { errno, address: want.to_string(), owner };
         let place = want.place().ok_or_else(|| refuse(EBADF, None))?;
-        let address = place.to_bind(want.mode).ok_or_else(|| refuse(EINVAL, None))?;
+        let address = place.to_bind(want).ok_or_else(|| refuse(EINVAL, None))?;
         let backlog = if want.backlog == 0 { BACKLOG } else { want.backlog };
         let state = if self.admitted.contains(&life) { State::Admitted } else { State::Starting };
         let key = (app, place);
@@ -244,11 +244,11 @@ impl Ports {
 
     /// Returns whether [`Ports::retire`] keeps new connections away from a life.
     ///
-    /// `false` when it accepts from a socket that all workers have (a socket file, or the shared mode). Such a worker
-    /// must be told to stop accepting: [`Channel::disconnect`](crate::Channel::disconnect), or the app's own signal.
+    /// `false` when it accepts from a socket that all workers have (a socket file, or the shared mode), and when
+    /// descriptors were lost so that the kernel's places are not known. Such a worker must be told to stop accepting: [`Channel::disconnect`](crate::Channel::disconnect), or the app's own signal.
     pub fn is_steered(&self, life: Life) -> bool {
         !self.ports.iter().any(|((_, place), port)| match port {
-            Port::Slots(_) => false,
+            Port::Slots(slots) => slots.index_of(life).is_some() && !slots.is_certain(),
             Port::Handle(handle) => !place.kind.is_udp() && handle.has(life),
         })
     }
@@ -295,7 +295,7 @@ impl Ports {
             let Port::Slots(slots) = port else { continue };
             for slot in slots.of(life) {
                 while let Ok(Some(connection)) = accept_waiting(&slot.fd) {
-                    found.push(Stranded { key: place.key(), connection });
+                    found.push(Stranded { key: place.want().key(), connection });
                 }
             }
         }
@@ -362,7 +362,7 @@ impl Ports {
                     diag::State::Handshake { age } => {
                         // It may be for another slot, and then costs a moment. One that had to be answered again has
                         // lost its client, as far as one can know.
-                        let before = retired_for.is_some_and(|retired_for| age > retired_for);
+                        let before = retired_for.is_some_and(|retired_for| age + TICK > retired_for);
                         drain.queued += u32::from(before && age < Duration::from_secs(1));
                     }
                     _ if connection.inode != 0 && connection.is_busy() => {
@@ -398,7 +398,7 @@ impl Ports {
             }
         }
         for ((app, place), mut members) in groups {
-            let Some(address) = place.to_bind(None) else { continue };
+            let Some(address) = place.to_bind(&place.want()) else { continue };
             // The best name of each index first: a life that runs, the newest; then a spare; then the newest that ended.
             members.sort_by_key(|(name, ..)| {
                 let rank = (name.holder.is_some_and(alive), name.holder.is_none(), name.holder);
@@ -570,6 +570,8 @@ impl Port {
     }
 }
 
+/// The slowest clock of the kernel: a handshake may be this much older than it says.
+const TICK: Duration = Duration::from_millis(10);
 /// No such descriptor: what Node's primary answers too.
 const EBADF: i32 = 9;
 /// Not an address.

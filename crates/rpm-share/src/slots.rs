@@ -18,6 +18,11 @@
 //! is closed: `shutdown` does that at once, whoever still has a duplicate (the keeper, a stray descendant). After a
 //! restart of the daemon a socket that listens no more is recognised as one that has left.
 //!
+//! **Strangers.** Other users cannot join a group, and the first slot is opened only when nobody has the address. But
+//! another program of the same user may join later, or workers may hold slots that the keeper has lost. Either shifts
+//! the indexes. A stranger found when a slot is added makes that fail (EADDRINUSE), with the old workers serving on;
+//! one found at a restart of the daemon makes the group *uncertain*: no program, no spares, the kernel's own choice.
+//!
 //! **Who gets connections**: the admitted; without any, those that are starting (the first start of an app: reachable
 //! at once); without any, the vacant, whose connections wait for a replacement; without any, the retired.
 
@@ -26,10 +31,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
 use rpm_model::{Life, WorkerId};
-use rpm_sys::net::listen::{Listen, Sharing, is_listening, listen, local_address, stop_listening};
+use rpm_sys::net::diag::listeners;
+use rpm_sys::net::listen::{Listen, Sharing, inode, listen, local_address, stop_listening};
 use rpm_sys::net::steer::{Steering, steer, unsteer};
 use rpm_sys::net::{Address, queue_length};
-use rpm_sys::{Result, fd};
+use rpm_sys::{Result, SysError, fd};
 use serde_json::Value;
 
 /// The slots of one address.
@@ -99,7 +105,8 @@ impl Slots {
         held: Vec<(u32, OwnedFd, Option<Life>, String)>,
         alive: impl Fn(Life) -> bool,
     ) -> Self {
-        let certain = held.iter().enumerate().all(|(position, (index, ..))| position == *index as usize);
+        let in_order = held.iter().enumerate().all(|(position, (index, ..))| position == *index as usize);
+        let certain = in_order && !has_strangers(held.iter().map(|(_, fd, ..)| fd));
         let newest = |worker: WorkerId| {
             held.iter().filter_map(|(.., life, _)| *life).filter(|life| life.worker == worker && alive(*life)).max()
         };
@@ -150,6 +157,10 @@ impl Slots {
             (None, Some(index)) => Seated { index, fresh: true },
             (None, None) => {
                 let fd = listen(&self.address, Listen { backlog, sharing: Sharing::Join })?;
+                if self.certain && has_strangers(self.slots.iter().map(|slot| &slot.fd).chain([&fd])) {
+                    stop_listening(&fd)?;
+                    return Err(SysError::new("listen", EADDRINUSE));
+                }
                 self.slots.push(Slot::new(fd, life, state));
                 Seated { index: self.slots.len() - 1, fresh: true }
             }
@@ -159,38 +170,54 @@ impl Slots {
         Ok(Some(seated))
     }
 
-    /// Changes the state of the slots of a life.
+    /// Changes the state of the slot of a life.
     pub(crate) fn set(&mut self, life: Life, next: impl Fn(State) -> State) {
+        let mut touched = false;
         for slot in &mut self.slots {
             if let Some((holder, state)) = &mut slot.holder
                 && *holder == life
             {
                 *state = next(*state);
                 slot.restored &= *state != State::Vacant;
+                touched = true;
             }
         }
-        self.steer();
+        // Not at every call: after a restart of the daemon the kernel's program is better than what is known here.
+        if touched {
+            self.steer();
+        }
     }
 
     /// Takes slots away from the lives that `gone` names, and closes what can be closed.
     pub(crate) fn free(&mut self, gone: impl Fn(Life) -> bool) -> Vec<Slot> {
+        let mut touched = false;
         for slot in &mut self.slots {
-            if slot.holder.is_some_and(|(life, _)| gone(life)) {
-                slot.holder = None;
+            if slot.holder.take_if(|(life, _)| gone(*life)).is_some() {
+                touched = true;
             }
         }
-        self.steer();
+        if touched {
+            self.steer();
+        }
         self.close_spares()
     }
 
     /// Closes the spares at the end, and returns them so that the keeper is told.
-    pub(crate) fn close_spares(&mut self) -> Vec<Slot> {
-        let mut closed = Vec::new();
-        while let Some(slot) = self.slots.pop_if(|slot| slot.holder.is_none() || !is_listening(&slot.fd)) {
+    fn close_spares(&mut self) -> Vec<Slot> {
+        let closed: Vec<Slot> = if self.certain {
+            std::iter::from_fn(|| self.slots.pop_if(|slot| slot.holder.is_none())).collect()
+        } else {
+            self.slots.extract_if(.., |slot| slot.holder.is_none()).collect()
+        };
+        for slot in &closed {
             let _already_gone = stop_listening(&slot.fd);
-            closed.push(slot);
         }
         closed
+    }
+
+    /// Returns whether our indexes are the kernel's, so that new connections go where we say.
+    pub(crate) fn is_certain(&self) -> bool {
+        self.certain
     }
 
     /// Returns a duplicate of a slot for a worker.
@@ -269,12 +296,25 @@ fn as_bound(address: Address, fd: &OwnedFd) -> Address {
     }
 }
 
+/// Returns whether anybody else listens on the address that these sockets share.
+fn has_strangers<'a>(ours: impl Iterator<Item = &'a OwnedFd> + Clone) -> bool {
+    let Some(bound) = ours.clone().next().and_then(local_address) else { return false };
+    // Without sock_diag nobody can be found, and all is as it usually is.
+    let listening = listeners(bound).unwrap_or_default();
+    let ours: Vec<u64> = ours.filter_map(|own| inode(own).ok()).collect();
+    listening.iter().any(|inode| !ours.contains(inode))
+}
+
 impl Slot {
     fn new(fd: OwnedFd, life: Life, state: State) -> Self {
         Self { fd, holder: Some((life, state)), restored: false, kept_as: None }
     }
 
     fn take(&mut self, life: Life, state: State) {
+        if self.holder.is_none_or(|(before, _)| before != life) {
+            // As a new one: the worker before may have made it non-blocking.
+            let _harmless_to_most = fd::set_nonblocking(&self.fd, false);
+        }
         self.holder = Some((life, state));
         self.restored = false;
     }
@@ -288,3 +328,6 @@ impl Slot {
         queue_length(&self.fd).unwrap_or(0)
     }
 }
+
+/// What a stranger in the group is answered with.
+const EADDRINUSE: i32 = 98;

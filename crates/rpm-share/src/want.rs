@@ -18,7 +18,7 @@ pub struct Want {
     pub kind: Kind,
     /// Counts the worker's requests for the same address, from 0.
     pub index: u32,
-    /// libuv's flags: 1 refuses IPv4 on an IPv6 socket.
+    /// libuv's flags: 1 refuses IPv4 on an IPv6 socket, 4 lets other programs share a UDP port.
     pub flags: u32,
     /// How many connections may wait; 0 is Node's default.
     pub backlog: u32,
@@ -29,6 +29,11 @@ pub struct Want {
     /// What the first worker of an app sends is given to all (the keys of TLS session tickets).
     pub data: Value,
 }
+
+/// UV_TCP_IPV6ONLY and UV_UDP_IPV6ONLY.
+const V6_ONLY: u32 = 1;
+/// UV_UDP_REUSEADDR.
+const UDP_REUSE: u32 = 4;
 
 /// Sorts of sockets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -175,7 +180,7 @@ impl Want {
             kind: self.kind,
             port,
             ordinal: if chosen_by_kernel { self.index } else { 0 },
-            v6only: self.flags & 1 != 0,
+            v6only: self.flags & V6_ONLY != 0,
             address: self.address.clone(),
         })
     }
@@ -206,7 +211,7 @@ pub(crate) struct Place {
 
 impl Place {
     /// Returns where to bind; `None` when the address is none.
-    pub(crate) fn to_bind(&self, mode: Option<u32>) -> Option<Address> {
+    pub(crate) fn to_bind(&self, want: &Want) -> Option<Address> {
         let at = |unspecified: IpAddr| {
             let ip = match &self.address {
                 None => unspecified,
@@ -215,21 +220,22 @@ impl Place {
             Some(SocketAddr::new(ip, self.port))
         };
         let v6only = self.v6only;
+        let reuse = want.flags & UDP_REUSE != 0;
         match self.kind {
             Kind::Tcp4 | Kind::Tcp6 if self.address.is_none() && !v6only => Some(Address::TcpAny { port: self.port }),
             Kind::Tcp4 | Kind::Tcp6 => Some(Address::Tcp { at: at(Ipv6Addr::UNSPECIFIED.into())?, v6only }),
-            Kind::Udp4 => Some(Address::Udp { at: at(Ipv4Addr::UNSPECIFIED.into())?, v6only }),
-            Kind::Udp6 => Some(Address::Udp { at: at(Ipv6Addr::UNSPECIFIED.into())?, v6only }),
-            Kind::Unix => Some(Address::Unix { path: PathBuf::from(self.address.as_deref()?), mode }),
+            Kind::Udp4 => Some(Address::Udp { at: at(Ipv4Addr::UNSPECIFIED.into())?, v6only, reuse }),
+            Kind::Udp6 => Some(Address::Udp { at: at(Ipv6Addr::UNSPECIFIED.into())?, v6only, reuse }),
+            Kind::Unix => Some(Address::Unix { path: PathBuf::from(self.address.as_deref()?), mode: want.mode }),
             Kind::Descriptor => None,
         }
     }
 
-    /// Returns the key under which a worker knows it, when it asked for it once.
-    pub(crate) fn key(&self) -> String {
+    /// Returns the want that a worker's first request for it is.
+    pub(crate) fn want(&self) -> Want {
         let port = if self.kind == Kind::Unix { -1 } else { self.port.into() };
-        let flags = u32::from(self.v6only);
-        Want { flags, index: self.ordinal, ..Want::new(self.address.clone(), port, self.kind) }.key()
+        let flags = if self.v6only { V6_ONLY } else { 0 };
+        Want { flags, index: self.ordinal, ..Want::new(self.address.clone(), port, self.kind) }
     }
 
     /// Returns the form that stands in names: `8000,4,0,0,127.0.0.1`.

@@ -3,9 +3,10 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::io::Write;
-use std::net::UdpSocket;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use common::{APP, Daemon, Load, SIGSTOP, answer, free_port, get, life};
@@ -118,7 +119,7 @@ fn a_taken_port_is_an_error_in_the_app_and_names_its_owner() {
     let app = "const server = require('http').createServer(() => {});
                server.on('error', error => process.send({ code: error.code }));
                server.listen(Number(process.env.PORT));";
-    let stranger = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+    let stranger = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = stranger.local_addr().unwrap().port();
     let mut daemon = Daemon::new(app).env("PORT", port);
     daemon.spawn(life(0, 1));
@@ -281,6 +282,71 @@ fn four_rolls_of_two_workers_lose_nothing() {
             assert!(daemon.keeper.0.len() <= 3, "two slots and at most one spare: {:?}", daemon.keeper.0.keys());
         }
     }
+}
+
+/// No cluster, no channel: a program that is given its socket as descriptor 3, and never closes anything by itself.
+#[test]
+fn programs_that_are_given_their_socket_are_rolled_without_loss_too() {
+    let home = tempfile::tempdir().unwrap();
+    let script = home.path().join("app.js");
+    let app = "require('http').createServer((q, r) => setTimeout(() => r.end('x'), 10)).listen({ fd: 3 })";
+    std::fs::write(&script, app).unwrap();
+    let mut ports = Ports::new();
+    let want = Want::parse("127.0.0.1:0").unwrap();
+    let start = |ports: &mut Ports, life| {
+        let claim = ports.claim(life, APP, &want, SocketMode::Reuseport).unwrap();
+        let child = Command::new("sh")
+            .args(["-c", "exec node \"$1\" 3<&0 </dev/null", "sh"])
+            .arg(&script)
+            .stdin(Stdio::from(claim.fd))
+            .spawn()
+            .unwrap();
+        let path = ports.probe_paths(life)[0];
+        let mut probe = TcpStream::from(rpm_sys::net::connect_from(path.source.unwrap(), path.to).unwrap());
+        probe.set_nonblocking(false).unwrap();
+        probe.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        assert_eq!(answer(probe).unwrap(), "x", "{life} answers its own probe");
+        ports.admit(life);
+        child
+    };
+    let mut child = start(&mut ports, life(0, 1));
+    let load = Load::start(ports.probe_paths(life(0, 1))[0].to.port(), 8);
+    for generation in 1..4 {
+        let (old, new) = (life(0, generation), life(0, generation + 1));
+        let next = start(&mut ports, new);
+        ports.retire(old);
+        let pids = [child.id() as i32];
+        while !ports.drain_state(old, &pids).is_done() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        ports.ended(old);
+        ports.release(old);
+        child = next;
+    }
+    let (answered, failures) = load.finish();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(failures, Vec::<String>::new(), "of {answered}");
+}
+
+#[test]
+fn a_drain_waits_for_a_request_and_not_for_an_idle_connection() {
+    let port = free_port();
+    let mut daemon = Daemon::new(HTTP).env("PORT", port).env("DELAY", 300);
+    daemon.start(life(0, 1));
+    let pids = [daemon.workers[&life(0, 1)].pid()];
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    for _ in 0..3 {
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        daemon.until("the request is seen", |daemon| daemon.ports.drain_state(life(0, 1), &pids).busy == 1);
+        assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
+        daemon.until("idle again", |daemon| daemon.ports.drain_state(life(0, 1), &pids).is_done());
+    }
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    daemon.until("busy again", |daemon| daemon.ports.drain_state(life(0, 1), &pids).busy == 1);
+    assert_eq!(daemon.ports.drain_state(life(0, 1), &[std::process::id() as i32]).busy, 0, "not ours");
 }
 
 #[test]

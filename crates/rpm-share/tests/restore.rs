@@ -195,3 +195,45 @@ fn names_that_cannot_be_read_are_dropped_and_others_left_alone() {
     let changes: Vec<_> = ports.changes().collect();
     assert!(matches!(&changes[..], [rpm_share::Change::Forget { name }] if name == "port/from the future"));
 }
+
+#[test]
+fn a_stranger_in_the_group_makes_a_new_slot_fail_and_the_old_ones_serve_on() {
+    use rpm_sys::net::{Address, listen};
+    let mut world = World::new();
+    world.step(Step::Claim(life(0, 1)), usize::MAX);
+    world.step(Step::Admit(life(0, 1)), usize::MAX);
+    let join = listen::Listen { sharing: listen::Sharing::Join, ..listen::Listen::default() };
+    let stranger = listen::listen(&Address::TcpAny { port: world.port }, join).unwrap();
+    let want = Want::parse(&world.port.to_string()).unwrap();
+    let refused = world.ports.claim(life(0, 2), APP, &want, SocketMode::Reuseport).unwrap_err();
+    assert_eq!(refused.errno, 98);
+    world.check();
+    assert!(world.ports.is_steered(life(0, 1)));
+    drop(stranger);
+    world.step(Step::Claim(life(0, 2)), usize::MAX);
+    world.check();
+}
+
+/// The keeper lost the first slot, which its worker still has: nobody knows the places, so the kernel chooses.
+#[test]
+fn without_a_part_of_the_descriptors_the_kernel_chooses_and_no_spare_stays() {
+    let mut world = World::new();
+    for worker in 0..3 {
+        world.step(Step::Claim(life(worker, 1)), usize::MAX);
+        world.step(Step::Admit(life(worker, 1)), usize::MAX);
+    }
+    let lost = world.keeper.0.keys().find(|name| name.contains("/0.1/")).unwrap().clone();
+    world.keeper.0.remove(&lost);
+    world.die_and_come_back();
+    assert!(!world.ports.is_steered(life(1, 1)));
+    world.step(Step::Ended(life(1, 1)), usize::MAX);
+    world.step(Step::Close(1), usize::MAX);
+    assert_eq!(world.keeper.0.len(), 1);
+    let _open: Vec<_> = (0..40).map(|_| TcpStream::connect(("127.0.0.1", world.port)).unwrap()).collect();
+    let served: usize = world
+        .running
+        .iter()
+        .map(|(_, claim)| std::iter::from_fn(|| accept_waiting(&claim.as_ref().unwrap().fd).unwrap()).count())
+        .sum();
+    assert_eq!(served, 40, "only running workers are left in the group");
+}

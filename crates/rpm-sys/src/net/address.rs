@@ -25,6 +25,8 @@ pub enum Address {
         at: SocketAddr,
         /// Whether an IPv6 socket refuses IPv4.
         v6only: bool,
+        /// Whether other programs that agree may have the port too (SO_REUSEADDR): multicast.
+        reuse: bool,
     },
     /// A socket file.
     Unix {
@@ -36,7 +38,7 @@ pub enum Address {
 }
 
 impl Address {
-    /// Returns the address of every interface, as a connection to it from this machine would name it.
+    /// Returns a TCP address without restrictions.
     pub fn tcp(at: SocketAddr) -> Self {
         Address::Tcp { at, v6only: false }
     }

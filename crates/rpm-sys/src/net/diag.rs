@@ -108,13 +108,23 @@ impl Connection {
 
 /// Returns every connection of this machine that has this local port, accepted or not, listening sockets excepted.
 pub fn connections(port: u16, family: Family) -> Result<Vec<Connection>> {
+    sockets(port, family, STATES_ALL & !(1 << TCP_LISTEN) & !(1 << TCP_TIME_WAIT) & !(1 << TCP_CLOSE))
+}
+
+/// Returns the inode of every socket that listens on exactly this address.
+pub fn listeners(at: SocketAddr) -> Result<Vec<u64>> {
+    let all = sockets(at.port(), Family::of(at), 1 << TCP_LISTEN)?;
+    Ok(all.into_iter().filter(|socket| socket.local.ip() == at.ip()).map(|socket| socket.inode).collect())
+}
+
+fn sockets(port: u16, family: Family, states: u32) -> Result<Vec<Connection>> {
     let mut request = Vec::with_capacity(INET_REQUEST);
     let number = match family {
         Family::V4 => libc::AF_INET,
         Family::V6 => libc::AF_INET6,
     };
     request.extend([number as u8, libc::IPPROTO_TCP as u8, 1 << (INET_DIAG_INFO - 1), 0]);
-    request.extend((STATES_ALL & !(1 << TCP_LISTEN) & !(1 << TCP_TIME_WAIT) & !(1 << TCP_CLOSE)).to_ne_bytes());
+    request.extend(states.to_ne_bytes());
     request.extend(port.to_be_bytes());
     request.resize(INET_REQUEST, 0);
     let mut found = Vec::new();
@@ -348,6 +358,18 @@ mod tests {
         let piece = vec![0; 1 << 20];
         while (&server).write(&piece).is_ok() {}
         assert!(seen(&server).is_busy());
+    }
+
+    #[test]
+    fn listeners_are_told_apart_by_address() {
+        let one = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = one.local_addr().unwrap().port();
+        let other = TcpListener::bind(("127.0.0.2", port)).unwrap();
+        for listener in [&one, &other] {
+            assert_eq!(listeners(listener.local_addr().unwrap()).unwrap(), [inode(listener).unwrap()]);
+        }
+        let six = TcpListener::bind("[::]:0").unwrap();
+        assert_eq!(listeners(six.local_addr().unwrap()).unwrap(), [inode(&six).unwrap()]);
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub fn listen(address: &Address, how: Listen) -> Result<OwnedFd> {
             }
             result => result,
         },
-        Address::Udp { at, v6only } => udp(*at, *v6only),
+        Address::Udp { at, v6only, reuse } => udp(*at, *v6only, *reuse),
         Address::Unix { path, mode } => unix(path, *mode, how.backlog),
     }
 }
@@ -107,7 +107,9 @@ pub fn unlink(path: &Path) -> Result<()> {
 }
 
 fn tcp(at: SocketAddr, v6only: bool, how: Listen) -> Result<OwnedFd> {
-    let socket = bound(at, SocketType::STREAM, v6only, how.sharing == Sharing::Join)?;
+    // Connections of a former owner in TIME_WAIT do not hold the port.
+    let reuse = Reuse { address: true, port: how.sharing == Sharing::Join };
+    let socket = bound(at, SocketType::STREAM, v6only, reuse)?;
     if how.sharing == Sharing::First {
         named("setsockopt(SO_REUSEPORT)", sockopt::set_socket_reuseport(&socket, true))?;
     }
@@ -115,20 +117,20 @@ fn tcp(at: SocketAddr, v6only: bool, how: Listen) -> Result<OwnedFd> {
     Ok(socket)
 }
 
-fn udp(at: SocketAddr, v6only: bool) -> Result<OwnedFd> {
-    bound(at, SocketType::DGRAM, v6only, false)
+fn udp(at: SocketAddr, v6only: bool, reuse: bool) -> Result<OwnedFd> {
+    bound(at, SocketType::DGRAM, v6only, Reuse { address: reuse, port: false })
 }
 
-fn bound(at: SocketAddr, kind: SocketType, v6only: bool, share: bool) -> Result<OwnedFd> {
+struct Reuse {
+    address: bool,
+    port: bool,
+}
+
+fn bound(at: SocketAddr, kind: SocketType, v6only: bool, reuse: Reuse) -> Result<OwnedFd> {
     let family = if at.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = named("socket", rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None))?;
-    if kind == SocketType::STREAM {
-        // Connections of a former owner in TIME_WAIT do not hold the port.
-        named("setsockopt(SO_REUSEADDR)", sockopt::set_socket_reuseaddr(&socket, true))?;
-    }
-    if share {
-        named("setsockopt(SO_REUSEPORT)", sockopt::set_socket_reuseport(&socket, true))?;
-    }
+    named("setsockopt(SO_REUSEADDR)", sockopt::set_socket_reuseaddr(&socket, reuse.address))?;
+    named("setsockopt(SO_REUSEPORT)", sockopt::set_socket_reuseport(&socket, reuse.port))?;
     if at.is_ipv6() {
         named("setsockopt(IPV6_V6ONLY)", sockopt::set_ipv6_v6only(&socket, v6only))?;
     }
@@ -220,10 +222,13 @@ mod tests {
     }
 
     #[test]
-    fn udp_ports_are_bound() {
-        let socket =
-            listen(&Address::Udp { at: "127.0.0.1:0".parse().unwrap(), v6only: false }, Listen::default()).unwrap();
-        assert_ne!(local_address(&socket).unwrap().port(), 0);
+    fn udp_ports_are_bound_alone_or_by_agreement() {
+        let udp = |at, reuse| listen(&Address::Udp { at, v6only: false, reuse }, Listen::default());
+        let socket = udp("127.0.0.1:0".parse().unwrap(), true).unwrap();
+        let at = local_address(&socket).unwrap();
+        assert_ne!(at.port(), 0);
         assert!(!is_listening(&socket));
+        assert_eq!(udp(at, false).unwrap_err().errno, libc::EADDRINUSE);
+        udp(at, true).unwrap();
     }
 }
