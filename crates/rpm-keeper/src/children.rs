@@ -126,8 +126,8 @@ impl Children {
         self.key_of.contains_key(&pid)
     }
 
-    pub(crate) fn any_alive(&self) -> bool {
-        !self.key_of.is_empty()
+    pub(crate) fn alive(&self) -> usize {
+        self.key_of.len()
     }
 }
 

@@ -25,7 +25,7 @@ use crate::children::{Child, Children, State};
 use crate::client::{Exit, KEY_MAX, NAME_MAX, NOTE_MAX};
 use crate::daemon::{Connection, Cursor, Daemon};
 use crate::link::{Incoming, Link, receive};
-use crate::store::{HELD_MAX, Store};
+use crate::store::Store;
 use crate::wire::{self, Field, Fields, Malformed, PACKET_MAX, op, tag};
 use crate::{ready, upgrade};
 
@@ -98,6 +98,11 @@ pub fn run(options: Options) -> Result<(), KeeperError> {
 /// How many requests are carried out before signals are looked at again.
 const REQUESTS_PER_TURN: usize = 64;
 
+/// Descriptors that are never held, so that a daemon can be started and a request be read whatever is held: those of the
+/// keeper itself (about ten), and what one usual request brings.
+const FDS_RESERVED: usize = 48;
+/// The most descriptors that are held where the limit of open files is higher still.
+const HELD_MAX: usize = 65_536;
 /// How many such turns the last words of a daemon may take: more than fit into a socket.
 const LAST_TURNS: usize = 64;
 
@@ -111,6 +116,8 @@ pub(crate) struct Keeper {
     pub(crate) store: Store,
     /// The soft limit of open files that children get: the one we were started with, not our own.
     pub(crate) nofile: Option<u64>,
+    /// How many descriptors may be held, pidfds included.
+    fds_max: usize,
     /// It has been given something to keep: from then on a daemon that fails is started again.
     pub(crate) proven: bool,
     /// It was asked to leave (SIGTERM).
@@ -158,6 +165,7 @@ impl Keeper {
             children: Children::default(),
             store: Store::default(),
             nofile,
+            fds_max: usize::try_from(reap::nofile()).unwrap_or(usize::MAX).saturating_sub(FDS_RESERVED).min(HELD_MAX),
             proven: false,
             terminating: false,
             end: None,
@@ -194,7 +202,7 @@ impl Keeper {
                 self.daemon.signal(SIGTERM);
             }
         }
-        if self.terminating && self.daemon.process.is_none() && !self.children.any_alive() {
+        if self.terminating && self.daemon.process.is_none() && self.children.alive() == 0 {
             self.end = Some(Ok(()));
         }
     }
@@ -221,7 +229,7 @@ impl Keeper {
             self.serve();
         }
         self.daemon.died();
-        let left_alone = !self.children.any_alive();
+        let left_alone = self.children.alive() == 0;
         if self.daemon.leaves || (self.terminating && left_alone) {
             self.end = Some(Ok(()));
             return;
@@ -367,8 +375,8 @@ impl Keeper {
                 let name = only_field(fields, tag::NAME)?.text_up_to(NAME_MAX)?;
                 let found = fds.len();
                 let [fd] = <[OwnedFd; 1]>::try_from(fds).map_err(|_| Malformed::Descriptors { expected: 1, found })?;
-                if self.store.get(name).is_none() && !self.store.has_room(1) {
-                    refuse(link, name, &store_is_full());
+                if self.store.get(name).is_none() && !self.has_room_for(1) {
+                    refuse(link, name, &self.fullness());
                     return Ok(());
                 }
                 self.store.put(name, fd);
@@ -405,8 +413,8 @@ impl Keeper {
         if let Err(taken) = self.children.admits(request.key) {
             return refuse(link, request.key, &taken.to_string());
         }
-        if !self.store.has_room(request.keep.len()) {
-            return refuse(link, request.key, &store_is_full());
+        if !self.has_room_for(1 + request.keep.len()) {
+            return refuse(link, request.key, &self.fullness());
         }
         let spawn = Spawn {
             program: request.program,
@@ -453,6 +461,20 @@ impl Keeper {
     }
 }
 
+impl Keeper {
+    /// Returns whether that many descriptors can be held besides those that are.
+    fn has_room_for(&self, more: usize) -> bool {
+        self.store.len() + self.children.alive() + more <= self.fds_max
+    }
+
+    fn fullness(&self) -> String {
+        let (held, alive, max) = (self.store.len(), self.children.alive(), self.fds_max);
+        format!(
+            "the keeper holds {held} descriptors and {alive} children; its limit of open files allows {max} together"
+        )
+    }
+}
+
 /// The daemon has closed its end of the connection, and everything it said is carried out.
 #[derive(Debug)]
 struct Ended;
@@ -491,10 +513,6 @@ pub(crate) fn write_child(packet: &mut wire::Packet, key: &str, child: &Child) {
     if let State::Exited(exit) = &child.state {
         Exit::write(exit, packet);
     }
-}
-
-fn store_is_full() -> String {
-    format!("the keeper holds {HELD_MAX} descriptors already")
 }
 
 /// Returns what a request is about, as far as it can be read.

@@ -4,17 +4,13 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// How many names there may be; the limit of open files usually comes first.
-pub(crate) const HELD_MAX: usize = 65_536;
-
 /// Descriptors by name. Nothing is read from or written to them.
 #[derive(Debug, Default)]
 pub(crate) struct Store(BTreeMap<Box<str>, OwnedFd>);
 
 impl Store {
-    /// Returns whether `more` names would still fit.
-    pub(crate) fn has_room(&self, more: usize) -> bool {
-        self.0.len() + more <= HELD_MAX
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// Keeps a descriptor; the one that had the name is closed.

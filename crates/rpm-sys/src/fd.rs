@@ -292,7 +292,7 @@ pub fn take_inherited(number: RawFd) -> Result<OwnedFd> {
 /// Marks every descriptor from `first` on as close-on-exec: nothing slips into a program that is executed in place.
 ///
 /// Marking, not closing: descriptors have owners in this process, who would close a stranger's number later.
-pub fn close_from(first: RawFd) -> Result<()> {
+pub fn cloexec_from(first: RawFd) -> Result<()> {
     let first = libc::c_uint::try_from(first).map_err(|_| SysError::new("close_range", libc::EBADF))?;
     // SAFETY: close_range with CLOSE_RANGE_CLOEXEC changes a flag of open descriptors and closes none.
     let marked = check_long("close_range", unsafe {
@@ -304,7 +304,7 @@ pub fn close_from(first: RawFd) -> Result<()> {
     }
 }
 
-/// What [`close_from`] does where the kernel (before 5.11) lacks the flag.
+/// What [`cloexec_from`] does where the kernel (before 5.11) lacks the flag.
 fn mark_from_slowly(first: RawFd) -> Result<()> {
     let listing =
         std::fs::read_dir("/proc/self/fd").map_err(|error| SysError::from_io("open(/proc/self/fd)", &error))?;
@@ -406,8 +406,11 @@ mod tests {
         assert_eq!(rustix::io::read(&read, &mut [0u8; 1]).unwrap_err(), rustix::io::Errno::AGAIN);
         set_cloexec(&read, false).unwrap();
         assert!(!rustix::io::fcntl_getfd(&read).unwrap().contains(FdFlags::CLOEXEC));
-        mark_from_slowly(read.as_raw_fd()).unwrap();
-        assert!(rustix::io::fcntl_getfd(&read).unwrap().contains(FdFlags::CLOEXEC));
+        for mark in [mark_from_slowly, cloexec_from] {
+            set_cloexec(&read, false).unwrap();
+            mark(read.as_raw_fd()).unwrap();
+            assert!(rustix::io::fcntl_getfd(&read).unwrap().contains(FdFlags::CLOEXEC));
+        }
         assert_eq!(take_inherited(-1).unwrap_err().errno, libc::EBADF);
         assert_eq!(take_inherited(1_000_000).unwrap_err().errno, libc::EBADF);
     }

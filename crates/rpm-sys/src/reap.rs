@@ -155,6 +155,11 @@ pub fn raise_nofile() -> Result<Option<u64>> {
     Ok(current)
 }
 
+/// Returns how many files this process may have open.
+pub fn nofile() -> u64 {
+    rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,5 +180,6 @@ mod tests {
         raise_nofile().unwrap();
         let limit = rustix::process::getrlimit(Resource::Nofile);
         assert_eq!(limit.current, limit.maximum);
+        assert_eq!(limit.current.unwrap_or(u64::MAX), nofile());
     }
 }

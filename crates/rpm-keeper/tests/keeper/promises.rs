@@ -31,6 +31,7 @@ promises! {
     stored_descriptors_are_fetched_replaced_and_dropped
     garbage_is_answered_and_survived
     a_daemon_that_does_not_read_loses_nothing
+    a_full_keeper_refuses_and_goes_on
     long_requests_are_taken
     shutdown_ends_the_keeper_after_its_daemon
     last_words_are_heard
@@ -322,6 +323,36 @@ fn a_daemon_that_does_not_read_loses_nothing() {
     assert!(matches!(daemon.hear(), Message::Exited { .. }));
 }
 
+fn a_full_keeper_refuses_and_goes_on() {
+    let (stage, mut daemon) = Stage::set_with_open_files(Some(80));
+    let keeper = daemon.hello();
+    let null = fd::null().unwrap();
+    let names: Vec<String> = (0..40).map(|n| format!("held/{n}")).collect();
+    for name in &names {
+        daemon.ask(&Request::Store { name, fd: null.as_fd() });
+    }
+    daemon.ask(&Request::Spawn(SpawnRequest::new("api", OsStr::new("/bin/true"))));
+    for refused in names[32..].iter().map(String::as_str).chain(["api"]) {
+        let (about, text) = daemon.error();
+        assert_eq!(about, refused);
+        assert!(text.contains("32"), "{text}");
+    }
+    // More descriptors in one message than the keeper can open at all: they are lost, and it is said whose.
+    daemon.ask(&Request::Spawn(SpawnRequest {
+        inherit: (3..200).map(|target| (null.as_fd(), target)).collect(),
+        ..SpawnRequest::new("greedy", OsStr::new("/bin/true"))
+    }));
+    assert_eq!(daemon.error().0, "greedy");
+    // Full as it is, it has what it takes to start a daemon.
+    daemon.kill();
+    let mut daemon = stage.next_daemon();
+    assert_eq!(daemon.hello(), keeper);
+    assert_eq!(daemon.inventory().held.len(), 32);
+    daemon.ask(&Request::DropPrefix { prefix: "held/" });
+    daemon.ask(&Request::Spawn(SpawnRequest::new("api", OsStr::new("/bin/true"))));
+    daemon.spawned("api");
+}
+
 fn long_requests_are_taken() {
     let (_stage, mut daemon) = Stage::set();
     daemon.hello();
@@ -552,30 +583,37 @@ fn a_hundred_spawns_are_quick_and_small() {
     let (input, input_write) = fd::pipe(None).unwrap();
     let null = fd::null().unwrap();
 
-    let begin = Instant::now();
-    for _ in 0..COUNT {
-        let mut spawn = Spawn::new(OsStr::new("/bin/cat"));
-        spawn.env = env.iter().map(OsString::as_os_str).collect();
-        spawn.new_session = true;
-        spawn.fds = vec![(input.as_fd(), 0), (null.as_fd(), 1), (null.as_fd(), 2)];
-        spawn.start().unwrap();
-    }
-    let bare = begin.elapsed();
-
-    let keys: Vec<String> = (0..COUNT).map(|n| format!("api/{n}")).collect();
-    let begin = Instant::now();
-    for key in &keys {
-        daemon.ask(&Request::Spawn(SpawnRequest {
-            env: &env,
-            inherit: vec![(input.as_fd(), 0), (null.as_fd(), 1), (null.as_fd(), 2)],
-            keep: vec![(key, null.as_fd())],
-            ..SpawnRequest::new(key, OsStr::new("/bin/cat"))
-        }));
-    }
-    for key in &keys {
-        daemon.spawned(key);
-    }
-    let kept = begin.elapsed();
+    let bare_round = || {
+        let begin = Instant::now();
+        for _ in 0..COUNT {
+            let mut spawn = Spawn::new(OsStr::new("/bin/cat"));
+            spawn.env = env.iter().map(OsString::as_os_str).collect();
+            spawn.new_session = true;
+            spawn.fds = vec![(input.as_fd(), 0), (null.as_fd(), 1), (null.as_fd(), 2)];
+            spawn.start().unwrap();
+        }
+        begin.elapsed()
+    };
+    let kept_round = |daemon: &mut Daemon, round: usize| {
+        let keys: Vec<String> = (0..COUNT).map(|n| format!("api/{round}/{n}")).collect();
+        let begin = Instant::now();
+        for key in &keys {
+            daemon.ask(&Request::Spawn(SpawnRequest {
+                env: &env,
+                inherit: vec![(input.as_fd(), 0), (null.as_fd(), 1), (null.as_fd(), 2)],
+                keep: vec![(key, null.as_fd())],
+                ..SpawnRequest::new(key, OsStr::new("/bin/cat"))
+            }));
+        }
+        for key in &keys {
+            daemon.spawned(key);
+        }
+        begin.elapsed()
+    };
+    // The better of several rounds each, in turns: other work on the machine slows down some of them.
+    let rounds = [0, 1, 2].map(|round| (bare_round(), kept_round(&mut daemon, round)));
+    let bare = rounds.iter().map(|(bare, _)| *bare).min().unwrap();
+    let kept = rounds.iter().map(|(_, kept)| *kept).min().unwrap();
     let rollup = std::fs::read_to_string(format!("/proc/{keeper}/smaps_rollup")).unwrap();
     let kib = |name: &str| {
         let line = rollup.lines().find(|line| line.starts_with(name)).unwrap();
@@ -583,7 +621,7 @@ fn a_hundred_spawns_are_quick_and_small() {
     };
     let private = kib("Private_Dirty:");
     println!("{COUNT} spawns: bare {bare:?}, by the keeper {kept:?}; Pss {} KiB, private {private} KiB", kib("Pss:"));
-    // Measured 1.0 to 1.2; the bound leaves room for a machine that is busy with other things.
+    // Measured 1.0 to 1.3; the bound leaves room for a machine that is busy with other things.
     assert!(kept < bare * 3, "bare {bare:?}, by the keeper {kept:?}");
     assert!(private < 1024, "{private} KiB");
     drop(input_write);

@@ -38,8 +38,11 @@ pub(crate) fn play_daemon(home: &Path) {
     let pid = std::process::id().to_le_bytes();
     fd::send_with_fds(&stage, &pid, &[connection.as_fd()]).expect("the test listens");
     drop(connection);
-    for byte in (&stage).bytes() {
-        match byte.unwrap_or(0) {
+    loop {
+        let mut byte = [0];
+        // The end of the stage ends the daemon.
+        let _ended_is_zero = (&stage).read(&mut byte);
+        match byte[0] {
             b'r' => ready.take().map_or((), ready::tell_ready),
             b'f' => ready.take().map_or((), |pipe| ready::tell_failure(pipe, "the port is taken")),
             code => std::process::exit(i32::from(code)),
@@ -79,10 +82,19 @@ impl Stage {
 
     /// A keeper and its first daemon.
     pub(crate) fn set() -> (Self, Daemon) {
+        Self::set_with_open_files(None)
+    }
+
+    /// The same, with at most so many open files.
+    pub(crate) fn set_with_open_files(max: Option<u32>) -> (Self, Daemon) {
         let mut stage = Self::empty();
-        let args = argv("role-keeper", stage.home.path());
-        let keeper = Command::new(&args[0]).args(&args[1..]).stderr(Stdio::null()).spawn().expect("a keeper");
-        stage.keeper = Some(keeper);
+        let limit = max.map(|max| format!("ulimit -n {max}; ")).unwrap_or_default();
+        let keeper = Command::new("/bin/sh")
+            .args(["-c", &format!("{limit}exec \"$@\""), "sh"])
+            .args(argv("role-keeper", stage.home.path()))
+            .stderr(Stdio::null())
+            .spawn();
+        stage.keeper = Some(keeper.expect("a keeper"));
         let daemon = stage.next_daemon();
         (stage, daemon)
     }
