@@ -164,18 +164,19 @@ impl Supervisor {
                 let surplus = self.surplus(app, spec.instances);
                 workers.retain(|worker| !surplus.contains(worker));
             }
+            // Workers that change how they get their sockets cannot serve beside each other; a mixture could neither be
+            // rolled nor rolled back as one.
             let shares = |worker: &WorkerId| spec.shares_sockets() && self.seats[worker].spec.shares_sockets();
-            let (rolled, restarted): (Vec<_>, Vec<_>) = workers.into_iter().partition(shares);
-            for worker in restarted {
-                self.start_again(turn, id, worker, Cause::Reload);
-            }
-            if rolled.is_empty() {
+            if workers.is_empty() || !workers.iter().all(shares) {
+                for worker in workers {
+                    self.start_again(turn, id, worker, Cause::Reload);
+                }
                 if rescale {
                     self.rescale(turn, Some(id), app, spec.instances);
                 }
                 continue;
             }
-            for worker in &rolled {
+            for worker in &workers {
                 self.enlist(turn, Some(id), *worker, Goal::Rolled);
             }
             let roll = Roll {
@@ -188,7 +189,7 @@ impl Supervisor {
                 back: false,
                 rescale,
             };
-            self.begin_roll(turn, app, &rolled, roll);
+            self.begin_roll(turn, app, &workers, roll);
         }
     }
 
