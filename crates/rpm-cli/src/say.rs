@@ -107,8 +107,11 @@ pub fn stderr_takes_colour() -> bool {
 
 /// Writes to standard output, in colour where it takes colours.
 pub fn out(text: &str) {
-    let mut stream = anstream::stdout().lock();
-    written(stream.write_all(text.as_bytes()).and_then(|()| stream.flush()));
+    // Stripped as a whole and written at once: a table of a thousand rows is one call, not thousands.
+    match anstream::AutoStream::choice(&io::stdout()) {
+        anstream::ColorChoice::Never => out_bytes(anstream::adapter::strip_str(text).to_string().as_bytes()),
+        _ => out_bytes(text.as_bytes()),
+    }
 }
 
 /// Writes bytes to standard output as they are.

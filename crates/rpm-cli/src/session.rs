@@ -210,3 +210,88 @@ fn tilde(home: &Home) -> String {
         None => root.display().to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    use rpm_ipc::{FromClient, FromDaemon, Hello, frame};
+
+    use super::*;
+    use crate::screens::samples;
+
+    fn home() -> (tempfile::TempDir, Home) {
+        let directory = tempfile::tempdir().unwrap();
+        let home = Home::new(directory.path().to_owned(), Flavour::Rpm);
+        (directory, home)
+    }
+
+    /// Plays a daemon: greets, then answers each question until `answers` are used up, then leaves.
+    fn play(listener: &UnixListener, answers: Vec<Reply>) {
+        let (mut stream, _) = listener.accept().unwrap();
+        greet(&mut stream, Hello::ours());
+        for reply in answers {
+            let Some(FromClient::Ask { id, .. }) = frame::read(&mut stream).unwrap() else { panic!("no question") };
+            frame::write(&mut stream, &FromDaemon::Reply { id, reply: Box::new(reply) }).unwrap();
+        }
+    }
+
+    fn greet(stream: &mut UnixStream, hello: Hello) {
+        assert!(matches!(frame::read(stream).unwrap(), Some(FromClient::Hello(_))));
+        frame::write(stream, &FromDaemon::Hello(hello)).unwrap();
+    }
+
+    #[test]
+    fn without_a_daemon_there_is_no_session_and_nothing_is_created() {
+        let (directory, home) = home();
+        assert!(Session::open_existing(&home).unwrap().is_none());
+        // A socket that a killed daemon left behind.
+        drop(UnixListener::bind(home.socket()).unwrap());
+        assert!(Session::open_existing(&home).unwrap().is_none());
+        drop(directory);
+    }
+
+    #[test]
+    fn a_question_survives_a_daemon_that_dies() {
+        let (_directory, home) = home();
+        let listener = UnixListener::bind(home.socket()).unwrap();
+        let daemon = std::thread::spawn(move || {
+            play(&listener, Vec::new());
+            play(&listener, vec![Reply::List(samples::list(Vec::new()))]);
+        });
+        let mut session = Session::open_existing(&home).unwrap().unwrap();
+        assert_eq!(session.list(false).unwrap(), samples::list(Vec::new()));
+        daemon.join().unwrap();
+    }
+
+    #[test]
+    fn an_action_is_never_asked_twice() {
+        let (_directory, home) = home();
+        let listener = UnixListener::bind(home.socket()).unwrap();
+        let daemon = std::thread::spawn(move || play(&listener, Vec::new()));
+        let mut session = Session::open_existing(&home).unwrap().unwrap();
+        daemon.join().unwrap();
+        let failure = session.act(Request::Stop { workers: Vec::new() }, |_| {}).unwrap_err();
+        assert!(failure.text().contains("how much of it was done is not known"), "{}", failure.text());
+    }
+
+    #[test]
+    fn a_daemon_of_another_version_is_told_apart() {
+        let (_directory, home) = home();
+        let listener = UnixListener::bind(home.socket()).unwrap();
+        let daemon = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            greet(&mut stream, Hello { protocol: 99, ..Hello::ours() });
+        });
+        let Err(failure) = Session::open_existing(&home) else { panic!("spoke to it") };
+        assert!(failure.text().contains("the client is older"), "{}", failure.text());
+        daemon.join().unwrap();
+    }
+
+    #[test]
+    fn a_path_too_long_for_a_socket_is_told() {
+        let home = Home::new(format!("/{}", "x".repeat(120)).into(), Flavour::Rpm);
+        let Err(failure) = Session::open_existing(&home) else { panic!("connected") };
+        assert!(failure.text().contains("too long for a socket"), "{}", failure.text());
+    }
+}

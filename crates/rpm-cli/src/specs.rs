@@ -128,6 +128,17 @@ impl Plan {
         Ok(())
     }
 
+    /// Adds another plan; what this one says of an app already stands.
+    pub fn merge(&mut self, other: Plan) {
+        self.workers.extend(other.workers);
+        self.missing.extend(other.missing);
+        for respec in other.respecs {
+            if !self.respecs.iter().any(|known| known.app == respec.app) {
+                self.respecs.push(respec);
+            }
+        }
+    }
+
     /// Brings the workers into order, each once.
     pub fn finish(mut self) -> Self {
         self.workers.sort_unstable();

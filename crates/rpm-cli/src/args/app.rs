@@ -11,7 +11,7 @@ pub struct AppArgs {
     #[arg(short = 'n', long, value_name = "NAME", allow_hyphen_values = true)]
     pub name: Option<String>,
     /// Group it belongs to
-    #[arg(short = 'N', long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME")]
     pub namespace: Option<String>,
     /// Number of workers: N, max, or -N for all CPUs but N; clusters a Node app
     #[arg(short = 'i', long, value_name = "N|max|-N", allow_hyphen_values = true)]
@@ -243,6 +243,19 @@ impl AppArgs {
             source_map_support: this.source_map_support,
             disable_source_map_support: this.disable_source_map_support,
         }
+    }
+
+    /// Returns the options that PM2 knows and that do nothing here.
+    pub fn idle(&self) -> Vec<&'static str> {
+        let idle = [
+            ("--parallel", self.parallel.is_some()),
+            ("--trace", self.trace),
+            ("--disable-trace", self.disable_trace),
+            ("--v8", self.v8),
+            ("--event-loop-inspector", self.event_loop_inspector),
+            ("--deep-monitoring", self.deep_monitoring),
+        ];
+        idle.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect()
     }
 
     /// Returns whether anything is said about an app; `--only` and `--force` choose, they change nothing.

@@ -11,10 +11,47 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 
 pub use app::AppArgs;
 
+/// The commands by task: a list by the alphabet helps nobody who does not know the word yet.
+const OVERVIEW: &str = "\
+Apps:
+  start            Start a script, a program or an ecosystem file; restart what is there
+  stop             Stop, and keep in the list
+  restart          Stop and start again
+  reload           Replace the workers one after another without losing a request
+  scale            Change the number of workers of an app
+  delete           Stop and forget (del)
+  startOrRestart   Restart the apps of an ecosystem file, start the missing ones
+  startOrReload    Reload the apps of an ecosystem file, start the missing ones
+  sendSignal       Send a signal to the main processes
+  reset            Set the restart counters to zero
+
+Looking:
+  list             Show what there is (ls, l, ps, status); --json, -m, --sort
+  describe         Show everything about an app, and first why it is down (desc, info, show)
+  monit            Show the dashboard (dash, dashboard)
+  env, pid, id     Print the environment, the process ids, the ids
+  jlist            Show what there is as JSON in PM2's shape; prettylist as a JavaScript object
+
+Logs:
+  logs             Show the logs and follow them (log)
+  flush            Empty the logs
+  reloadLogs       Open the log files anew, after somebody has renamed them
+
+Daemon:
+  save             Save the list for `resurrect` (dump)
+  resurrect        Start what was saved
+  ping             Ask the daemon whether it is there; starts it if not
+  kill             Stop everything, and the daemon
+  completion       Print a completion script
+
+Everywhere: -s, --silent   --no-color   -h, --help   -v, --version
+Targets are a name, an id, a namespace, /regex/, all, or an ecosystem file.
+`rpm COMMAND --help` lists the options of a command.";
+
 /// A process manager with a built-in load balancer; takes the commands and the ecosystem files of PM2.
 #[derive(Debug, Parser)]
 #[command(name = "rpm", version, disable_version_flag = true, disable_help_subcommand = true, max_term_width = 100)]
-#[command(after_help = "`rpm COMMAND --help` lists the options of a command.")]
+#[command(help_template = "{about}\n\n{usage-heading} {usage}\n\n{after-help}", after_help = OVERVIEW)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -333,6 +370,14 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_overview_names_every_command() {
+        let cli = Cli::command();
+        for command in cli.get_subcommands().filter(|command| !command.is_hide_set()) {
+            assert!(OVERVIEW.contains(command.get_name()), "{} is missing", command.get_name());
+        }
     }
 
     #[test]

@@ -60,8 +60,7 @@ pub(super) fn run(args: &Again, how: How, invocation: &Invocation) -> Result<(),
     if changes && !by_name.workers.is_empty() {
         by_name.update(&before, &options, &specs::context(&invocation.home)?)?;
     }
-    plan.workers.append(&mut by_name.workers);
-    plan.respecs.append(&mut by_name.respecs);
+    plan.merge(by_name);
     let requests = start_or::requests(plan.finish(), how, invocation);
     acting::act_and_show(&mut session, invocation, &before, requests)
 }

@@ -1,6 +1,6 @@
 //! `start`: new apps from scripts, programs, command lines and files; what is there already is restarted.
 
-use rpm_config::{AppOptions, Context};
+use rpm_config::Context;
 use rpm_ipc::{AppInfo, List};
 use rpm_model::{AppSpec, ExecMode, Status};
 
@@ -28,6 +28,9 @@ pub(super) fn run(mut args: Start, invocation: &Invocation) -> Result<(), Failur
         })?;
         args.targets.push(file.to_string_lossy().into_owned());
     }
+    for option in args.app.idle() {
+        invocation.voice.warn(format_args!("{option} has no effect"));
+    }
     // Mistakes in the options are told before a daemon is started for them.
     let options = args.app.options(&args.args);
     if let Some(instances) = &options.instances {
@@ -44,14 +47,25 @@ pub(super) fn run(mut args: Start, invocation: &Invocation) -> Result<(), Failur
                 let loaded = specs::of_file(&file, &options, &context, &invocation.voice)?;
                 plan.apply(loaded, &before, args.app.update_env);
             }
-            None => script(word, &options, &before, &context, &mut plan, invocation)?,
+            None => {
+                for spec in specs::of_script(word, &options, &context, &invocation.voice)? {
+                    match namesake(&spec, &before, &plan, args.app.force) {
+                        Namesake::None => plan.missing.push(spec),
+                        Namesake::Down(app) => by_name.again(app.workers.iter().map(|worker| worker.id)),
+                        Namesake::Runs => return Err(already(&spec, invocation)),
+                        Namesake::Other => {
+                            warn_of_namesake(&spec, invocation);
+                            plan.missing.push(spec);
+                        }
+                    }
+                }
+            }
         }
     }
     if args.app.changes_something() || !args.args.is_empty() {
         by_name.update(&before, &options, &context)?;
     }
-    plan.workers.append(&mut by_name.workers);
-    plan.respecs.append(&mut by_name.respecs);
+    plan.merge(by_name);
     let plan = plan.finish();
     for spec in &plan.missing {
         let s = if spec.instances == 1 { "" } else { "s" };
@@ -99,29 +113,29 @@ fn is_regex(word: &str) -> bool {
     word.len() > 2 && word.starts_with('/') && word.ends_with('/')
 }
 
-/// Adds the app of a script, unless it runs already.
-fn script(
-    word: &str,
-    options: &AppOptions,
-    list: &List,
-    context: &Context,
-    plan: &mut Plan,
-    invocation: &Invocation,
-) -> Result<(), Failure> {
-    for spec in specs::of_script(word, options, context, &invocation.voice)? {
-        let twice = plan.missing.iter().any(|other| is_same(other, &spec));
-        let there = list.apps.iter().find(|app| is_same(&app.spec, &spec)).filter(|_| !options.force);
-        match there {
-            Some(app) if runs(app) => return Err(already(&spec, invocation)),
-            None if twice && !options.force => return Err(already(&spec, invocation)),
-            Some(app) => plan.change(app, spec),
-            None => {
-                warn_of_namesake(&spec, list, invocation);
-                plan.missing.push(spec);
-            }
-        }
+/// Who has the name of a new app already.
+enum Namesake<'a> {
+    /// Nobody.
+    None,
+    /// The same app, stopped: it is started again as it was.
+    Down(&'a AppInfo),
+    /// The same app, running.
+    Runs,
+    /// Another script.
+    Other,
+}
+
+fn namesake<'a>(spec: &AppSpec, list: &'a List, plan: &Plan, force: bool) -> Namesake<'a> {
+    let same = list.apps.iter().find(|app| is_same(&app.spec, spec));
+    let twice = plan.missing.iter().any(|other| is_same(other, spec));
+    match same {
+        _ if force => Namesake::None,
+        Some(app) if runs(app) => Namesake::Runs,
+        Some(app) => Namesake::Down(app),
+        None if twice => Namesake::Runs,
+        None if list.apps.iter().any(|app| app.spec.name == spec.name) => Namesake::Other,
+        None => Namesake::None,
     }
-    Ok(())
 }
 
 /// PM2 takes an app for the same one when name and script are.
@@ -141,11 +155,9 @@ fn already(spec: &AppSpec, invocation: &Invocation) -> Failure {
     ))
 }
 
-fn warn_of_namesake(spec: &AppSpec, list: &List, invocation: &Invocation) {
-    if list.apps.iter().any(|app| app.spec.name == spec.name) {
-        let name = &spec.name;
-        invocation.voice.warn(format_args!("another app is called {name} too: commands for {name} will reach both"));
-    }
+fn warn_of_namesake(spec: &AppSpec, invocation: &Invocation) {
+    let name = &spec.name;
+    invocation.voice.warn(format_args!("another app is called {name} too: commands for {name} will reach both"));
 }
 
 fn mode(mode: ExecMode) -> &'static str {
