@@ -8,6 +8,7 @@
 //! ```
 
 use std::ffi::{OsStr, OsString};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -166,10 +167,10 @@ impl Daemon {
         }
         self.due_at = None;
         if let Some(process) = &self.process {
-            eprintln!("keeper: the daemon has closed its connection and does not leave; it is killed");
+            say(format_args!("the daemon has closed its connection and does not leave; it is killed"));
             let _gone_is_as_good = process.pidfd.signal(SIGKILL);
         } else if let Err(error) = self.start(None) {
-            eprintln!("keeper: could not start the daemon: {error}");
+            say(format_args!("could not start the daemon: {error}"));
             self.put_off(now);
         }
     }
@@ -179,6 +180,11 @@ impl Daemon {
             let _gone_is_as_good = process.pidfd.signal(signal);
         }
     }
+}
+
+/// Writes a line to the log, if that can be: `eprintln!` would panic when the disk is full.
+pub(crate) fn say(text: std::fmt::Arguments<'_>) {
+    let _a_full_disk_is_no_reason_to_die = writeln!(io::stderr(), "keeper: {text}");
 }
 
 /// Our own environment with our own variables set right.

@@ -19,9 +19,10 @@ use rpm_sys::fd::{self, Lock};
 use rpm_sys::poll::{Interest, wait};
 use rpm_sys::spawn::{Spawn, SpawnError};
 
-use crate::READY_FD_VAR;
 use crate::daemon::joined;
 use crate::ready::{ALREADY_RUNNING, READY};
+use crate::upgrade::STATE_FD_VAR;
+use crate::{KEEPER_FD_VAR, READY_FD_VAR};
 
 /// Why no keeper could be launched.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +70,7 @@ pub fn launch(home: &Path, keeper_argv: &[OsString]) -> Result<(), LaunchError> 
         return Err(SpawnError { step: "find program", errno: rpm_sys::signal::ENOENT }.into());
     };
     let env: Vec<OsString> = std::env::vars_os()
-        .filter(|(name, _)| name != READY_FD_VAR)
+        .filter(|(name, _)| [READY_FD_VAR, KEEPER_FD_VAR, STATE_FD_VAR].iter().all(|own| name != own))
         .map(|(name, value)| joined(&name, &value))
         .chain([format!("{READY_FD_VAR}={READY_FD}").into()])
         .collect();

@@ -23,7 +23,7 @@ use rpm_sys::spawn::{Credentials, Spawn};
 
 use crate::children::{Child, Children, State};
 use crate::client::{Exit, KEY_MAX, NAME_MAX, NOTE_MAX};
-use crate::daemon::{Connection, Cursor, Daemon};
+use crate::daemon::{Connection, Cursor, Daemon, say};
 use crate::link::{Incoming, Link, receive};
 use crate::store::Store;
 use crate::wire::{self, Field, Fields, Malformed, PACKET_MAX, op, tag};
@@ -75,6 +75,9 @@ pub fn run(options: Options) -> Result<(), KeeperError> {
         None => match Keeper::start(options) {
             Ok(keeper) => keeper,
             Err((ready, error)) => {
+                if !matches!(error, KeeperError::AlreadyRunning) {
+                    let _none_is_as_good = fs::remove_file(&pid_file);
+                }
                 match (ready, &error) {
                     (Some(pipe), KeeperError::AlreadyRunning) => ready::tell_already_running(pipe),
                     (Some(pipe), error) => ready::tell_failure(pipe, &with_source(error)),
@@ -239,9 +242,9 @@ impl Keeper {
             Status::Code(code) if !self.proven => {
                 self.end = Some(Err(KeeperError::Daemon(format!("it left with exit code {code}"))));
             }
-            Status::Code(code) => eprintln!("keeper: the daemon left with exit code {code}; it is started again"),
+            Status::Code(code) => say(format_args!("the daemon left with exit code {code}; it is started again")),
             Status::Signal { signal, .. } => {
-                eprintln!("keeper: the daemon was killed by signal {signal}; it is started again");
+                say(format_args!("the daemon was killed by signal {signal}; it is started again"));
             }
         }
     }

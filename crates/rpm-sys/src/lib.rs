@@ -6,6 +6,8 @@
 //! Nothing here decides anything, keeps state between calls or starts threads. What a kernel lacks is answered by a
 //! plain fallback beside the fast way, and by a test that forces it.
 //!
+//! Linux 5.3 or later is needed: pidfds are what everything else stands on.
+//!
 //! | room | for |
 //! |---|---|
 //! | [`fd`] | pipes, socket pairs, passing descriptors, memory files, locks |

@@ -577,6 +577,17 @@ mod tests {
     }
 
     #[test]
+    fn a_gap_is_closed_without_close_range() {
+        use std::os::fd::IntoRawFd;
+        // A number that no other test comes near.
+        let number = rustix::io::fcntl_dupfd_cloexec(fd::null().unwrap(), 900).unwrap().into_raw_fd();
+        let end = libc::c_uint::MAX;
+        close_gap_slowly(Gap { first: number as libc::c_uint, last: end });
+        // SAFETY: F_GETFD only reads a flag, and any number may be asked about.
+        assert_eq!(unsafe { libc::fcntl(number, libc::F_GETFD) }, -1);
+    }
+
+    #[test]
     fn a_pid_is_written_in_decimal() {
         let mut slot = [1 as libc::c_char; 11];
         write_own_pid(slot.as_mut_ptr());

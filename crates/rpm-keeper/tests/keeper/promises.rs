@@ -40,6 +40,7 @@ promises! {
     sigterm_is_passed_on
     two_launches_give_one_keeper
     a_launch_tells_why_the_daemon_failed
+    a_killed_keeper_leaves_its_children_alive_and_its_home_free
     an_upgrade_keeps_everything
     a_failed_upgrade_changes_nothing
     a_hundred_spawns_are_quick_and_small
@@ -492,6 +493,29 @@ fn a_launch_tells_why_the_daemon_failed() {
         assert_eq!(said(launcher), "a keeper is running already\n");
     };
     assert!(text.contains("died") && text.contains("rpm.log"), "{text}");
+}
+
+fn a_killed_keeper_leaves_its_children_alive_and_its_home_free() {
+    let (mut stage, mut daemon) = Stage::set();
+    let keeper = daemon.hello();
+    let (input, input_write) = fd::pipe(None).unwrap();
+    daemon.ask(&Request::Spawn(SpawnRequest {
+        inherit: vec![(input.as_fd(), 0)],
+        ..SpawnRequest::new("api", OsStr::new("/bin/cat"))
+    }));
+    let (_, worker) = daemon.spawned("api");
+    Pidfd::open(keeper).unwrap().signal(rpm_sys::signal::SIGKILL).unwrap();
+    assert!(!stage.keeper_leaves());
+    await_readable(&daemon.client);
+    assert_eq!(daemon.client.recv().unwrap_err().kind(), std::io::ErrorKind::UnexpectedEof);
+    assert!(!Pidfd::from_fd(fd::dup(&worker).unwrap()).has_exited());
+
+    stage.start_keeper(None);
+    let mut next = stage.next_daemon();
+    assert_ne!(next.hello(), keeper);
+    assert!(next.inventory().children.is_empty());
+    drop(input_write);
+    await_readable(&worker);
 }
 
 fn an_upgrade_keeps_everything() {

@@ -88,15 +88,19 @@ impl Stage {
     /// The same, with at most so many open files.
     pub(crate) fn set_with_open_files(max: Option<u32>) -> (Self, Daemon) {
         let mut stage = Self::empty();
-        let limit = max.map(|max| format!("ulimit -n {max}; ")).unwrap_or_default();
-        let keeper = Command::new("/bin/sh")
-            .args(["-c", &format!("{limit}exec \"$@\""), "sh"])
-            .args(argv("role-keeper", stage.home.path()))
-            .stderr(Stdio::null())
-            .spawn();
-        stage.keeper = Some(keeper.expect("a keeper"));
+        stage.start_keeper(max);
         let daemon = stage.next_daemon();
         (stage, daemon)
+    }
+
+    pub(crate) fn start_keeper(&mut self, open_files_max: Option<u32>) {
+        let limit = open_files_max.map(|max| format!("ulimit -n {max}; ")).unwrap_or_default();
+        let keeper = Command::new("/bin/sh")
+            .args(["-c", &format!("{limit}exec \"$@\""), "sh"])
+            .args(argv("role-keeper", self.home.path()))
+            .stderr(Stdio::null())
+            .spawn();
+        self.keeper = Some(keeper.expect("a keeper"));
     }
 
     pub(crate) fn path(&self) -> &Path {
