@@ -7,20 +7,20 @@
 //! | JSON | `{"message":"line\n","timestamp":"…","type":"out","process_id":0,"app_name":"api"}`, invalid UTF-8 as U+FFFD |
 //!
 //! Writes of an app are not lines. A line whose end is missing is *held*: not consumed, so the caller keeps it and
-//! presents it again with what follows. It carries the time of its first byte. Holding has a bound: in the dated style
-//! a line of more than [`DATED_HOLD`] goes out in pieces behind one date, in JSON a line of more than [`JSON_LINE_MAX`]
-//! is split into several records (never inside a character). The end of the stream ends the last line.
+//! presents it again with what follows. It carries the time of its first byte. Holding has a bound: a line of more than
+//! [`HOLD_MAX`] goes out in pieces (behind one date), in JSON a line of more than [`JSON_LINE_MAX`] is split into several
+//! records (never inside a character). The end of the stream ends the last line, but for raw bytes, which stay the app's.
 //!
 //! What must survive between calls is in [`State`], two plain values that the pump keeps beside the bytes.
 
-use memchr::memchr;
+use memchr::{memchr, memrchr};
 use rpm_model::{LogFormat, WorkerId};
 
 use crate::date::{DateFormat, Stamp};
 use crate::target::Kind;
 
-/// An unfinished line longer than this goes out in pieces in the dated style: more than a terminal ever shows.
-pub const DATED_HOLD: usize = 64 << 10;
+/// An unfinished line longer than this goes out in pieces, but for JSON: more than a terminal ever shows.
+pub const HOLD_MAX: usize = 64 << 10;
 
 /// A line longer than this becomes several JSON records: the usual bound of collectors is 256 KiB to 1 MiB.
 pub const JSON_LINE_MAX: usize = 1 << 20;
@@ -87,8 +87,7 @@ impl Style {
     /// Returns the most input that may have to be presented at once: a held line never grows beyond this.
     pub fn hold_max(&self) -> usize {
         match self {
-            Style::Raw => 0,
-            Style::Dated(_) => DATED_HOLD,
+            Style::Raw | Style::Dated(_) => HOLD_MAX,
             Style::Json(_) => JSON_LINE_MAX,
         }
     }
@@ -159,14 +158,19 @@ impl Framer {
     pub fn frame(&mut self, input: &[u8], now: Stamp, tail: Tail, out: &mut Vec<u8>) -> Framed {
         let Self { style, state } = self;
         match style {
-            Style::Raw => {
-                out.extend_from_slice(input);
-                Framed { consumed: input.len(), holds: false }
-            }
+            Style::Raw => raw(input, tail, out),
             Style::Dated(date) => dated(date, state, input, now, tail, out),
             Style::Json(json) => records(json, state, input, now, tail, out),
         }
     }
+}
+
+fn raw(input: &[u8], tail: Tail, out: &mut Vec<u8>) -> Framed {
+    let ended = memrchr(b'\n', input).map_or(0, |end| end + 1);
+    let holds = tail == Tail::Hold && (1..HOLD_MAX).contains(&(input.len() - ended));
+    let consumed = if holds { ended } else { input.len() };
+    out.extend_from_slice(&input[..consumed]);
+    Framed { consumed, holds }
 }
 
 fn dated(date: &mut DateFormat, state: &mut State, input: &[u8], now: Stamp, tail: Tail, out: &mut Vec<u8>) -> Framed {
@@ -177,7 +181,7 @@ fn dated(date: &mut DateFormat, state: &mut State, input: &[u8], now: Stamp, tai
         let (line, ended) = match memchr(b'\n', rest) {
             Some(end) => (&rest[..=end], true),
             None if rest.is_empty() => break,
-            None if tail == Tail::Hold && rest.len() < DATED_HOLD => {
+            None if tail == Tail::Hold && rest.len() < HOLD_MAX => {
                 state.held_since = Some(stamp);
                 return Framed { consumed: start, holds: true };
             }
@@ -260,6 +264,10 @@ mod tests {
     use jiff::tz::TimeZone;
     use proptest::prelude::*;
 
+    fn raw_framer() -> Framer {
+        Framer::new(Style::Raw, State::default())
+    }
+
     fn dated_framer() -> Framer {
         Framer::new(Style::Dated(DateFormat::in_zone("x", TimeZone::UTC)), State::default())
     }
@@ -320,9 +328,9 @@ mod tests {
 
     #[test]
     fn an_endless_line_goes_out_in_pieces_behind_one_date() {
-        let piece = vec![b'x'; DATED_HOLD];
+        let piece = vec![b'x'; HOLD_MAX];
         let out = shown(&mut dated_framer(), &[&piece, &piece, b"y\nz\n"]);
-        assert_eq!(out, format!("1000: {}{}y\n1002: z\n", "x".repeat(DATED_HOLD), "x".repeat(DATED_HOLD)));
+        assert_eq!(out, format!("1000: {}{}y\n1002: z\n", "x".repeat(HOLD_MAX), "x".repeat(HOLD_MAX)));
     }
 
     #[test]
@@ -362,7 +370,7 @@ mod tests {
     fn bytes_stay_as_they_are_but_in_json() {
         let bytes = b"\xff\x00\xc3\x28\r\n";
         assert_eq!(run(&mut dated_framer(), &[bytes]), [b"1000: ", &bytes[..]].concat());
-        assert_eq!(run(&mut Framer::new(Style::Raw, State::default()), &[bytes, b"x"]), [&bytes[..], b"x"].concat());
+        assert_eq!(run(&mut raw_framer(), &[bytes, b"x"]), [&bytes[..], b"x"].concat());
     }
 
     proptest! {
@@ -379,6 +387,7 @@ mod tests {
             if !whole.is_empty() && !whole.ends_with(b"\n") {
                 whole.push(b'\n');
             }
+            prop_assert_eq!(&run(&mut raw_framer(), &pieces), &text);
             let dated = run(&mut dated_framer(), &pieces);
             let stripped: Vec<u8> = dated
                 .split_inclusive(|byte| *byte == b'\n')
@@ -397,7 +406,7 @@ mod tests {
         fn the_same_input_from_the_same_state_gives_the_same_output(
             text in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'a')], 0..200),
         ) {
-            for fresh in [dated_framer, json_framer] {
+            for fresh in [raw_framer, dated_framer, json_framer] {
                 let mut framer = fresh();
                 let mut first = Vec::new();
                 let framed = framer.frame(&text, Stamp(5), Tail::Hold, &mut first);

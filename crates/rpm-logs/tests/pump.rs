@@ -116,19 +116,51 @@ fn two_hundred_thousand_lines_arrive_intact_however_they_are_cut() {
 }
 
 #[test]
+fn lines_longer_than_any_buffer_arrive_whole_but_for_the_splits_of_json() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (pump, events) = pump();
+    let content = format!("{}\nshort\n{}", "é".repeat(1_700_000), "x".repeat(300_000));
+    for (name, make) in [("dated", dated as fn(&str, OwnedFd, &[&Path]) -> Stream), ("json", json)] {
+        let log = dir.path().join(name);
+        let (reader, mut writer) = pipe();
+        pump.add(make(name, reader, &[&log]));
+        writer.write_all(content.as_bytes()).expect("the pump reads");
+        drop(writer);
+        ended(&events, name);
+        let text = read(&log);
+        if name == "dated" {
+            assert!(text.lines().map(without_date).eq(content.lines()));
+        } else {
+            assert_eq!(text.lines().map(message).collect::<String>(), content.replace('\n', ""));
+            assert_eq!(text.lines().count(), 4 + 1 + 1, "3.4 MB in records of 1 MiB");
+        }
+    }
+}
+
+#[test]
 fn lines_of_streams_that_share_a_file_are_not_torn() {
+    sharing(dated, without_date);
+    sharing(raw, |line| line);
+}
+
+fn sharing(make: fn(&str, OwnedFd, &[&Path]) -> Stream, plain: fn(&str) -> &str) {
     const LINES: usize = 20_000;
     let dir = tempfile::tempdir().expect("a directory");
     let log = dir.path().join("all.log");
     let (pump, events) = pump();
-    let mut children = Vec::new();
-    for name in ["a", "b", "c"] {
+    // All are there before the first speaks, so the pump knows that they share.
+    let writers = ["a", "b", "c"].map(|name| {
         let (reader, writer) = pipe();
+        pump.add(make(name, reader, &[&dir.path().join(name), &log]));
+        (name, writer)
+    });
+    let mut children = Vec::new();
+    until(|| pump.counters().streams == 3);
+    for (name, writer) in writers {
         // `dd` writes pieces of 37 bytes, so no write ends where a line does.
         let script = format!("seq -f '{name} %.0f' {LINES} | dd bs=37 status=none");
         let child = Command::new("sh").args(["-c", &script]).stdin(Stdio::null()).stdout(writer).spawn();
         children.push(child.expect("sh starts"));
-        pump.add(dated(name, reader, &[&dir.path().join(name), &log]));
     }
     for _ in &children {
         assert!(matches!(events.recv_timeout(PATIENCE), Ok(Event::Ended { .. })));
@@ -140,8 +172,8 @@ fn lines_of_streams_that_share_a_file_are_not_torn() {
     for name in ["a", "b", "c"] {
         let expected = (1..=LINES).map(|n| format!("{name} {n}"));
         let own = read(&dir.path().join(name));
-        assert!(own.lines().map(without_date).eq(expected.clone()), "{name}");
-        let shared = all.lines().map(without_date).filter(|line| line.starts_with(name));
+        assert!(own.lines().map(plain).eq(expected.clone()), "{name}");
+        let shared = all.lines().map(plain).filter(|line| line.starts_with(name));
         assert!(shared.eq(expected), "{name} in the shared file");
     }
 }

@@ -38,6 +38,12 @@
 //! - the kernel cannot `splice` from the pipe to the staging file: it is read instead, and a kill between that read and
 //!   the write to staging loses the chunk.
 //!
+//! # Whole lines
+//!
+//! With dates or as JSON a line is written when it is complete, so that the lines of streams that share a file stay
+//! whole; so are raw lines there. A stream alone in its files lets go of an unfinished line after a second (not in
+//! JSON), for prompts and progress bars.
+//!
 //! # When a file cannot be written
 //!
 //! The app goes on. What it says is kept in staging, up to [`RETAIN_MAX`], and tried again every second; beyond that
@@ -72,7 +78,8 @@ pub const RETAIN_MAX: u64 = 4 << 20;
 pub struct Stream {
     /// Names it in commands and events: the life and which stream, `3.17.out`. Unique while it lives.
     pub key: String,
-    /// The end to read from. The keeper has a duplicate.
+    /// The end to read from. The keeper has a duplicate. Without a writer the stream ends at once, so it is to be added
+    /// when the worker has its end, or its end is held until then.
     pub pipe: OwnedFd,
     /// From [`new_staging`]. The keeper has a duplicate.
     pub staging: OwnedFd,

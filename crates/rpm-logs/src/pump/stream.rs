@@ -11,7 +11,7 @@ use super::files::{FileId, Files};
 use super::staging::{Intent, Staging, TARGETS_MAX, Taken, Write};
 use super::{Event, RETAIN_MAX, SharedCounters, Stream};
 use crate::date::Stamp;
-use crate::frame::{Framer, JSON_LINE_MAX, State, Style, Tail};
+use crate::frame::{Framer, State, Style, Tail};
 
 /// At most this much is framed at once; the output then still fits the processor's cache.
 const PIECE: usize = 256 << 10;
@@ -19,7 +19,7 @@ const PIECE: usize = 256 << 10;
 /// How long a failing file is left alone.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// A prompt or a progress bar shows in a dated log after this long, though its line has not ended.
+/// A prompt or a progress bar shows after this long, though its line has not ended.
 const HOLD_TIME: Duration = Duration::from_secs(1);
 
 /// What all streams use in turn.
@@ -180,8 +180,7 @@ impl Live {
         if self.flush_at.is_some_and(|at| at <= now) {
             self.flush_at = None;
             // In a shared file another stream's line would go on behind ours; there it waits for its end.
-            let alone = !self.files.iter().any(|file| shop.files.is_shared(*file));
-            if alone && self.pending.is_none() && !self.ended {
+            if self.is_alone(shop) && self.pending.is_none() && !self.ended {
                 self.carry(shop, Tail::Flush)?;
             }
         }
@@ -196,11 +195,15 @@ impl Live {
 
     /// Frames and writes what is staged, until nothing but a held line is left or a file fails.
     fn carry(&mut self, shop: &mut Shop<'_>, tail: Tail) -> io::Result<()> {
+        // Raw bytes go out as they come, but where lines of another stream could fall between the halves of one.
+        let at_once = matches!(self.framer.style(), Style::Raw) && tail == Tail::Hold && self.is_alone(shop);
+        let tail = if at_once { Tail::Flush } else { tail };
         if tail == Tail::Hold && self.held > 0 && self.still_no_end(shop)? {
             return Ok(());
         }
         self.held = 0;
         self.flush_at = None;
+        let mut piece = PIECE;
         loop {
             let backlog = self.staging.backlog();
             let must_end = tail == Tail::End && self.framer.state().mid_line;
@@ -209,7 +212,6 @@ impl Live {
             }
             shop.input.clear();
             shop.output.clear();
-            let piece = if matches!(self.framer.style(), Style::Json(_)) { JSON_LINE_MAX } else { PIECE };
             self.staging.read(0, piece, shop.input)?;
             let whole = shop.input.len() as u64 == backlog;
             let tail = if whole { tail } else { Tail::Hold };
@@ -234,9 +236,12 @@ impl Live {
                 // The time of the held line's first byte.
                 self.staging.settle(self.staging.carried(), after)?;
             }
+            // A line longer than a piece needs all of it in view.
+            piece =
+                if framed.holds && framed.consumed == 0 { PIECE.max(self.framer.style().hold_max()) } else { PIECE };
             if framed.holds && whole {
                 self.held = self.staging.backlog();
-                if matches!(self.framer.style(), Style::Dated(_)) {
+                if !matches!(self.framer.style(), Style::Json(_)) {
                     self.flush_at = Some(Instant::now() + HOLD_TIME);
                 }
                 break;
@@ -244,6 +249,11 @@ impl Live {
         }
         self.staging.recycle();
         Ok(())
+    }
+
+    /// Returns whether no other stream writes to the same files.
+    fn is_alone(&self, shop: &Shop<'_>) -> bool {
+        !self.files.iter().any(|file| shop.files.is_shared(*file))
     }
 
     /// Looks for a line's end in what is new behind a held line, so that a line that comes byte by byte is not framed
