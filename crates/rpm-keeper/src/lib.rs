@@ -25,7 +25,7 @@
 //! | `children`, `store` | the two tables |
 //! | `daemon`, `link` | the daemon as a child, and the connection to it |
 //! | `upgrade` | exec in place: same pid, same children, same descriptors |
-//! | `wire` | packets, byte for byte |
+//! | `request`, `wire` | requests as packets; packets, byte for byte |
 #![forbid(unsafe_code)]
 
 pub mod client;
@@ -36,6 +36,7 @@ pub mod run;
 mod children;
 mod daemon;
 mod link;
+mod request;
 mod store;
 mod upgrade;
 mod wire;

@@ -19,14 +19,15 @@ use rpm_sys::poll::{Interest, wait};
 use rpm_sys::proc::{self, boot_clock_micros};
 use rpm_sys::reap::{self, Signals, Status};
 use rpm_sys::signal::{SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGTERM};
-use rpm_sys::spawn::{Credentials, Spawn};
+use rpm_sys::spawn::Spawn;
 
 use crate::children::{Child, Children, State};
-use crate::client::{Exit, KEY_MAX, NAME_MAX, NOTE_MAX};
+use crate::client::{Exit, NAME_MAX};
 use crate::daemon::{Connection, Cursor, Daemon, say};
 use crate::link::{Incoming, Link, receive};
+use crate::request::{SpawnFields, about, only, only_field};
 use crate::store::Store;
-use crate::wire::{self, Field, Fields, Malformed, PACKET_MAX, op, tag};
+use crate::wire::{self, Malformed, PACKET_MAX, op, tag};
 use crate::{ready, upgrade};
 
 /// What a keeper is told at its start.
@@ -516,115 +517,6 @@ pub(crate) fn write_child(packet: &mut wire::Packet, key: &str, child: &Child) {
     if let State::Exited(exit) = &child.state {
         Exit::write(exit, packet);
     }
-}
-
-/// Returns what a request is about, as far as it can be read.
-fn about(packet: &[u8]) -> String {
-    let Ok((_, op, fields)) = wire::head(packet) else { return "packet".to_owned() };
-    let naming = |field: &Field<'_>| [tag::KEY, tag::NAME, tag::PREFIX, tag::BINARY].contains(&field.tag);
-    match fields.flatten().find(naming) {
-        Some(field) => field.lossy().chars().take(NAME_MAX).collect(),
-        None => format!("request {op}"),
-    }
-}
-
-fn only_field(fields: Fields<'_>, wanted: u16) -> Result<Field<'_>, Malformed> {
-    for field in fields {
-        let field = field?;
-        if field.tag == wanted {
-            return Ok(field);
-        }
-    }
-    Err(Malformed::Missing { tag: wanted })
-}
-
-fn only(fields: Fields<'_>, wanted: u16) -> Result<&str, Malformed> {
-    only_field(fields, wanted)?.text()
-}
-
-/// A spawn as it was asked for, pointing into its packet.
-struct SpawnFields<'a> {
-    key: &'a str,
-    note: &'a [u8],
-    program: &'a OsStr,
-    argv0: Option<&'a OsStr>,
-    args: Vec<&'a OsStr>,
-    env: Vec<&'a OsStr>,
-    cwd: &'a Path,
-    /// Which descriptor, and its number in the child.
-    inherit: Vec<(usize, i32)>,
-    /// Which descriptor, and its name.
-    keep: Vec<(usize, &'a str)>,
-    listen_pid: bool,
-    user: Option<Credentials>,
-    umask: Option<u32>,
-    nofile: Option<u64>,
-}
-
-impl<'a> SpawnFields<'a> {
-    fn read(fields: Fields<'a>, fds_found: usize) -> Result<Self, Malformed> {
-        let mut key = None;
-        let mut program = None;
-        let mut this = Self {
-            key: "",
-            note: &[],
-            program: OsStr::new(""),
-            argv0: None,
-            args: Vec::new(),
-            env: Vec::new(),
-            cwd: Path::new("/"),
-            inherit: Vec::new(),
-            keep: Vec::new(),
-            listen_pid: false,
-            user: None,
-            umask: None,
-            nofile: None,
-        };
-        let mut fds_meant = 0;
-        for field in fields {
-            let field = field?;
-            let text = OsStr::from_bytes(field.value);
-            match field.tag {
-                tag::KEY => key = Some(field.text_up_to(KEY_MAX)?),
-                tag::NOTE if field.value.len() > NOTE_MAX => {
-                    return Err(Malformed::Long { tag: tag::NOTE, found: field.value.len(), max: NOTE_MAX });
-                }
-                tag::NOTE => this.note = field.value,
-                tag::PROGRAM => program = Some(text),
-                tag::ARGV0 => this.argv0 = Some(text),
-                tag::ARG => this.args.push(text),
-                tag::ENV => this.env.push(text),
-                tag::CWD => this.cwd = Path::new(text),
-                tag::INHERIT => {
-                    this.inherit.push((fds_meant, field.i32()?));
-                    fds_meant += 1;
-                }
-                tag::KEEP => {
-                    this.keep.push((fds_meant, field.text_up_to(NAME_MAX)?));
-                    fds_meant += 1;
-                }
-                tag::LISTEN_PID => this.listen_pid = true,
-                tag::USER => this.user = Some(credentials(field)?),
-                tag::UMASK => this.umask = Some(field.u32()?),
-                tag::NOFILE => this.nofile = Some(field.u64()?),
-                // From a daemon that knows more than this keeper does.
-                _ => {}
-            }
-        }
-        if fds_meant != fds_found {
-            return Err(Malformed::Descriptors { expected: fds_meant, found: fds_found });
-        }
-        this.key = key.ok_or(Malformed::Missing { tag: tag::KEY })?;
-        this.program = program.ok_or(Malformed::Missing { tag: tag::PROGRAM })?;
-        Ok(this)
-    }
-}
-
-fn credentials(field: Field<'_>) -> Result<Credentials, Malformed> {
-    let mut ids = field.quads()?.map(u32::from_le_bytes);
-    let short = Malformed::Size { tag: field.tag, expected: 8, found: field.value.len() };
-    let (Some(uid), Some(gid)) = (ids.next(), ids.next()) else { return Err(short) };
-    Ok(Credentials { uid, gid, groups: ids.collect() })
 }
 
 /// What every program of a keeper sets up for itself; returns the soft limit of open files as it was.
