@@ -51,7 +51,7 @@ Targets are a name, an id, a namespace, /regex/, all, or an ecosystem file.
 /// A process manager with a built-in load balancer; takes the commands and the ecosystem files of PM2.
 #[derive(Debug, Parser)]
 #[command(name = "rpm", version, disable_version_flag = true, disable_help_subcommand = true, max_term_width = 100)]
-#[command(help_template = "{about}\n\n{usage-heading} {usage}\n\n{after-help}", after_help = OVERVIEW)]
+#[command(help_template = "{about}\n\n{usage-heading} {usage}{after-help}", after_help = OVERVIEW)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -79,7 +79,7 @@ pub enum Command {
     /// Start a script, a program or an ecosystem file; restart what is there
     Start(Start),
     /// Stop, and keep in the list
-    Stop(Some1),
+    Stop(Leave),
     /// Stop and start again
     Restart(Again),
     /// Replace the workers one after another without losing a request
@@ -88,7 +88,7 @@ pub enum Command {
     Scale(Scale),
     /// Stop and forget
     #[command(visible_alias = "del")]
-    Delete(Some1),
+    Delete(Leave),
     /// Restart the apps of an ecosystem file, start the missing ones
     #[command(name = "startOrRestart", alias = "startorrestart")]
     StartOrRestart(File),
@@ -153,8 +153,6 @@ pub enum Command {
 pub struct Start {
     /// Script, program, "command with arguments", ecosystem file, name, id, namespace, all, or - for JSON on stdin
     pub targets: Vec<String>,
-    #[command(flatten)]
-    pub app: AppArgs,
     /// Stay in the foreground
     #[arg(long, hide = true)]
     pub no_daemon: bool,
@@ -164,6 +162,8 @@ pub struct Start {
     /// Arguments of the script
     #[arg(last = true, value_name = "ARGS")]
     pub args: Vec<String>,
+    #[command(flatten)]
+    pub app: AppArgs,
 }
 
 /// `restart`, `reload`.
@@ -172,11 +172,11 @@ pub struct Again {
     /// Name, id, namespace, /regex/, all, ecosystem file, or - for JSON on stdin
     #[arg(required = true)]
     pub targets: Vec<String>,
-    #[command(flatten)]
-    pub app: AppArgs,
     /// Arguments of the script
     #[arg(last = true, value_name = "ARGS")]
     pub args: Vec<String>,
+    #[command(flatten)]
+    pub app: AppArgs,
 }
 
 /// `startOrRestart`, `startOrReload`.
@@ -190,7 +190,7 @@ pub struct File {
 
 /// `stop`, `delete`.
 #[derive(Debug, Args)]
-pub struct Some1 {
+pub struct Leave {
     /// Name, id, namespace, /regex/, all, ecosystem file, or - for JSON on stdin
     #[arg(required = true)]
     pub targets: Vec<String>,

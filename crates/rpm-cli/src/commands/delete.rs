@@ -3,11 +3,11 @@
 use rpm_ipc::Request;
 
 use crate::acting;
-use crate::args::Some1;
+use crate::args::Leave;
 use crate::commands::{Invocation, workers_of};
 use crate::report::Failure;
 
-pub(super) fn run(args: &Some1, invocation: &Invocation) -> Result<(), Failure> {
+pub(super) fn run(args: &Leave, invocation: &Invocation) -> Result<(), Failure> {
     let mut session = invocation.session()?;
     let before = session.list(false)?;
     let workers = workers_of(&args.targets, args.only.as_deref(), &before, invocation)?;

@@ -168,3 +168,53 @@ fn mode(mode: ExecMode) -> &'static str {
         ExecMode::Proxy => "proxy_mode",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::screens::samples::{app, list};
+
+    fn context(cwd: &std::path::Path) -> Context {
+        Context { cwd: cwd.to_owned(), ..Context::default() }
+    }
+
+    #[test]
+    fn a_word_is_a_file_of_apps_then_a_script_then_a_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let cwd = directory.path();
+        std::fs::write(cwd.join("web.js"), "").unwrap();
+        std::fs::write(cwd.join("api"), "").unwrap();
+        let list = list(vec![app(1, "api", "prod", &[0, 1]), app(2, "web.js", "prod", &[2])]);
+        let of = |word| named(word, &list, &context(cwd)).unwrap();
+        assert_eq!(of("-"), Some(Target::Stdin));
+        assert_eq!(of("eco.json"), Some(Target::File(cwd.join("eco.json"))));
+        assert_eq!(of("web.js"), None, "a script, although an app has that name");
+        let api = ids(&list, "api");
+        assert_eq!(of("api"), Some(Target::Workers(api.clone())), "a name, although a file has it");
+        assert_eq!(of("/^api$/"), Some(Target::Workers(api)));
+        assert_eq!(of("prod"), Some(Target::Workers(target::ids(&list, |_| true))));
+        assert_eq!(of("server"), None);
+    }
+
+    fn ids(list: &List, name: &str) -> Vec<rpm_model::WorkerId> {
+        target::ids(list, |app| app.spec.name == name)
+    }
+
+    #[test]
+    fn the_same_app_is_not_started_twice() {
+        let mut down = app(2, "down", "default", &[2]);
+        down.workers[0].status = Status::Stopped;
+        let list = list(vec![app(1, "api", "default", &[0]), down]);
+        let spec = |name: &str, script: &str| AppSpec::new(name, script, "/srv");
+        let of = |spec: &AppSpec, plan: &Plan, force| namesake(spec, &list, plan, force);
+        let nothing = Plan::default();
+        assert!(matches!(of(&spec("api", "/srv/api.js"), &nothing, false), Namesake::Runs));
+        assert!(matches!(of(&spec("api", "/srv/api.js"), &nothing, true), Namesake::None), "forced");
+        assert!(matches!(of(&spec("api", "/srv/other.js"), &nothing, false), Namesake::Other));
+        assert!(matches!(of(&spec("down", "/srv/down.js"), &nothing, false), Namesake::Down(_)));
+        let new = spec("new", "/srv/new.js");
+        assert!(matches!(of(&new, &nothing, false), Namesake::None));
+        let planned = Plan { missing: vec![new.clone()], ..Plan::default() };
+        assert!(matches!(of(&new, &planned, false), Namesake::Runs), "named twice in one command");
+    }
+}
