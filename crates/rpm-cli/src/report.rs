@@ -9,7 +9,11 @@ use crate::say::{self, Voice};
 
 /// A command that did not succeed. Every one ends the program with code 1, as in PM2.
 #[derive(Debug)]
-pub struct Failure {
+pub struct Failure(Box<Parts>);
+
+/// Behind a box: success is the rule, and should not carry the room that a failure needs.
+#[derive(Debug, Default)]
+struct Parts {
     /// What happened, and why: a sentence without a full stop.
     what: String,
     /// More about it, a line each.
@@ -27,31 +31,24 @@ pub struct Failure {
 impl Failure {
     /// Starts a report.
     pub fn new(what: impl Into<String>) -> Self {
-        Self {
-            what: what.into(),
-            details: Vec::new(),
-            excerpt: Vec::new(),
-            hints: Vec::new(),
-            rendered: None,
-            others: Vec::new(),
-        }
+        Self(Box::new(Parts { what: what.into(), ..Parts::default() }))
     }
 
     /// Adds a line about it.
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
-        self.details.push(detail.into());
+        self.0.details.push(detail.into());
         self
     }
 
     /// Adds what to do next.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hints.push(hint.into());
+        self.0.hints.push(hint.into());
         self
     }
 
     /// Adds what to do next, where there is something.
     pub fn maybe_hint(mut self, hint: Option<String>) -> Self {
-        self.hints.extend(hint);
+        self.0.hints.extend(hint);
         self
     }
 
@@ -66,50 +63,50 @@ impl Failure {
                 report = report.detail(format!("so did {alike} other worker{s}"));
             }
             if !stderr.is_empty() {
-                report.hints.push(format!("{program} logs {app} --err"));
+                report.0.hints.push(format!("{program} logs {app} --err"));
             }
-            report.excerpt = stderr;
+            report.0.excerpt = stderr;
             report
         });
         let mut report = reports.next().unwrap_or_else(|| Failure::new(format!("could not {verb}")));
-        report.others = reports.collect();
+        report.0.others = reports.collect();
         if undone {
             let as_before = match verb {
                 "reload" => "the old workers keep serving",
                 _ => "everything is as it was before",
             };
-            report.details.push(as_before.into());
+            report.0.details.push(as_before.into());
         }
         report
     }
 
     /// Returns the first sentence.
     pub fn what(&self) -> &str {
-        &self.what
+        &self.0.what
     }
 
     /// Writes it to standard error.
     pub fn print(&self, voice: &Voice) {
-        if let Some(rendered) = &self.rendered {
+        if let Some(rendered) = &self.0.rendered {
             voice.raw_error(&format!("{}\n", rendered.trim_end()));
         } else {
             voice.error(self.text());
         }
-        for other in &self.others {
+        for other in &self.0.others {
             other.print(voice);
         }
     }
 
     /// Returns the text without the name of the program before it.
     pub fn text(&self) -> String {
-        let mut text = self.what.clone();
-        for detail in &self.details {
+        let mut text = self.0.what.clone();
+        for detail in &self.0.details {
             let _ = write!(text, "\n  {detail}");
         }
-        for line in &self.excerpt {
+        for line in &self.0.excerpt {
             let _ = write!(text, "\n  {}|{:#} {}", say::GREY, say::GREY, visible(line));
         }
-        for hint in &self.hints {
+        for hint in &self.0.hints {
             let _ = write!(text, "\n  {}hint:{:#} {hint}", say::GREEN, say::GREEN);
         }
         text
@@ -170,7 +167,7 @@ impl From<CallError> for Failure {
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         let mut failure = Failure::new("the configuration has mistakes");
-        failure.rendered = Some(error.render(say::stderr_takes_colour()));
+        failure.0.rendered = Some(error.render(say::stderr_takes_colour()));
         failure
     }
 }
@@ -199,7 +196,7 @@ mod tests {
     fn a_hundred_equal_failures_are_one_report() {
         let failures = (0..100).map(|id| info(id, &format!("ended with exit code 1 after {id} ms"))).collect();
         let report = Failure::of_action("start", Failed { failures, undone: false }, "rpm");
-        assert!(report.others.is_empty());
+        assert!(report.0.others.is_empty());
         assert!(report.text().ends_with("so did 99 other workers"), "{}", report.text());
     }
 }
