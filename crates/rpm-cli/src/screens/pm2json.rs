@@ -4,7 +4,7 @@
 //! order of the keys and how often a word occurs are part of the shape: scripts count the lines that grep finds.
 
 use rpm_ipc::{AppInfo, List, WorkerInfo};
-use rpm_model::{AppSpec, ExecMode, Exit, LogFormat, RestartPolicy, StopPolicy};
+use rpm_model::{AppId, AppSpec, ExecMode, Exit, LogFormat, RestartPolicy, StopPolicy, WorkerId};
 use serde_json::{Map, Value, json};
 
 use crate::screens::inspect::inspect;
@@ -51,7 +51,7 @@ pub fn pm2_env(app: &AppInfo, worker: &WorkerInfo) -> Map<String, Value> {
         // What PM2 says of the app itself is never overwritten by a variable of the same name.
         out.entry(name).or_insert_with(|| value.clone());
     }
-    state(&mut out, spec, worker);
+    state(&mut out, app, worker);
     for (key, value) in &spec.other {
         if !is_environment(key) {
             out.entry(key).or_insert_with(|| value.clone());
@@ -171,12 +171,13 @@ fn configuration(out: &mut Map<String, Value>, spec: &AppSpec, worker: &WorkerIn
     put(&spec.instance_var, worker.instance.into());
 }
 
-fn state(out: &mut Map<String, Value>, spec: &AppSpec, worker: &WorkerInfo) {
+fn state(out: &mut Map<String, Value>, app: &AppInfo, worker: &WorkerInfo) {
+    let spec = &app.spec;
     let contact = |key: &str| worker.contact.get(key).cloned();
     let mut put = |key: &str, value: Value| {
         out.insert(key.to_owned(), value);
     };
-    put("unique_id", unique_id(worker).into());
+    put("unique_id", unique_id(app.id, worker.id).into());
     put("status", worker.status.as_str().into());
     put("pm_uptime", worker.started_at_ms.unwrap_or(worker.created_at_ms).into());
     put("axm_actions", contact("axm_actions").unwrap_or_else(|| json!([])));
@@ -227,10 +228,8 @@ fn is_environment(key: &str) -> bool {
 }
 
 /// Returns PM2's identity of a worker: the same as long as the worker is in the list.
-fn unique_id(worker: &WorkerInfo) -> String {
-    let created = worker.created_at_ms;
-    let (high, low) = ((created >> 16) as u32, created as u16);
-    format!("{high:08x}-{low:04x}-4000-8000-{:012x}", worker.id.0)
+fn unique_id(app: AppId, worker: WorkerId) -> String {
+    format!("{:08x}-0000-4000-8000-{:012x}", app.0, worker.0)
 }
 
 /// Returns a share with one decimal, whole where it is whole.
