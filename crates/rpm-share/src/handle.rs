@@ -10,6 +10,8 @@ use rpm_sys::net::{Address, queue_length};
 use rpm_sys::{Result, fd};
 use serde_json::Value;
 
+use crate::want::Want;
+
 /// A socket that all workers of an app have.
 #[derive(Debug)]
 pub(crate) struct Handle {
@@ -25,9 +27,10 @@ pub(crate) struct Handle {
 
 impl Handle {
     /// Opens the socket.
-    pub(crate) fn open(address: Address, backlog: u32, data: Value) -> Result<Self> {
-        let socket = listen(&address, Listen { backlog, ..Listen::default() })?;
-        Ok(Self { socket, address, users: BTreeMap::new(), data, kept_as: None })
+    pub(crate) fn open(address: Address, want: &Want) -> Result<Self> {
+        let socket = listen(&address, Listen { backlog: want.backlog_or_default(), ..Listen::default() })?;
+        fd::set_nonblocking(&socket, want.nonblocking)?;
+        Ok(Self { socket, address, users: BTreeMap::new(), data: want.data.clone(), kept_as: None })
     }
 
     /// Takes back what the keeper held. Which of the lives use it is not known: each may ask again.

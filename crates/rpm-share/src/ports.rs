@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rpm_model::{AppId, Life, SocketMode, WorkerId};
 use rpm_sys::net::diag::{self, Family};
-use rpm_sys::net::listen::{BACKLOG, accept_waiting, inode, is_listening};
+use rpm_sys::net::listen::{accept_waiting, inode, is_listening};
 use rpm_sys::net::steer::probe_source;
 use rpm_sys::net::{listener_owner, socket_inodes};
 use rpm_sys::{SysError, fd};
@@ -172,46 +172,37 @@ impl Ports {
         let refuse = |errno, owner| Refused { errno, address: want.to_string(), owner };
         let place = want.place().ok_or_else(|| refuse(EBADF, None))?;
         let address = place.to_bind(want).ok_or_else(|| refuse(EINVAL, None))?;
-        let backlog = if want.backlog == 0 { BACKLOG } else { want.backlog };
         let state = if self.admitted.contains(&life) { State::Admitted } else { State::Starting };
         let key = (app, place);
-        let failed = |error: SysError| (error.errno, error.errno == EADDRINUSE);
-        let outcome = match self.ports.get_mut(&key) {
-            Some(Port::Slots(slots)) => match slots.seat(life, state, backlog) {
-                Ok(Some(seated)) => Ok((Some(seated.index), seated.fresh)),
-                Ok(None) => return Err(refuse(EADDRINUSE, Some(Owner::App(app)))),
-                Err(error) => Err(failed(error)),
-            },
-            Some(Port::Handle(handle)) => match handle.seat(life) {
-                true => Ok((None, false)),
-                false => return Err(refuse(EADDRINUSE, Some(Owner::App(app)))),
-            },
+        let opened = match self.ports.remove(&key) {
+            Some(port) => Ok((port, false)),
             None if mode == SocketMode::Reuseport && want.kind.is_tcp() => {
-                let opened = Slots::open(address, backlog, life, state, want.data.clone()).map(Port::Slots);
-                opened.map(|port| self.ports.insert(key.clone(), port)).map(|_| (Some(0), true)).map_err(failed)
+                Slots::open(address, want).map(|slots| (Port::Slots(slots), true))
             }
-            None => {
-                let opened = Handle::open(address, backlog, want.data.clone()).map(|mut handle| {
-                    handle.seat(life);
-                    Port::Handle(handle)
-                });
-                opened.map(|port| self.ports.insert(key.clone(), port)).map(|_| (None, true)).map_err(failed)
-            }
+            None => Handle::open(address, want).map(|handle| (Port::Handle(handle), true)),
         };
-        let (index, fresh) = outcome.map_err(|(errno, taken)| {
-            let owner = if taken { self.owner_of(want) } else { None };
-            refuse(errno, owner)
-        })?;
-        self.keep(&key);
-        let port = self.ports.get_mut(&key).expect("found or inserted above");
+        let (mut port, opened) = opened.map_err(|error| self.refused(error, want))?;
+        let seated = match &mut port {
+            Port::Slots(slots) => slots.seat(life, state, want).map(|seated| seated.map(|it| (it.index, it.fresh))),
+            Port::Handle(handle) => Ok(handle.seat(life).then_some((0, opened))),
+        };
+        let port = self.ports.entry(key.clone()).or_insert(port);
+        let (index, fresh) = match seated {
+            Ok(Some(seated)) => seated,
+            Ok(None) => return Err(refuse(EADDRINUSE, Some(Owner::App(app)))),
+            // A stranger in the group; which of the listeners it is, nobody can say.
+            Err(error) => return Err(refuse(error.errno, None)),
+        };
         let bound = port.bound();
         let (fd, data) = match port {
-            Port::Slots(slots) => (slots.duplicate(index.unwrap_or(0)), &mut slots.data),
+            Port::Slots(slots) => (slots.duplicate(index), &mut slots.data),
             Port::Handle(handle) => (handle.duplicate(), &mut handle.data),
         };
         if data.is_null() {
             *data = want.data.clone();
         }
+        let data = data.clone();
+        self.keep(&key);
         Ok(Claim {
             fd: fd.map_err(|error| refuse(error.errno, None))?,
             fresh,
@@ -219,7 +210,7 @@ impl Ports {
             port: bound.map(|bound| bound.port()),
             key: want.key(),
             kind: want.kind,
-            data: data.clone(),
+            data,
         })
     }
 
@@ -480,6 +471,12 @@ impl Ports {
             paths.push(ProbePath { source: index.filter(|_| takes_v4).map(probe_source), to });
         }
         paths
+    }
+
+    /// Says why a socket could not be had, and by whose fault.
+    fn refused(&self, error: SysError, want: &Want) -> Refused {
+        let owner = if error.errno == EADDRINUSE { self.owner_of(want) } else { None };
+        Refused { errno: error.errno, address: want.to_string(), owner }
     }
 
     /// Changes the state of a life's slots.

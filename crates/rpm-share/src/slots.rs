@@ -38,6 +38,8 @@ use rpm_sys::net::{Address, queue_length};
 use rpm_sys::{Result, SysError, fd};
 use serde_json::Value;
 
+use crate::want::Want;
+
 /// The slots of one address.
 #[derive(Debug)]
 pub(crate) struct Slots {
@@ -87,14 +89,12 @@ pub(crate) struct Seated {
 }
 
 impl Slots {
-    /// Opens the first slot.
-    pub(crate) fn open(address: Address, backlog: u32, life: Life, state: State, data: Value) -> Result<Self> {
-        let fd = listen(&address, Listen { backlog, sharing: Sharing::First })?;
+    /// Opens the group; [`Slots::seat`] finds its first slot.
+    pub(crate) fn open(address: Address, want: &Want) -> Result<Self> {
+        let fd = listen(&address, Listen { backlog: want.backlog_or_default(), sharing: Sharing::First })?;
         let address = as_bound(address, &fd);
-        let slots = vec![Slot::new(fd, life, state)];
-        let mut opened = Self { slots, address, data, steered: None, certain: true };
-        opened.steer();
-        Ok(opened)
+        let slots = vec![Slot { fd, holder: None, restored: false, kept_as: None }];
+        Ok(Self { slots, address, data: want.data.clone(), steered: None, certain: true })
     }
 
     /// Puts together what the keeper held: sockets in the order of their indexes, with their names and holders.
@@ -137,14 +137,14 @@ impl Slots {
     }
 
     /// Finds a slot for `life`: its own by inheritance, a spare, or a new one. `None` when it already has one.
-    pub(crate) fn seat(&mut self, life: Life, state: State, backlog: u32) -> Result<Option<Seated>> {
+    pub(crate) fn seat(&mut self, life: Life, state: State, want: &Want) -> Result<Option<Seated>> {
         if let Some(index) = self.position(|holder, _| holder == life) {
             let slot = &mut self.slots[index];
             let vacant = matches!(slot.holder, Some((_, State::Vacant)));
             if !vacant && !std::mem::take(&mut slot.restored) {
                 return Ok(None);
             }
-            slot.take(life, state);
+            slot.take(life, state, want);
             self.steer();
             return Ok(Some(Seated { index, fresh: false }));
         }
@@ -156,16 +156,16 @@ impl Slots {
             (Some(index), _) => Seated { index, fresh: false },
             (None, Some(index)) => Seated { index, fresh: true },
             (None, None) => {
-                let fd = listen(&self.address, Listen { backlog, sharing: Sharing::Join })?;
+                let fd = listen(&self.address, Listen { backlog: want.backlog_or_default(), sharing: Sharing::Join })?;
                 if self.certain && has_strangers(self.slots.iter().map(|slot| &slot.fd).chain([&fd])) {
                     stop_listening(&fd)?;
                     return Err(SysError::new("listen", EADDRINUSE));
                 }
-                self.slots.push(Slot::new(fd, life, state));
+                self.slots.push(Slot { fd, holder: None, restored: false, kept_as: None });
                 Seated { index: self.slots.len() - 1, fresh: true }
             }
         };
-        self.slots[seated.index].take(life, state);
+        self.slots[seated.index].take(life, state, want);
         self.steer();
         Ok(Some(seated))
     }
@@ -306,14 +306,10 @@ fn has_strangers<'a>(ours: impl Iterator<Item = &'a OwnedFd> + Clone) -> bool {
 }
 
 impl Slot {
-    fn new(fd: OwnedFd, life: Life, state: State) -> Self {
-        Self { fd, holder: Some((life, state)), restored: false, kept_as: None }
-    }
-
-    fn take(&mut self, life: Life, state: State) {
-        if self.holder.is_none_or(|(before, _)| before != life) {
-            // As a new one: the worker before may have made it non-blocking.
-            let _harmless_to_most = fd::set_nonblocking(&self.fd, false);
+    fn take(&mut self, life: Life, state: State, want: &Want) {
+        // A life that has it already may be waiting in it: it is never made blocking under a running worker's feet.
+        if want.nonblocking || self.holder.is_none_or(|(before, _)| before != life) {
+            let _cannot_fail_on_a_socket = fd::set_nonblocking(&self.fd, want.nonblocking);
         }
         self.holder = Some((life, state));
         self.restored = false;

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use rpm_sys::net::Address;
+use rpm_sys::net::listen::BACKLOG;
 use serde_json::Value;
 
 /// What a worker wants to listen on, in the words of Node's cluster protocol.
@@ -26,6 +27,9 @@ pub struct Want {
     pub fd: Option<i32>,
     /// Permissions of a socket file; `None` leaves what the umask gives.
     pub mode: Option<u32>,
+    /// Whether the socket must not wait. Node sets no mode on a socket that it is given: it would block in `accept` where
+    /// another worker was faster, and in every read of a UDP socket.
+    pub nonblocking: bool,
     /// What the first worker of an app sends is given to all (the keys of TLS session tickets).
     pub data: Value,
 }
@@ -122,9 +126,20 @@ impl Want {
         Ok(Self::new(Some(ip.to_string()), port.into(), kind))
     }
 
-    /// Returns a want with nothing but an address.
+    /// Returns a want with nothing but an address: a blocking socket, as programs expect that are started with one.
     pub fn new(address: Option<String>, port: i32, kind: Kind) -> Self {
-        Self { address, port, kind, index: 0, flags: 0, backlog: 0, fd: None, mode: None, data: Value::Null }
+        Self {
+            address,
+            port,
+            kind,
+            index: 0,
+            flags: 0,
+            backlog: 0,
+            fd: None,
+            mode: None,
+            nonblocking: false,
+            data: Value::Null,
+        }
     }
 
     /// Reads what a worker sends: `queryServer`, `listening`.
@@ -145,6 +160,7 @@ impl Want {
             backlog: small("backlog"),
             fd: number("fd").and_then(|fd| i32::try_from(fd).ok()).filter(|fd| *fd >= 0),
             mode: None,
+            nonblocking: true,
             data: message.get("data").cloned().unwrap_or(Value::Null),
         }
     }
@@ -165,7 +181,12 @@ impl Want {
         let kind = Kind::from_node(parts.next()?)?;
         let port = parts.next()?.parse().ok()?;
         let address = parts.next().filter(|address| *address != "null").map(str::to_owned);
-        Some(Self { index, flags, fd, ..Self::new(address, port, kind) })
+        Some(Self { index, flags, fd, nonblocking: true, ..Self::new(address, port, kind) })
+    }
+
+    /// Returns how many connections may wait.
+    pub(crate) fn backlog_or_default(&self) -> u32 {
+        if self.backlog == 0 { BACKLOG } else { self.backlog }
     }
 
     /// Returns what makes two wants the same socket; `None` when it is not ours to make.
@@ -326,7 +347,7 @@ mod tests {
             Want::new(Some("0.0.0.0".into()), 53, Kind::Udp4),
         ];
         for want in wants {
-            assert_eq!(Want::from_key(&want.key()), Some(want.clone()));
+            assert_eq!(Want::from_key(&want.key()), Some(Want { nonblocking: true, ..want.clone() }));
             let place = want.place().unwrap();
             assert_eq!(Place::decode(&place.encode()), Some(place.clone()));
             assert!(!place.encode().contains('/'));

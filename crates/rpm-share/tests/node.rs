@@ -5,6 +5,7 @@ mod common;
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -282,6 +283,32 @@ fn four_rolls_of_two_workers_lose_nothing() {
             assert!(daemon.keeper.0.len() <= 3, "two slots and at most one spare: {:?}", daemon.keeper.0.keys());
         }
     }
+}
+
+/// Node sets no mode on what comes through its channel. With a blocking socket a worker hung in `accept` when another
+/// was faster, about once in fifty rolls of the shared mode.
+#[test]
+fn node_gets_sockets_that_do_not_wait_and_other_programs_those_that_do() {
+    let waits = |fd: &std::os::fd::OwnedFd| {
+        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).unwrap();
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+        i32::from_str_radix(flags.trim(), 8).unwrap() & 0o4000 == 0
+    };
+    let plain = Want::parse("127.0.0.1:0").unwrap();
+    let node = Want { nonblocking: true, ..plain.clone() };
+    for mode in [SocketMode::Reuseport, SocketMode::Shared] {
+        for want in [&plain, &node] {
+            let mut ports = Ports::new();
+            let claim = ports.claim(life(0, 1), APP, want, mode).unwrap();
+            assert_eq!(waits(&claim.fd), !want.nonblocking);
+        }
+    }
+    let mut ports = Ports::new();
+    let claim = ports.claim(life(0, 1), APP, &plain, SocketMode::Reuseport).unwrap();
+    rpm_sys::fd::set_nonblocking(&claim.fd, true).unwrap();
+    ports.ended(life(0, 1));
+    let claim = ports.claim(life(0, 2), APP, &plain, SocketMode::Reuseport).unwrap();
+    assert!(!claim.fresh && waits(&claim.fd), "an inherited socket is as a new one");
 }
 
 /// No cluster, no channel: a program that is given its socket as descriptor 3, and never closes anything by itself.

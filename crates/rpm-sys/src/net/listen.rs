@@ -1,8 +1,8 @@
 //! Making and ending listening sockets.
 //!
-//! Sockets are close-on-exec and *blocking*: Node, gunicorn, Go and nginx set non-blocking mode on what they are
-//! given, and programs that do not (the standard library of Rust, simple scripts) expect a socket that waits, which is
-//! also what systemd hands out.
+//! Sockets are close-on-exec and *blocking*, as systemd hands them out: gunicorn, Go and nginx set the mode they want on
+//! what they are given, and programs that do not (the standard library of Rust, simple scripts) expect one that waits.
+//! Node sets no mode on a socket that comes through its channel, and must get a non-blocking one.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
