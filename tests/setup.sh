@@ -9,7 +9,7 @@ as_root() {
 }
 
 missing=
-for pair in python3:python3 cc:gcc curl:curl node:nodejs npm:npm; do
+for pair in python3:python3 cc:gcc tmux:tmux node:nodejs npm:npm; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
 done
 if [ -n "$missing" ]; then

@@ -25,14 +25,14 @@ fn shared_by_two(rpm: &Rpm, port: u16, script: &str) {
 
 #[test]
 fn a_python_server_is_shared_reloaded_and_scaled_without_loss() {
-    shared_by_two(&Rpm::new(), free_port(), &app("socket.py"));
+    shared_by_two(&Rpm::new(), free_port(), &app("passed.py"));
 }
 
 #[test]
 fn a_compiled_server_is_shared_reloaded_and_scaled_without_loss() {
     let rpm = Rpm::new();
     let program = rpm.home().join("server");
-    let built = std::process::Command::new("cc").args(["-O1", "-o"]).arg(&program).arg(app("socket.c")).status();
+    let built = std::process::Command::new("cc").args(["-O1", "-o"]).arg(&program).arg(app("passed.c")).status();
     assert!(built.expect("cc runs").success());
     shared_by_two(&rpm, free_port(), &program.to_string_lossy());
 }
@@ -41,7 +41,7 @@ fn a_compiled_server_is_shared_reloaded_and_scaled_without_loss() {
 fn a_killed_single_worker_costs_no_connection_that_was_not_accepted() {
     let (rpm, port) = (Rpm::new(), free_port());
     let listen = format!("127.0.0.1:{port}");
-    rpm.ok(&["start", &app("socket.py"), "--name", "web", "--exec-mode", "socket", "--listen", &listen]);
+    rpm.ok(&["start", &app("passed.py"), "--name", "web", "--exec-mode", "socket", "--listen", &listen]);
     let load = Load::start(port, "/", 1);
     for _ in 0..5 {
         load.wait_for(10);

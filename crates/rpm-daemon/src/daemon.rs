@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rpm_ipc::Request;
+use rpm_ipc::{Reply, Request};
 use rpm_keeper::client::Client as Keeper;
 use rpm_logs::Pump;
 use rpm_model::{Home, Life, Moment, WorkerId};
@@ -52,6 +52,8 @@ pub(crate) struct Daemon {
     /// News for the core.
     pub(crate) events: VecDeque<Event>,
     pub(crate) commands: BTreeMap<CommandId, Asked>,
+    /// Last words that wait until what they promise is written down.
+    pub(crate) replies: Vec<(Line, u64, Reply)>,
     pub(crate) next_command: u64,
     /// Who wants to hear what happens.
     pub(crate) listeners: Vec<(Line, u64)>,
@@ -100,7 +102,6 @@ impl Daemon {
             more = self.take_news()?;
             self.make_rounds(view::now());
             self.turn();
-            self.persist(false);
             self.flush()?;
         }
         self.farewell().await;
@@ -108,13 +109,17 @@ impl Daemon {
     }
 
     /// Lets the core handle everything that happened, and carries out what it asks for.
+    ///
+    /// What a client wants is written down before anybody is told that it was done.
     pub(crate) fn turn(&mut self) {
         let now = view::now();
+        let mut commanded = false;
         if self.core.next_deadline().is_some_and(|deadline| deadline <= now) {
             self.events.push_back(Event::Deadline);
         }
         let mut effects = std::mem::take(&mut self.effects);
         while let Some(event) = self.events.pop_front() {
+            commanded |= matches!(event, Event::Command(..));
             self.core.handle(now, event, &mut effects);
             for effect in effects.drain(..) {
                 self.carry_out(effect);
@@ -122,6 +127,10 @@ impl Daemon {
         }
         self.effects = effects;
         self.keep_port_changes();
+        self.persist(commanded || !self.replies.is_empty());
+        for (line, id, reply) in self.replies.drain(..) {
+            line.reply(id, reply);
+        }
     }
 
     /// Returns the moment anything is next due.

@@ -330,7 +330,7 @@ impl Daemon {
         if matches!(asked.request, rpm_ipc::Request::Kill) {
             self.listeners.push((line.clone(), id));
         }
-        line.reply(id, reply);
+        self.replies.push((line, id, reply));
     }
 
     pub(crate) fn app_name(&self, worker: WorkerId) -> String {

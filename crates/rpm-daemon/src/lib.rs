@@ -81,7 +81,7 @@ pub enum DaemonError {
 /// When it cannot start; the reason was also told to whoever waits for it to be ready.
 pub fn run(options: &Options) -> Result<(), DaemonError> {
     tracing_subscriber::fmt().with_ansi(false).with_target(false).with_writer(io::stderr).init();
-    let ready = recover::ready_pipe();
+    let ready = rpm_keeper::ready::inherited().map_err(|error| DaemonError::System { what: "find its pipes", error })?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -90,11 +90,15 @@ pub fn run(options: &Options) -> Result<(), DaemonError> {
         let (mut daemon, requests) = match recover::start(options.home.clone()) {
             Ok(started) => started,
             Err(error) => {
-                recover::tell(ready, &error.to_string());
+                if let Some(ready) = ready {
+                    rpm_keeper::ready::tell_failure(ready, &error.to_string());
+                }
                 return Err(error);
             }
         };
-        recover::tell(ready, "");
+        if let Some(ready) = ready {
+            rpm_keeper::ready::tell_ready(ready);
+        }
         daemon.run(requests).await
     })
 }

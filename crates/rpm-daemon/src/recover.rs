@@ -4,8 +4,7 @@
 //! read from the state file of this boot. The core puts the two together; descriptors find their lives by name.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use interprocess::local_socket::{GenericFilePath, ListenerOptions, prelude::*};
@@ -32,23 +31,6 @@ use crate::{DaemonError, files, state, view};
 
 /// The name by which the keeper knows the clients' socket.
 const SOCKET: &str = "clients";
-
-/// The variable with the number of the pipe on which the first daemon says that it is ready.
-const READY: &str = "RPM_READY_FD";
-
-/// Returns the pipe on which somebody waits for this daemon to be ready.
-pub(crate) fn ready_pipe() -> Option<OwnedFd> {
-    let number = std::env::var(READY).ok()?.parse().ok()?;
-    rpm_sys::fd::take_inherited(number).ok()
-}
-
-/// Tells whoever waits: nothing when all is well, else why it is not.
-pub(crate) fn tell(pipe: Option<OwnedFd>, error: &str) {
-    let Some(pipe) = pipe else { return };
-    let text = if error.is_empty() { "\n" } else { error };
-    // Whoever waited may have given up.
-    let _ = File::from(pipe).write_all(text.as_bytes());
-}
 
 /// Everything the keeper has.
 #[derive(Default)]
@@ -108,6 +90,7 @@ pub(crate) fn start(home: Home) -> Result<(Daemon, mpsc::Receiver<Inbound>), Dae
         rounds: Rounds::default(),
         events: VecDeque::new(),
         commands: BTreeMap::new(),
+        replies: Vec::new(),
         next_command: 1,
         listeners: Vec::new(),
         to_acknowledge: std::mem::take(&mut inventory.exited),

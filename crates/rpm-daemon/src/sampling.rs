@@ -66,9 +66,19 @@ impl Sampler {
         Bytes(self.own.0 + self.descendants.0)
     }
 
-    /// Returns the CPU time used so far and whether the process sleeps; `None` when it is gone.
+    /// Returns the CPU time used so far and whether everything sleeps; `None` when the process is gone.
+    ///
+    /// A process that sleeps may be a launcher that waits for its child (`pyenv`, `npm start`), so children count.
     pub(crate) fn activity(&self) -> Option<(Duration, bool)> {
-        let state = self.stat.sample()?.state;
-        Some((proc::run_time(self.pid)?, state == b'S'))
+        let is_asleep = |state| state == b'S';
+        let mut ran = proc::run_time(self.pid)?;
+        let mut asleep = is_asleep(self.stat.sample()?.state);
+        if asleep {
+            for pid in proc::descendants(self.pid) {
+                ran += proc::run_time(pid).unwrap_or_default();
+                asleep &= proc::stat(pid).is_none_or(|stat| is_asleep(stat.state));
+            }
+        }
+        Some((ran, asleep))
     }
 }
