@@ -34,21 +34,35 @@ pub fn find(flavour: Flavour, var: impl Fn(&str) -> Option<PathBuf>) -> Result<H
     Ok(Home::new(root, flavour))
 }
 
-/// Creates the directory where it is missing, and refuses one that others could tamper with.
+/// Returns whether the directory is there; refuses one that others could tamper with, since what is asked over the
+/// socket in it carries the environment.
 ///
 /// # Errors
-/// When it cannot be created, belongs to another user, or others can write to it.
-pub fn prepare(home: &Home) -> Result<(), Failure> {
+/// When it is no directory, belongs to another user, or others can write to it.
+pub fn check(home: &Home) -> Result<bool, Failure> {
     let root = home.root();
-    let failed = |error: io::Error| Failure::new(format!("failed to create {}: {error}", root.display()));
     match root.metadata() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(failed)
-        }
-        Err(error) => Err(failed(error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Failure::new(format!("{} cannot be used: {error}", root.display()))),
         Ok(metadata) if !metadata.is_dir() => Err(Failure::new(format!("{} is not a directory", root.display()))),
-        Ok(metadata) => trust(root, metadata.uid(), metadata.mode(), rustix::process::geteuid().as_raw()),
+        Ok(metadata) => {
+            trust(root, metadata.uid(), metadata.mode(), rustix::process::geteuid().as_raw())?;
+            Ok(true)
+        }
     }
+}
+
+/// Creates the directory, for us alone, where it is missing.
+///
+/// # Errors
+/// When it cannot be created, and those of [`check`].
+pub fn prepare(home: &Home) -> Result<(), Failure> {
+    if check(home)? {
+        return Ok(());
+    }
+    let root = home.root();
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(root);
+    made.map_err(|error| Failure::new(format!("failed to create {}: {error}", root.display())))
 }
 
 fn trust(root: &Path, owner: u32, mode: u32, us: u32) -> Result<(), Failure> {

@@ -123,8 +123,11 @@ pub fn out_bytes(bytes: &[u8]) {
 fn written(outcome: io::Result<()>) {
     if let Err(error) = outcome {
         // Nobody reads any more. The command itself has done its work or will not be missed.
-        let code = if error.kind() == io::ErrorKind::BrokenPipe { 0 } else { 1 };
-        std::process::exit(code);
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            std::process::exit(0);
+        }
+        err(&format!("{RED}error:{RED:#} failed to write to standard output: {error}\n"));
+        std::process::exit(1);
     }
 }
 

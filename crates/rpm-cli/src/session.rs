@@ -147,6 +147,9 @@ fn connect(home: &Home) -> Result<Option<Stream>, Failure> {
             .detail(format!("Linux takes at most {SOCKET_PATH_MAX} bytes"))
             .hint("point RPM_HOME (PM2_HOME) to a shorter path"));
     }
+    if !home::check(home)? {
+        return Ok(None);
+    }
     let failed = |error: io::Error| Failure::new(format!("failed to connect to {}: {error}", path.display()));
     let name = path.as_path().to_fs_name::<GenericFilePath>().map_err(failed)?;
     match Stream::connect(name) {
