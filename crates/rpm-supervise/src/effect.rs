@@ -104,6 +104,28 @@ pub enum Effect {
 }
 
 impl Effect {
+    /// Returns whether the world sees this effect in a way that a new daemon must know of: the state is to be written
+    /// down soon after (a delay of other writes is harmless), before the process has left and before a reply is seen.
+    pub fn is_irrevocable(&self) -> bool {
+        match self {
+            Effect::Admit { .. }
+            | Effect::Drain { .. }
+            | Effect::Ask { .. }
+            | Effect::Kill { .. }
+            | Effect::Forget { .. }
+            | Effect::Reply { .. } => true,
+            // A life that was started is known to the keeper, with its counters.
+            Effect::Spawn { .. }
+            | Effect::WatchSettling { .. }
+            | Effect::Close { .. }
+            | Effect::Progress { .. }
+            | Effect::Warn { .. }
+            | Effect::Persist
+            | Effect::Publish { .. }
+            | Effect::Leave => false,
+        }
+    }
+
     /// Returns the process that is to be acted on.
     pub fn life(&self) -> Option<Life> {
         match self {

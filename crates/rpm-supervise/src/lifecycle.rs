@@ -125,12 +125,12 @@ impl Supervisor {
         let Some(process) = seat.process_mut(life.generation) else { return };
         process.phase = Phase::Online;
         process.ready = true;
-        let on_trial = process.trial.take().is_some();
+        process.trial = None;
         turn.ask_for(Effect::Admit { life });
         turn.publish(life.worker, Happening::Online);
         if incoming {
             self.promote(turn, life.worker);
-        } else if on_trial {
+        } else {
             self.trial_passed(turn, life.worker);
         }
         self.satisfy(turn, life.worker, &[Goal::Up]);
@@ -241,10 +241,7 @@ impl Supervisor {
             second => seat.second = second,
         }
         let cause = end.failure(&process);
-        let on_trial = process.trial.take().is_some();
-        if on_trial {
-            seat.trial = None;
-        }
+        let on_trial = seat.trial.take().is_some();
         let run = Run { started_at: process.started_at, ended_at: end.at(now), exit: end.exit() };
         let uptime = spell(run.ended_at - run.started_at);
         let was_ready = process.ready;

@@ -204,8 +204,9 @@ impl Supervisor {
             second => seat.second = second,
         }
         if let Place::Serving(process) = &mut seat.place
-            && process.trial.take().is_some()
+            && !process.ready
         {
+            process.trial = None;
             let then = Then::Start { at: now, cause: Cause::Rollback, again: false };
             let life = process.life;
             if let Place::Serving(process) = std::mem::replace(&mut seat.place, Place::Stopped) {

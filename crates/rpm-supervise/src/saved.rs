@@ -26,6 +26,10 @@ use crate::supervisor::{App, Supervisor, Turn};
 /// The version that is written.
 const VERSION: u32 = 1;
 
+/// Generations left out after a daemon died: more than a seat can use up between two writes of the state, since sixteen
+/// starts in a row without a wait are the end.
+const GENERATION_GAP: u64 = 100;
+
 /// What the keeper knows of one process.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fact {
@@ -234,6 +238,13 @@ impl Supervisor {
         for life in &lives {
             this.catch_up(turn, *life, facts.get(life).copied());
         }
+        // A replacement that is alone in its seat serves for all we know: what it said may have been lost. From here on it
+        // is judged as at a start, and not taken away for its silence.
+        for worker in &workers {
+            if let Some(Place::Serving(process)) = this.seat_mut(*worker).map(|seat| &mut seat.place) {
+                process.trial = None;
+            }
+        }
         // One whose turn came later may have been asked to leave by a roll before it was known to be dead.
         let dead = |life: &Life| facts.get(life).is_none_or(|fact| fact.exit.is_some() && !fact.leftovers);
         let dead: BTreeSet<Life> = lives.into_iter().filter(dead).collect();
@@ -301,11 +312,11 @@ impl Supervisor {
     /// no life is given out twice.
     fn skip_generations(&mut self, facts: &BTreeMap<Life, &Fact>) {
         for seat in self.seats.values_mut() {
-            seat.generation += 1;
+            seat.generation += GENERATION_GAP;
         }
         let strangers = facts.keys().filter(|life| !self.seats.contains_key(&life.worker));
         let highest = strangers.map(|life| life.generation.0).max().unwrap_or_default();
-        self.generation_floor = self.generation_floor.max(highest) + 1;
+        self.generation_floor = self.generation_floor.max(highest) + GENERATION_GAP;
         self.generation_seen = self.generation_seen.max(self.generation_floor);
     }
 

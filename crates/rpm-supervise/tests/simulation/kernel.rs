@@ -37,6 +37,8 @@ pub(crate) struct Kernel {
     /// Admitted workers that ended although nobody asked, by seat.
     pub(crate) lost: BTreeMap<WorkerId, u32>,
     delivered: Vec<Life>,
+    /// A daemon died before it could write anything down: what it started may have ended without a trace.
+    pub(crate) traceless: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -85,6 +87,7 @@ impl Kernel {
             pid: 100,
             lost: BTreeMap::new(),
             delivered: Vec::new(),
+            traceless: false,
         }
     }
 
@@ -92,7 +95,8 @@ impl Kernel {
     pub(crate) fn carry_out(&mut self, effect: &Effect) {
         match effect {
             Effect::Spawn { life, spec, restarts, unstable, created_at, .. } => {
-                assert!(self.ever.insert(*life), "{life} is spawned twice");
+                assert!(self.ever.insert(*life) || self.traceless, "{life} is spawned twice");
+                assert!(!self.processes.contains_key(life), "{life} is spawned while it is there");
                 let note = Note { restarts: *restarts, unstable: *unstable, created_at: *created_at };
                 let bad = spec.version.as_deref() == Some(BAD);
                 self.spawn(*life, note, spec.exec_mode, bad, spec.max_memory_restart.is_some());

@@ -23,6 +23,10 @@ struct World {
     /// Rolls under way: how many took connections at the start, and how many were lost until then.
     rolls: BTreeMap<AppId, (usize, u32)>,
     left: bool,
+    /// Whether the state has changed since it was written.
+    unwritten: bool,
+    written_at: Moment,
+    writes_every: Duration,
     /// Whether the daemon may die.
     mortal: bool,
     /// A running hash of all effects.
@@ -54,7 +58,8 @@ pub(crate) fn run(seed: u64, loud: bool) -> u64 {
         bind_fails: wild(&mut rng, 15),
         hungry: wild(&mut rng, 80),
     };
-    let deaths = wild(&mut rng, 8);
+    let deaths = wild(&mut rng, 30);
+    let writes_every = wild(&mut rng, 500);
     let supervisor = Supervisor::new();
     let mut world = World {
         seed,
@@ -67,6 +72,9 @@ pub(crate) fn run(seed: u64, loud: bool) -> u64 {
         next_command: 0,
         rolls: BTreeMap::new(),
         left: false,
+        unwritten: false,
+        written_at: Moment(0),
+        writes_every: Duration::from_millis(writes_every),
         mortal: deaths > 0,
         digest: 0,
         steps: 0,
@@ -128,6 +136,7 @@ impl World {
             println!("{:>10} {event:?}", self.kernel.now.0 / 1000);
         }
         let before = self.seed.is_multiple_of(16).then(|| self.supervisor.saved());
+        let commanded = matches!(event, Event::Command(..));
         let mut effects = Vec::new();
         self.supervisor.handle(self.kernel.now, event, &mut effects);
         let persists = effects.iter().filter(|effect| matches!(effect, Effect::Persist)).count();
@@ -144,11 +153,23 @@ impl World {
             self.carry_out(&effects);
             return self.die();
         }
+        let at_once = commanded || effects.iter().any(Effect::is_irrevocable);
         self.carry_out(&effects);
-        if persists == 0 {
-            // What needs no writing is acknowledged all the same.
-            self.kernel.acknowledge();
+        self.write(at_once);
+    }
+
+    /// Writes the state down, not too often in some worlds; then exits are acknowledged.
+    fn write(&mut self, at_once: bool) {
+        if !at_once && self.kernel.now < self.written_at + self.writes_every {
+            return;
         }
+        if std::mem::take(&mut self.unwritten) {
+            self.written_at = self.kernel.now;
+            if self.mortal {
+                self.saved = self.supervisor.saved();
+            }
+        }
+        self.kernel.acknowledge();
     }
 
     fn carry_out(&mut self, effects: &[Effect]) {
@@ -168,12 +189,7 @@ impl World {
                     let asked = self.unanswered.remove(command);
                     self.judge(asked.expect("a command is answered once, after it was asked"), outcome);
                 }
-                Effect::Persist => {
-                    if self.mortal {
-                        self.saved = self.supervisor.saved();
-                    }
-                    self.kernel.acknowledge();
-                }
+                Effect::Persist => self.unwritten = true,
                 Effect::Leave => {
                     assert!(!self.left, "it leaves twice");
                     self.left = true;
@@ -209,7 +225,15 @@ impl World {
         }
         self.supervisor = Supervisor::restore(back_at, saved, &facts, &mut effects);
         self.kernel.replay();
+        if self.rng.percent(15) {
+            // It does not come far.
+            effects.truncate(self.rng.below(effects.len() as u64) as usize);
+            self.kernel.traceless = true;
+            self.carry_out(&effects);
+            return self.die();
+        }
         self.carry_out(&effects);
+        self.write(true);
     }
 
     /// Compares an answer with the truth.
@@ -258,8 +282,9 @@ impl World {
         let mut rolling = BTreeSet::new();
         for app in self.supervisor.apps().filter(|app| app.rolling) {
             rolling.insert(app.id);
-            let admitted =
-                self.kernel.admitted().filter(|life| self.supervisor.app_of(life.worker) == Some(app.id)).count();
+            let admitted = self.kernel.admitted().map(|life| life.worker);
+            let admitted = admitted.filter(|worker| self.supervisor.app_of(*worker) == Some(app.id));
+            let admitted = admitted.collect::<BTreeSet<_>>().len();
             let (start, lost_before) = *self.rolls.entry(app.id).or_insert((admitted, lost));
             let promised = start.saturating_sub((lost - lost_before) as usize);
             assert!(admitted >= promised, "the roll of {} leaves {admitted} of {promised} workers", app.spec.name);
