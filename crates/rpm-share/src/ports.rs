@@ -217,7 +217,11 @@ impl Ports {
     /// Sends new connections to a life.
     pub fn admit(&mut self, life: Life) {
         self.admitted.insert(life);
-        self.set(life, |_| State::Admitted);
+        self.set(life, |state| match state {
+            // It has closed that server: nobody would accept.
+            State::Vacant => State::Vacant,
+            State::Starting | State::Admitted | State::Retired { .. } => State::Admitted,
+        });
     }
 
     /// Sends no new connections to a life any more, unless nobody else could take them. Its drain begins.
