@@ -101,6 +101,7 @@ fn misunderstood(error: &clap::Error, flavour: Flavour) -> ExitCode {
             let program = voice.program();
             let hint = match near {
                 Some(near) => format!("did you mean `{program} {near}`?"),
+                None if std::path::Path::new(&typed).exists() => format!("did you mean `{program} start {typed}`?"),
                 None => format!("`{program} --help` lists the commands"),
             };
             Failure::new(format!("Command not found: {typed}")).hint(hint).print(&voice);

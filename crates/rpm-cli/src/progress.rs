@@ -8,8 +8,8 @@ use rpm_ipc::Notice;
 
 use crate::say::Voice;
 
-/// A bar for fewer workers would only flicker.
-const WORTH_A_BAR: u32 = 4;
+/// A bar for one worker would jump from nothing to all.
+const WORTH_A_BAR: u32 = 2;
 
 /// Shows the notices of one request.
 pub struct Progress {

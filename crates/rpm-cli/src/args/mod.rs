@@ -50,7 +50,7 @@ Targets are a name, an id, a namespace, /regex/, all, or an ecosystem file.
 
 /// A process manager with a built-in load balancer; takes the commands and the ecosystem files of PM2.
 #[derive(Debug, Parser)]
-#[command(name = "rpm", version, disable_version_flag = true, disable_help_subcommand = true, max_term_width = 100)]
+#[command(name = "rpm", version, disable_version_flag = true, max_term_width = 100)]
 #[command(help_template = "{about}\n\n{usage-heading} {usage}{after-help}", after_help = OVERVIEW)]
 pub struct Cli {
     #[command(flatten)]
@@ -340,13 +340,34 @@ pub fn command_first(mut words: Vec<OsString>) -> Vec<OsString> {
         return words;
     }
     let names = command_names();
-    let is_command = |word: &OsString| word.to_str().is_some_and(|word| names.iter().any(|name| name == word));
+    let is_command = |at: usize| {
+        let is_name = words[at].to_str().is_some_and(|word| names.iter().any(|name| name == word));
+        // In `--name list start app.js` the command is `start`.
+        is_name && !words[at - 1].to_str().is_some_and(takes_value)
+    };
     let before_args = words.iter().position(|word| word == "--").unwrap_or(words.len());
-    if let Some(at) = words[..before_args].iter().skip(1).position(is_command) {
-        let command = words.remove(at + 1);
+    if let Some(at) = (2..before_args).find(|at| is_command(*at)) {
+        let command = words.remove(at);
         words.insert(1, command);
     }
     words
+}
+
+/// Returns whether the word after this option of `start` is its value.
+fn takes_value(word: &str) -> bool {
+    let cli = Cli::command();
+    let start = cli.find_subcommand("start").expect("there is a command start");
+    let mut arguments = start.get_arguments();
+    arguments.any(|argument| {
+        let is_long = word.strip_prefix("--").is_some_and(|long| {
+            argument.get_long() == Some(long)
+                || argument.get_all_aliases().is_some_and(|aliases| aliases.contains(&long))
+        });
+        let is_short =
+            argument.get_short().is_some_and(|short| word.strip_prefix('-') == Some(short.to_string().as_str()));
+        let must = argument.get_num_args().is_none_or(|range| range.min_values() > 0);
+        (is_long || is_short) && argument.get_action().takes_values() && must
+    })
 }
 
 /// Returns every word that is a command, aliases included.
@@ -420,6 +441,8 @@ mod tests {
         let Command::Start(start) = parse("--name x -i 2 start app.js -s") else { panic!("not start") };
         assert_eq!((start.app.name.as_deref(), start.app.instances.as_deref()), (Some("x"), Some("2")));
         assert!(matches!(parse("-s list"), Command::List(_)));
+        let Command::Start(start) = parse("-n list --watch start app.js") else { panic!("not start") };
+        assert_eq!(start.app.name.as_deref(), Some("list"), "a value that reads like a command");
     }
 
     #[test]
