@@ -285,6 +285,8 @@ impl Ports {
     /// Takes out the connections that wait in the slots of a life that is gone and was replaced: the caller hands them
     /// to another worker ([`Channel::hand_over`](crate::Channel::hand_over)). For apps that speak Node's protocol.
     pub fn stranded(&mut self, life: Life) -> Vec<Stranded> {
+        // Away first, or more would come in behind our back.
+        self.ended(life);
         let mut found = Vec::new();
         for ((_, place), port) in &self.ports {
             let Port::Slots(slots) = port else { continue };
