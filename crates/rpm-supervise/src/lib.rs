@@ -11,30 +11,34 @@
 //! Nothing is awaited inside a turn. The same events give the same effects, byte for byte.
 //!
 //! Rooms, from outside: [`event`], [`effect`], [`command`] (what clients may ask, and what they are told), [`view`]
-//! (what can be seen), [`saved`] (what is written down, and the recovery of a daemon that died). Within: `supervisor` (the
-//! way of an event), `seat` and `process` (the two machines), `lifecycle` (what happens to a process), `roll`, `commands`
-//! and `pending` (who waits for what), `restart` (the policy), `timers`.
+//! (what can be seen), [`saved`] (what is written down), [`recovery`] (the work of a daemon that died is taken up).
+//! Within: `supervisor` (the way of an event), `seat` and `process` (the two machines), `starting`, `ending` and `leaving`
+//! (what happens to a process), `roll`, `commands` and `pending` (who waits for what), `restart` (the policy), `timers`.
 #![forbid(unsafe_code)]
 
 pub mod command;
 pub mod effect;
 pub mod event;
+pub mod recovery;
 pub mod saved;
 pub mod view;
 
 mod commands;
-mod lifecycle;
+mod ending;
+mod leaving;
 mod pending;
 mod process;
 mod restart;
 mod roll;
 mod seat;
+mod starting;
 mod supervisor;
 mod timers;
 
 pub use command::{Command, CommandId, Failure, FailureCause, Outcome, Refusal};
 pub use effect::{Cause, Effect, Happening, Warning};
 pub use event::{Event, Taken};
-pub use saved::{Fact, Note, Saved};
+pub use recovery::{Fact, Note};
+pub use saved::Saved;
 pub use supervisor::Supervisor;
 pub use view::{AppView, WorkerView};

@@ -181,3 +181,56 @@ fn a_field_that_a_newer_version_wrote_is_ignored() {
     value["colour"] = "blue".into();
     assert_eq!(serde_json::from_value::<Saved>(value).expect("it can be read"), stage.supervisor.saved());
 }
+
+#[test]
+fn a_replacement_that_died_meanwhile_is_not_taken_for_ready() {
+    // It had lived for longer than `min_uptime` when it died, which is enough to be ready where nothing else is known;
+    // the old worker was drained for a dead one.
+    let mut stage = Stage::with(spec(ExecMode::Socket, 1, |_| {}));
+    stage.ask(Command::Reload { workers: ids([0]), specs: vec![] });
+    let saved = stage.supervisor.saved();
+    let died_at = stage.now + ms(2000);
+    stage.pass(ms(5000)).reborn(saved, &[fact(life(0, 1)), ended(life(0, 2), Exit::Code(1), died_at)]);
+    assert_eq!(stage.effects, [Effect::Admit { life: life(0, 1) }]);
+    assert_eq!(stage.worker(0).life, Some(life(0, 1)));
+}
+
+#[test]
+fn a_silent_replacement_that_is_alone_is_not_taken_away() {
+    // The app had said that it was ready, and the daemon died before it could write that down. Nobody says it twice.
+    let mut stage = Stage::new();
+    let waits = spec(ExecMode::Cluster, 1, |spec| {
+        spec.wait_ready = true;
+        spec.listen_timeout = Some(ms(1500));
+    });
+    stage.ask(Command::Start { specs: vec![waits] });
+    stage.spawned(life(0, 1)).tell(Event::AppReady { life: life(0, 1) });
+    stage.ask(Command::Reload { workers: ids([0]), specs: vec![] });
+    stage.spawned(life(0, 2));
+    let saved = stage.supervisor.saved();
+    let died_at = stage.now;
+    stage.pass(ms(3000)).reborn(saved, &[ended(life(0, 1), Exit::Code(0), died_at), fact(life(0, 2))]);
+    stage.pass(ms(0));
+    assert_eq!((stage.status(0), stage.worker(0).life), (Status::Online, Some(life(0, 2))));
+}
+
+#[test]
+fn no_life_is_given_out_twice() {
+    let mut stage = Stage::with(fork());
+    let saved = stage.supervisor.saved();
+    // Life 0.2 was started after that, and has ended without a trace.
+    stage.pass(ms(5000)).reborn(saved, &[]);
+    assert!(stage.spawns()[0].generation.0 > 2);
+}
+
+#[test]
+fn of_two_lives_that_nobody_knows_the_older_one_serves_and_the_other_is_killed() {
+    let mut stage = Stage::with(cluster(1));
+    let saved = stage.supervisor.saved();
+    let dead = ended(life(0, 1), Exit::Code(1), stage.now);
+    stage.reborn(saved, &[dead, fact(life(0, 2)), fact(life(0, 3))]);
+    assert_eq!(stage.worker(0).life, Some(life(0, 2)));
+    assert!(stage.has(&Effect::Kill { life: life(0, 3) }));
+    // While the other one is on its way out there is no room for a third.
+    assert!(stage.supervisor.is_current(life(0, 3)));
+}

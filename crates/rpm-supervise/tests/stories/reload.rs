@@ -241,3 +241,36 @@ fn a_single_instance_is_replaced_without_a_gap() {
     stage.listening(life(0, 2));
     assert_eq!(stage.status(0), Status::Online);
 }
+
+#[test]
+fn an_app_that_changes_how_it_gets_its_sockets_is_restarted() {
+    let mut stage = Stage::with(spec(ExecMode::Fork, 1, |_| {}));
+    let reload = stage.ask(Command::Reload { workers: ids([0]), specs: vec![(AppId(0), cluster(1))] });
+    assert_eq!(stage.effects, [Effect::Ask { life: life(0, 1) }]);
+    stage.exited(life(0, 1), 0).spawned(life(0, 2)).listening(life(0, 2)).done(reload, [0]);
+    assert_eq!(stage.worker(0).spec.exec_mode, ExecMode::Cluster);
+}
+
+#[test]
+fn a_restart_in_the_middle_of_a_roll_keeps_to_the_release_that_serves() {
+    let mut stage = Stage::with(cluster(2));
+    stage.ask(Command::Reload { workers: ids([0, 1]), specs: vec![(AppId(0), version("2", 2))] });
+    stage.ask(Command::Restart { workers: ids([1]), specs: vec![] });
+    stage.exited(life(1, 1), 0);
+    assert_eq!(stage.worker(1).spec.version, None, "version 2 has not proved itself yet");
+}
+
+#[test]
+fn a_worker_added_in_the_middle_of_a_roll_goes_back_with_the_others() {
+    let mut stage = Stage::with(cluster(1));
+    let reload = stage.ask(Command::Reload { workers: ids([0]), specs: vec![(AppId(0), version("2", 1))] });
+    let scale = stage.ask(Command::Scale { app: AppId(0), instances: 2 });
+    assert_eq!(stage.worker(1).spec.version.as_deref(), Some("2"));
+    stage.spawned(life(1, 1)).listening(life(1, 1)).done(scale, [1]);
+    stage.spawned(life(0, 2)).exited(life(0, 2), 1);
+    assert_eq!(stage.spawns(), [life(1, 2)]);
+    replace(&mut stage, 1, 1, 2);
+    stage.failed(reload, &[(0, FailureCause::Exited { exit: Exit::Code(1), uptime: ms(0) })], true);
+    assert_eq!(stage.worker(1).spec.version, None);
+    assert_eq!(stage.supervisor.app(AppId(0)).expect("it is there").spec.instances, 2);
+}
