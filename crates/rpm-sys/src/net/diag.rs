@@ -82,7 +82,7 @@ impl Connection {
     ///
     /// The kernel's clock ticks every 1 to 4 ms. When the last data came and went within one tick, either the answer
     /// followed the request (idle), or the next request followed the answer (busy). An acknowledgement that came
-    /// later, without data, can only be one for the answer: idle. Else the connection is given [`DOUBT`].
+    /// later, without data, can only be one for the answer: idle. Else the connection counts as busy for a second.
     pub fn is_busy(&self) -> bool {
         if !matches!(self.state, State::Established | State::CloseWait) {
             return self.unsent > 0;

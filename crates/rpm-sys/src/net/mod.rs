@@ -3,9 +3,9 @@
 //! | room | for |
 //! |---|---|
 //! | [`address`] | where one can listen |
-//! | [`listen`] | making and ending listening sockets |
+//! | [`mod@listen`] | making and ending listening sockets |
 //! | [`connect`] | connecting from an address of one's choice |
-//! | [`steer`] | choosing which socket of a SO_REUSEPORT group gets a connection |
+//! | [`mod@steer`] | choosing which socket of a SO_REUSEPORT group gets a connection |
 //! | [`queue`] | how many connections wait in a listening socket |
 //! | [`diag`] | what the kernel says about connections, and which of them are busy |
 //! | [`owner`] | which process holds a socket |
