@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rpm_model::{AppId, AppSpec, Exit, WorkerId};
 
+use crate::effect::Cause;
 use crate::event::Taken;
 
 /// Names one command while it runs.
@@ -23,7 +24,7 @@ pub enum Command {
         /// The new apps.
         specs: Vec<Arc<AppSpec>>,
     },
-    /// Stops workers; they stay in the list.
+    /// Stops workers; they stay in the list. As in PM2, an app whose last worker is stopped is no longer watched.
     Stop {
         /// Which.
         workers: Vec<WorkerId>,
@@ -42,6 +43,16 @@ pub enum Command {
         workers: Vec<WorkerId>,
         /// Specs that take effect first; taken back when the roll fails.
         specs: Vec<(AppId, Arc<AppSpec>)>,
+    },
+    /// Replaces workers for a reason of the daemon's own, which every event then names: like `Reload` when `roll`, else
+    /// like `Restart`.
+    Renew {
+        /// Which.
+        workers: Vec<WorkerId>,
+        /// Why.
+        cause: Cause,
+        /// Whether workers that share sockets are replaced without a gap.
+        roll: bool,
     },
     /// Stops workers and forgets them.
     Delete {

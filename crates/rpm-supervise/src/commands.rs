@@ -16,7 +16,7 @@ use crate::pending::{Goal, Waiter};
 use crate::process::Phase;
 use crate::restart::Streak;
 use crate::roll::Roll;
-use crate::seat::{Seat, Then};
+use crate::seat::{Place, Seat, Then};
 use crate::supervisor::{App, Shutdown, Supervisor, Turn};
 
 /// New specs by app.
@@ -34,8 +34,10 @@ impl Supervisor {
         match command {
             Command::Start { specs } => specs.into_iter().for_each(|spec| self.start(turn, id, spec)),
             Command::Stop { workers } => self.stop(turn, id, workers),
-            Command::Restart { workers, specs } => self.restart(turn, id, workers, specs),
-            Command::Reload { workers, specs } => self.reload(turn, id, workers, specs),
+            Command::Restart { workers, specs } => self.restart(turn, id, workers, specs, Cause::Restart),
+            Command::Reload { workers, specs } => self.reload(turn, id, workers, specs, Cause::Reload),
+            Command::Renew { workers, cause, roll: true } => self.reload(turn, id, workers, Vec::new(), cause),
+            Command::Renew { workers, cause, roll: false } => self.restart(turn, id, workers, Vec::new(), cause),
             Command::Delete { workers } => self.delete(turn, id, workers),
             Command::Scale { app, instances } => self.scale(turn, id, app, instances),
             Command::Reset { workers } => self.reset(turn, id, workers),
@@ -59,16 +61,11 @@ impl Supervisor {
                 self.all_known(workers, specs)?;
                 self.some_stay(workers)
             }
-            Command::Reload { workers, specs } => {
-                self.all_known(workers, specs)?;
-                self.some_stay(workers)?;
-                let apps = workers.iter().filter_map(|worker| self.app_of(*worker));
-                for app in apps.chain(specs.iter().map(|(app, _)| *app)).collect::<BTreeSet<_>>() {
-                    if let Some(app) = self.apps.get(&app).filter(|app| app.roll.is_some()) {
-                        return Err(Refusal::AlreadyReloading { app: app.spec.name.clone() });
-                    }
-                }
-                Ok(())
+            Command::Reload { workers, specs } => self.may_reload(workers, specs),
+            Command::Renew { workers, roll: true, .. } => self.may_reload(workers, &Vec::new()),
+            Command::Renew { workers, roll: false, .. } => {
+                self.all_known(workers, &Vec::new())?;
+                self.some_stay(workers)
             }
             Command::Scale { app, instances } => {
                 let app = self.apps.get(app).ok_or(Refusal::UnknownApp(*app))?;
@@ -78,6 +75,18 @@ impl Supervisor {
                 Ok(())
             }
         }
+    }
+
+    fn may_reload(&self, workers: &[WorkerId], specs: &Specs) -> Result<(), Refusal> {
+        self.all_known(workers, specs)?;
+        self.some_stay(workers)?;
+        let apps = workers.iter().filter_map(|worker| self.app_of(*worker));
+        for app in apps.chain(specs.iter().map(|(app, _)| *app)).collect::<BTreeSet<_>>() {
+            if let Some(app) = self.apps.get(&app).filter(|app| app.roll.is_some()) {
+                return Err(Refusal::AlreadyReloading { app: app.spec.name.clone() });
+            }
+        }
+        Ok(())
     }
 
     fn known(&self, worker: WorkerId) -> Result<(), Refusal> {
@@ -119,12 +128,29 @@ impl Supervisor {
     }
 
     fn stop(&mut self, turn: &mut Turn<'_>, id: CommandId, workers: Vec<WorkerId>) {
+        let apps: BTreeSet<AppId> = workers.iter().filter_map(|worker| self.app_of(*worker)).collect();
         self.each(turn, workers, |this, turn, worker| {
             this.enlist(turn, Some(id), worker, Goal::Down);
             let doomed = this.seats.get(&worker).is_some_and(Seat::is_doomed);
             let then = if doomed { Then::Delete } else { Then::Stop };
             this.leave(turn, worker, then, Cause::Stop, false);
         });
+        for app in apps {
+            self.end_watching(app);
+        }
+    }
+
+    /// Turns off the watching of files of an app that is stopped: nothing but a command starts it again.
+    fn end_watching(&mut self, app: AppId) {
+        let Some(owner) = self.apps.get(&app).filter(|app| app.spec.watch.enabled) else { return };
+        let is_stopped = |seat: &Seat| matches!(seat.place, Place::Stopped | Place::Leaving(_, Then::Stop));
+        if !owner.workers.iter().all(|worker| self.seats.get(worker).is_none_or(is_stopped)) {
+            return;
+        }
+        let Some(owner) = self.app_mut(app) else { return };
+        for spec in [&mut owner.spec].into_iter().chain(owner.roll.as_mut().and_then(|roll| roll.previous.as_mut())) {
+            Arc::make_mut(spec).watch.enabled = false;
+        }
     }
 
     fn delete(&mut self, turn: &mut Turn<'_>, id: CommandId, workers: Vec<WorkerId>) {
@@ -134,7 +160,7 @@ impl Supervisor {
         });
     }
 
-    fn restart(&mut self, turn: &mut Turn<'_>, id: CommandId, workers: Vec<WorkerId>, specs: Specs) {
+    fn restart(&mut self, turn: &mut Turn<'_>, id: CommandId, workers: Vec<WorkerId>, specs: Specs, cause: Cause) {
         for (app, spec) in &specs {
             self.cancel_roll(turn, *app);
             let rescale = self.apply(*app, spec);
@@ -143,10 +169,10 @@ impl Supervisor {
             }
         }
         let workers = self.not_doomed(workers);
-        self.each(turn, workers, |this, turn, worker| this.start_again(turn, id, worker, Cause::Restart));
+        self.each(turn, workers, |this, turn, worker| this.start_again(turn, id, worker, cause));
     }
 
-    fn reload(&mut self, turn: &mut Turn<'_>, id: CommandId, workers: Vec<WorkerId>, specs: Specs) {
+    fn reload(&mut self, turn: &mut Turn<'_>, id: CommandId, workers: Vec<WorkerId>, specs: Specs, cause: Cause) {
         let mut apps: BTreeMap<AppId, Vec<WorkerId>> = BTreeMap::new();
         for worker in self.not_doomed(workers) {
             apps.entry(self.app_of(worker).expect("the workers of a command are known")).or_default().push(worker);
@@ -169,7 +195,7 @@ impl Supervisor {
             let shares = |worker: &WorkerId| spec.shares_sockets() && self.seats[worker].spec.shares_sockets();
             if workers.is_empty() || !workers.iter().all(shares) {
                 for worker in workers {
-                    self.start_again(turn, id, worker, Cause::Reload);
+                    self.start_again(turn, id, worker, cause);
                 }
                 if rescale {
                     self.rescale(turn, Some(id), app, spec.instances);
@@ -181,6 +207,7 @@ impl Supervisor {
             }
             let roll = Roll {
                 command: Some(id),
+                cause,
                 previous: (*before != *spec).then_some(before),
                 spec,
                 queue: VecDeque::new(),

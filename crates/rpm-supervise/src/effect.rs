@@ -208,4 +208,8 @@ pub enum Cause {
     Crash,
     /// The process before it used too much memory.
     Memory,
+    /// A watched file changed.
+    Watch,
+    /// The app's cron pattern came due.
+    Cron,
 }

@@ -31,6 +31,8 @@ const MEMORY_RETRY: Duration = Duration::from_secs(30);
 pub(crate) struct Roll {
     /// Who asked; nobody any more after the daemon died.
     pub(crate) command: Option<CommandId>,
+    /// Why.
+    pub(crate) cause: Cause,
     /// What the seats are replaced with.
     pub(crate) spec: Arc<AppSpec>,
     /// The app's spec before, where it was another one.
@@ -59,12 +61,12 @@ impl Supervisor {
             .partition(|worker| self.seats.get(worker).is_some_and(|seat| seat.is_online() || seat.is_rolling()));
         roll.queue = online.into_iter().map(|worker| (worker, roll.spec.clone())).collect();
         roll.active = down.iter().copied().collect();
-        let spec = roll.spec.clone();
+        let (spec, cause) = (roll.spec.clone(), roll.cause);
         let Some(owner) = self.app_mut(app) else { return };
         owner.roll = Some(roll);
         // Seats that serve nobody lose nothing: they start at once, all together.
         for worker in down {
-            self.try_out(turn, worker, spec.clone(), Cause::Reload);
+            self.try_out(turn, worker, spec.clone(), cause);
         }
         self.advance_roll(turn, app);
     }
@@ -81,7 +83,7 @@ impl Supervisor {
             }
             let free = |worker| self.seats.get(worker).is_none_or(|seat| !seat.is_rolling() || seat.has_stuck_second());
             let Some(index) = roll.queue.iter().position(|(worker, _)| free(worker)) else { return };
-            let cause = if roll.back { Cause::Rollback } else { Cause::Reload };
+            let cause = if roll.back { Cause::Rollback } else { roll.cause };
             let Some(roll) = self.app_mut(app).and_then(|app| app.roll.as_mut()) else { return };
             let Some((worker, spec)) = roll.queue.remove(index) else { return };
             roll.active.insert(worker);

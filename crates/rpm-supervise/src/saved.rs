@@ -143,6 +143,8 @@ enum SavedPhase {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct SavedRoll {
+    #[serde(default = "reload")]
+    cause: Cause,
     spec: usize,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     previous: Option<usize>,
@@ -151,6 +153,11 @@ struct SavedRoll {
     replaced: Vec<(WorkerId, usize)>,
     back: bool,
     rescale: bool,
+}
+
+/// What every roll was for when its cause was not written down.
+fn reload() -> Cause {
+    Cause::Reload
 }
 
 impl Supervisor {
@@ -176,6 +183,7 @@ impl Supervisor {
             app.workers.iter().filter_map(|worker| self.seats.get(worker)).map(|seat| save_seat(seat, &mut specs));
         let seats = seats.collect();
         let roll = app.roll.as_ref().map(|roll| SavedRoll {
+            cause: roll.cause,
             spec: specs.index(&roll.spec),
             previous: roll.previous.as_ref().map(|spec| specs.index(spec)),
             queue: roll.queue.iter().map(|(worker, spec)| (*worker, specs.index(spec))).collect(),

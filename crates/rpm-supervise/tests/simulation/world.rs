@@ -22,6 +22,7 @@ struct World {
     next_command: u64,
     /// Rolls under way: how many took connections at the start, and how many were lost until then.
     rolls: BTreeMap<AppId, (usize, u32)>,
+    rolls_may_begin: bool,
     left: bool,
     /// Whether the state has changed since it was written.
     unwritten: bool,
@@ -71,6 +72,7 @@ pub(crate) fn run(seed: u64, loud: bool) -> u64 {
         unanswered: BTreeMap::new(),
         next_command: 0,
         rolls: BTreeMap::new(),
+        rolls_may_begin: false,
         left: false,
         unwritten: false,
         written_at: Moment(0),
@@ -205,6 +207,7 @@ impl World {
         }
         // The clients of a dead daemon see it die.
         self.unanswered.clear();
+        self.rolls_may_begin = true;
         self.kernel.lose_messages();
         let pause = self.rng.below(3000);
         let back_at = self.kernel.now + Duration::from_millis(pause);
@@ -277,6 +280,10 @@ impl World {
         }
         for (worker, lives) in seats {
             assert!(lives <= 2, "seat {worker} holds {lives} lives");
+        }
+        // A roll begins with a command or goes on after a daemon's death; between those nothing new is to be found.
+        if self.rolls.is_empty() && !std::mem::take(&mut self.rolls_may_begin) {
+            return;
         }
         let lost: u32 = self.kernel.lost.values().sum();
         let mut rolling = BTreeSet::new();
@@ -377,6 +384,7 @@ impl World {
         self.unanswered.insert(id, Asked { command: command.clone(), releases, disturbed: false });
         let takes_away = !matches!(command, Command::Start { .. } | Command::Reset { .. } | Command::Reload { .. });
         self.turn(Event::Command(id, command), 0);
+        self.rolls_may_begin = true;
         if takes_away {
             self.rolls.retain(|app, _| !before.contains(app));
             self.look();
