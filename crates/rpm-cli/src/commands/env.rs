@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::args::One;
 use crate::commands::{Invocation, cwd};
 use crate::report::Failure;
-use crate::screens::{format, pm2json};
+use crate::screens::format;
 use crate::target;
 
 pub(super) fn run(args: &One, invocation: &Invocation) -> Result<(), Failure> {
@@ -15,7 +15,7 @@ pub(super) fn run(args: &One, invocation: &Invocation) -> Result<(), Failure> {
     let workers = target::resolve_workers(&args.target, &list, &cwd())?;
     let mut out = String::new();
     for (app, worker) in workers.iter().filter_map(|id| target::find(&list, *id)) {
-        for (name, value) in pm2json::pm2_env(app, worker) {
+        for (name, value) in rpm_axon::process::pm2_env(app, worker) {
             let text = match value {
                 Value::String(text) => text,
                 Value::Number(number) => number.to_string(),
