@@ -1,0 +1,3 @@
+#!/bin/bash
+sleep 0.05
+exit ${CODE:-3}

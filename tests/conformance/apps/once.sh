@@ -1,0 +1,3 @@
+#!/bin/bash
+echo ran >> once.ran
+exit ${CODE:-0}
