@@ -202,6 +202,7 @@ impl Supervisor {
         let workers: BTreeSet<WorkerId> = saved.seats.iter().map(|seat| seat.id).collect();
         let roll = saved.roll.map(|roll| Roll {
             command: None,
+            cause: roll.cause,
             spec: spec(roll.spec),
             previous: roll.previous.map(&spec),
             queue: roll.queue.into_iter().map(|(worker, index)| (worker, spec(index))).collect(),

@@ -263,7 +263,11 @@ impl World {
                     let same = |worker: &WorkerView<'_>| {
                         asked.releases.get(&worker.id).is_none_or(|before| *before == worker.spec.version)
                     };
-                    for worker in app.workers.iter().filter(|worker| rolled && worker.status != Status::Stopping) {
+                    for worker in app
+                        .workers
+                        .iter()
+                        .filter(|worker| rolled && matches!(worker.status, Status::Online | Status::Launching))
+                    {
                         assert!(same(worker), "the reload of {} is said to be undone", worker.id);
                     }
                 }
