@@ -4,11 +4,14 @@ use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use tempfile::TempDir;
 
 use crate::process;
@@ -51,6 +54,7 @@ impl Manager {
     /// When there is no room for a state directory.
     pub fn new(kind: Kind, binary: &Path) -> Result<Self> {
         let home = tempfile::Builder::new().prefix("rpm-bench-").tempdir()?;
+        homes().push(home.path().to_owned());
         Ok(Self { kind, binary: binary.to_owned(), home, environment: Vec::new() })
     }
 
@@ -175,24 +179,57 @@ impl Manager {
         if self.daemon_pid().is_some() {
             let _ = self.run(&["kill"]);
         }
-        // What is left are orphans of a daemon that was killed, or of a program that is broken; in either case what
-        // restarts others goes on doing so until it is killed itself, hence more than one round.
-        for _ in 0..5 {
-            let left = process::with_directory_in_environment(self.home());
-            if left.is_empty() {
-                return;
-            }
-            left.iter().for_each(|pid| process::kill(*pid));
-            for pid in left {
-                process::wait_gone(pid, Duration::from_secs(5));
-            }
-        }
+        end_all_of(self.home());
     }
 }
 
 impl Drop for Manager {
     fn drop(&mut self) {
         self.end();
+        homes().retain(|home| home != self.home.path());
+    }
+}
+
+/// The state directories in use.
+static HOMES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+fn homes() -> MutexGuard<'static, Vec<PathBuf>> {
+    HOMES.lock().expect("nobody panics with the list of state directories in hand")
+}
+
+/// From now on an interrupted program leaves no daemon and no worker behind.
+///
+/// # Errors
+/// When the signals cannot be had.
+pub fn clean_up_when_interrupted() -> Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    thread::spawn(move || {
+        let Some(signal) = signals.forever().next() else { return };
+        // Held to the end: no state directory comes to be meanwhile.
+        let homes = homes();
+        for home in homes.iter() {
+            end_all_of(home);
+            let _ = std::fs::remove_dir_all(home);
+        }
+        std::process::exit(128 + signal);
+    });
+    Ok(())
+}
+
+/// Kills every process of a state directory.
+///
+/// These are what the manager has left: orphans of a daemon that was killed, or a program that is broken. What restarts
+/// others goes on doing so until it is killed itself, hence more than one round.
+fn end_all_of(home: &Path) {
+    for _ in 0..5 {
+        let left = process::with_directory_in_environment(home);
+        if left.is_empty() {
+            return;
+        }
+        left.iter().for_each(|pid| process::kill(*pid));
+        for pid in left {
+            process::wait_gone(pid, Duration::from_secs(5));
+        }
     }
 }
 

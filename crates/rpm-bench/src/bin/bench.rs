@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::Parser;
 use rpm_bench::figures::{Bench, FIGURES, Figure};
-use rpm_bench::manager::{Kind, repository, rpm_binary};
+use rpm_bench::manager::{Kind, clean_up_when_interrupted, repository, rpm_binary};
 use rpm_bench::table;
 
 /// Measures rpm beside PM2 and prints a Markdown table: medians, 95th percentiles, ratios, targets.
@@ -37,6 +37,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<ExitCode> {
     let arguments = Arguments::parse();
+    clean_up_when_interrupted()?;
     let mut managers = Vec::new();
     if !arguments.without_rpm {
         managers.push((Kind::Rpm, rpm_binary()?));

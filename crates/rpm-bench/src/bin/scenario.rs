@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use rpm_bench::load::{Load, Plan};
-use rpm_bench::manager::{Kind, Manager, free_port, repository, rpm_binary};
+use rpm_bench::manager::{Kind, Manager, clean_up_when_interrupted, free_port, repository, rpm_binary};
 use rpm_bench::process;
 
 /// Reloads, scales and kills the daemon while requests are made, and counts those that fail.
@@ -21,6 +21,10 @@ struct Arguments {
     /// Requests at the same time
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1000))]
     connections: u32,
+    /// Requests per second in all with keep-alive; 0 is as fast as answers come. A worker that is replaced waits for a
+    /// moment without a request in flight, and clients that never pause give it none until drain_timeout is up
+    #[arg(long, default_value_t = 500)]
+    keep_alive_rate: u32,
     /// Reloads in each phase
     #[arg(long, default_value_t = 20)]
     reloads: u32,
@@ -44,6 +48,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<ExitCode> {
     let arguments = Arguments::parse();
+    clean_up_when_interrupted()?;
     let (kind, binary) = match &arguments.pm2 {
         Some(pm2) => (Kind::Pm2, pm2.canonicalize().with_context(|| format!("there is no {}", pm2.display()))?),
         None => (Kind::Rpm, rpm_binary()?),
@@ -82,7 +87,9 @@ impl Scenario {
     /// Does `deed` some times under load; returns how many requests failed.
     fn phase(&self, name: &str, keep_alive: bool, times: u32, deed: fn(&Self, &Load) -> Result<()>) -> Result<u64> {
         let url = format!("http://127.0.0.1:{}/", self.port);
-        let load = Load::start(&Plan::new(&url, self.arguments.connections as usize, keep_alive)?);
+        let plan = Plan::new(&url, self.arguments.connections as usize, keep_alive)?;
+        let rate = Some(self.arguments.keep_alive_rate).filter(|rate| keep_alive && *rate > 0).map(f64::from);
+        let load = Load::start(&Plan { rate, ..plan });
         let started = Instant::now();
         for _ in 0..times {
             traffic(&load)?;
