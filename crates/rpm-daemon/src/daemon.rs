@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use crate::clients::{Inbound, Line};
 use crate::process::{Process, SeatFiles};
 use crate::rounds::Rounds;
+use crate::view::Clock;
 use crate::watch::{Token, Watch};
 use crate::{DaemonError, state, view};
 
@@ -33,6 +34,7 @@ const REQUESTS_PER_PASS: usize = 64;
 pub(crate) struct Daemon {
     pub(crate) home: Home,
     pub(crate) boot: String,
+    pub(crate) clock: Clock,
     pub(crate) started_at_ms: u64,
     pub(crate) core: Supervisor,
     pub(crate) keeper: Keeper,

@@ -63,7 +63,11 @@ impl Daemon {
                 }
             }
             Effect::Forget { worker } => {
-                self.seats.remove(&worker);
+                if let Some(files) = self.seats.remove(&worker)
+                    && self.core.app(files.app).is_none()
+                {
+                    self.ports.close_app(files.app);
+                }
             }
             Effect::Reply { command, outcome } => self.reply(command, outcome),
             Effect::Progress { command, done, total } => {
@@ -135,7 +139,7 @@ impl Daemon {
             descriptors.notify = Some(address);
         }
 
-        let clock = view::Clock::read();
+        let clock = self.clock;
         let seat = Seat {
             life,
             instance,
@@ -194,7 +198,7 @@ impl Daemon {
                 tracing::error!("{life} cannot be heard: {error}");
             }
         }
-        self.seats.insert(life.worker, SeatFiles { logs, pid: pid_path, err_from });
+        self.seats.insert(life.worker, SeatFiles { app, logs, pid: pid_path, err_from });
         self.processes.insert(life, process);
         Ok(())
     }
@@ -248,11 +252,20 @@ impl Daemon {
     fn drain(&mut self, life: Life, until: Moment) {
         let now = view::now();
         self.ports.retire(life);
+        let steered = self.ports.is_steered(life);
         if let Some(process) = self.processes.get_mut(&life) {
             process.admitted = false;
+            // From a socket that all workers have, new connections cannot be kept away: the worker must let go of it.
+            if !steered
+                && let Some(channel) = &mut process.channel
+                && let Err(error) = channel.disconnect()
+            {
+                tracing::warn!("{life} could not be told to close its servers: {error}");
+            }
             process.drain = Some(Draining { since: now, until, quiet: 0 });
             self.rounds.draining_begins(now);
         }
+        self.flush_channel(life);
     }
 
     fn ask(&mut self, life: Life) {

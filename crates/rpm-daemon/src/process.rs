@@ -75,6 +75,7 @@ pub(crate) struct Draining {
 /// The files of one seat, whichever life is in it.
 #[derive(Debug, Clone)]
 pub(crate) struct SeatFiles {
+    pub(crate) app: AppId,
     pub(crate) logs: LogPaths,
     pub(crate) pid: PathBuf,
     /// Where the present life's part of the error log begins.

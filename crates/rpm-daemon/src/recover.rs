@@ -75,6 +75,7 @@ pub(crate) fn start(home: Home) -> Result<(Daemon, mpsc::Receiver<Inbound>), Dae
     let ports = restore_ports(&mut inventory, &core);
     let mut daemon = Daemon {
         boot,
+        clock: view::Clock::read(),
         started_at_ms: rpm_sys::proc::wall_clock_millis(),
         core,
         keeper,
@@ -218,7 +219,7 @@ impl Daemon {
             let spec = process.spec.clone();
             let logs = rpm_logs::paths(&spec, life.worker, &self.home);
             let pid = rpm_logs::pid_path(&spec, life.worker, &self.home);
-            self.seats.insert(life.worker, SeatFiles { logs, pid, err_from: 0 });
+            self.seats.insert(life.worker, SeatFiles { app, logs, pid, err_from: 0 });
             self.processes.insert(life, process);
             self.resume_logs(life, &spec, &mut inventory.held);
         }

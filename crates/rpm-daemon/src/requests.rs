@@ -9,7 +9,7 @@ use rpm_supervise::{Command, CommandId, Event, Refusal};
 use crate::clients::Inbound;
 use crate::daemon::{Asked, Daemon, shared};
 use crate::dump::{self, DumpedApp};
-use crate::view::{self, Clock};
+use crate::view;
 
 impl Daemon {
     pub(crate) fn on_request(&mut self, inbound: Inbound) {
@@ -84,7 +84,7 @@ impl Daemon {
 
     fn list(&mut self, environment: bool) -> List {
         self.sample_for_list(view::now());
-        let clock = Clock::read();
+        let clock = self.clock;
         let apps =
             self.core.apps().map(|app| view::app(&app, &self.processes, &self.home, clock, environment)).collect();
         List { apps, daemon: self.info() }

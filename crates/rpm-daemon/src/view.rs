@@ -10,22 +10,22 @@ use rpm_supervise::{AppView, Cause, Failure, Happening, WorkerView};
 use crate::process::Process;
 
 /// Turns moments of the boot clock into milliseconds since the Unix epoch.
+///
+/// Read once and kept: two clocks read twice would put the same moment a millisecond apart.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {
-    now: Moment,
-    wall_ms: u64,
+    booted_at_us: i128,
 }
 
 impl Clock {
     /// Reads both clocks.
     pub(crate) fn read() -> Self {
-        Self { now: now(), wall_ms: rpm_sys::proc::wall_clock_millis() }
+        let wall_us = i128::from(rpm_sys::proc::wall_clock_millis()) * 1000;
+        Self { booted_at_us: wall_us - i128::from(now().0) }
     }
 
-    pub(crate) fn wall_ms(&self, moment: Moment) -> u64 {
-        let ago = self.now.since(moment).as_millis() as u64;
-        let ahead = moment.since(self.now).as_millis() as u64;
-        self.wall_ms.saturating_sub(ago) + ahead
+    pub(crate) fn wall_ms(self, moment: Moment) -> u64 {
+        u64::try_from((self.booted_at_us + i128::from(moment.0)) / 1000).unwrap_or_default()
     }
 }
 
@@ -154,6 +154,8 @@ pub(crate) fn cause_name(cause: Cause) -> &'static str {
         Cause::Scale => "scale",
         Cause::Crash => "crash",
         Cause::Memory => "memory",
+        Cause::Watch => "watch",
+        Cause::Cron => "cron",
     }
 }
 
