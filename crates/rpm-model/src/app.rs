@@ -84,6 +84,13 @@ pub struct AppSpec {
     pub drain_timeout: Duration,
     /// How many workers a roll replaces at a time.
     pub reload_parallel: u32,
+    /// Restarted when files change.
+    #[serde(default, skip_serializing_if = "WatchSpec::is_default")]
+    pub watch: WatchSpec,
+    /// Restarted (without a gap where sockets are shared) at the times of this cron pattern of 5 or 6 fields, or `@daily`
+    /// and its like.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cron: Option<String>,
     /// Where output goes.
     pub logs: LogSpec,
     /// PID file; the worker's id is inserted before the extension. An absolute path, or `None` for the default.
@@ -129,6 +136,8 @@ impl AppSpec {
             max_memory_restart: None,
             drain_timeout: Duration::from_secs(10),
             reload_parallel: 1,
+            watch: WatchSpec::default(),
+            cron: None,
             logs: LogSpec::default(),
             pid_file: None,
             autostart: true,
@@ -221,6 +230,46 @@ impl Default for StopPolicy {
     fn default() -> Self {
         // SIGINT and 1600 ms are PM2's.
         Self { signal: 2, kill_timeout: Duration::from_millis(1600), treekill: true, shutdown_with_message: false }
+    }
+}
+
+/// Which changes of files restart an app. What is ignored stays known while watching is turned off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchSpec {
+    /// Whether files are watched at all.
+    pub enabled: bool,
+    /// Paths or globs, from the working directory; none means the working directory itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<String>,
+    /// Globs, paths and `/regexes/` of what does not matter; `None` is PM2's default: hidden files and `node_modules`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ignore: Option<Vec<String>>,
+    /// Only files with one of these extensions matter, where any are named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<String>,
+    /// The wait after the last change.
+    #[serde(default, with = "duration_ms")]
+    pub delay: Duration,
+    /// Whether directories behind symbolic links are watched too.
+    pub follow_symlinks: bool,
+}
+
+impl Default for WatchSpec {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            paths: Vec::new(),
+            ignore: None,
+            extensions: Vec::new(),
+            delay: Duration::ZERO,
+            follow_symlinks: true,
+        }
+    }
+}
+
+impl WatchSpec {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }
 

@@ -17,7 +17,10 @@ pub mod nearest;
 pub mod time;
 pub mod worker;
 
-pub use app::{AppId, AppSpec, Environment, ExecMode, LogFormat, LogSpec, LogTarget, RestartPolicy, SocketMode, StopPolicy};
+pub use app::{
+    AppId, AppSpec, Environment, ExecMode, LogFormat, LogSpec, LogTarget, RestartPolicy, SocketMode, StopPolicy,
+    WatchSpec,
+};
 pub use bytes::Bytes;
 pub use home::{Flavour, Home};
 pub use nearest::nearest;

@@ -1,5 +1,5 @@
 use rpm_model::{AppId, ExecMode, Status, WorkerId};
-use rpm_supervise::{Command, Effect, FailureCause, Outcome, Refusal};
+use rpm_supervise::{Cause, Command, Effect, FailureCause, Outcome, Refusal};
 
 use crate::stage::{Stage, cluster, fork, ids, life, ms, spec};
 
@@ -144,4 +144,40 @@ fn a_command_without_workers_is_done() {
     let mut stage = Stage::new();
     let stop = stage.ask(Command::Stop { workers: vec![] });
     stage.done(stop, []);
+}
+
+#[test]
+fn a_renewal_names_its_cause_and_starts_what_is_down() {
+    let mut stage = Stage::with(fork());
+    let renewal = stage.ask(Command::Renew { workers: ids([0]), cause: Cause::Watch, roll: false });
+    assert_eq!(stage.effects, [Effect::Ask { life: life(0, 1) }]);
+    stage.exited(life(0, 1), 0).spawned(life(0, 2)).settled(life(0, 2)).done(renewal, [0]);
+    assert_eq!(stage.worker(0).cause, Some(Cause::Watch));
+    stage.ask(Command::Stop { workers: ids([0]) });
+    stage.exited(life(0, 2), 0);
+    let renewal = stage.ask(Command::Renew { workers: ids([0]), cause: Cause::Cron, roll: true });
+    stage.spawned(life(0, 3)).settled(life(0, 3)).done(renewal, [0]);
+    assert_eq!(stage.worker(0).cause, Some(Cause::Cron));
+}
+
+#[test]
+fn a_renewal_of_workers_that_share_sockets_leaves_no_gap() {
+    let mut stage = Stage::with(cluster(1));
+    let renewal = stage.ask(Command::Renew { workers: ids([0]), cause: Cause::Cron, roll: true });
+    assert_eq!(stage.spawns(), [life(0, 2)], "the old one serves meanwhile");
+    stage.spawned(life(0, 2)).listening(life(0, 2)).tell(rpm_supervise::Event::Drained { life: life(0, 1) });
+    stage.exited(life(0, 1), 0).done(renewal, [0]);
+    assert_eq!(stage.worker(0).cause, Some(Cause::Cron));
+}
+
+#[test]
+fn a_stop_of_the_last_worker_ends_the_watching_of_files() {
+    let mut stage = Stage::with(spec(ExecMode::Cluster, 2, |spec| spec.watch.enabled = true));
+    let watches = |stage: &Stage| stage.supervisor.app(AppId(0)).expect("it is there").spec.watch.enabled;
+    stage.ask(Command::Stop { workers: ids([0]) });
+    assert!(watches(&stage), "the other one is still watched");
+    stage.ask(Command::Stop { workers: ids([1]) });
+    assert!(!watches(&stage));
+    stage.exited(life(0, 1), 0).exited(life(1, 1), 0).ask(Command::Restart { workers: ids([0, 1]), specs: vec![] });
+    assert!(!watches(&stage), "PM2 does not watch again by itself either");
 }
