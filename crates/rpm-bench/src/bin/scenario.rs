@@ -11,6 +11,7 @@ use clap::Parser;
 use rpm_bench::load::{Load, Plan};
 use rpm_bench::manager::{Kind, Manager, clean_up_when_interrupted, free_port, repository, rpm_binary};
 use rpm_bench::process;
+use serde_json::json;
 
 /// Reloads, scales and kills the daemon while requests are made, and counts those that fail.
 #[derive(Parser)]
@@ -21,8 +22,10 @@ struct Arguments {
     /// Requests at the same time
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1000))]
     connections: u32,
-    /// Requests per second in all with keep-alive; 0 is as fast as answers come. A worker that is replaced waits for a
-    /// moment without a request in flight, and clients that never pause give it none until drain_timeout is up
+    /// The app's drain_timeout (PM2 has none)
+    #[arg(long, default_value = "1s")]
+    drain_timeout: String,
+    /// Requests per second in all with keep-alive; 0 is as fast as answers come
     #[arg(long, default_value_t = 500)]
     keep_alive_rate: u32,
     /// Reloads in each phase
@@ -77,9 +80,14 @@ struct Scenario {
 
 impl Scenario {
     fn start(&self) -> Result<()> {
-        let script = repository()?.join("examples/api/server.js");
-        let script = script.to_str().context("the repository's path is not UTF-8")?;
-        self.manager.run(&["start", script, "--name", APP, "-i", "2"])?;
+        let app = json!({
+            "name": APP, "script": repository()?.join("examples/api/server.js"), "exec_mode": "cluster", "instances": 2,
+            // Clients that never pause leave no moment without a request in flight, so every replacement takes this long.
+            "drain_timeout": self.arguments.drain_timeout,
+        });
+        let file = self.manager.home().join("api.json");
+        std::fs::write(&file, json!({ "apps": [app] }).to_string())?;
+        self.manager.run(&["start", file.to_str().context("the temporary directory is not UTF-8")?])?;
         self.manager.wait_online(2, SOON)?;
         Ok(())
     }
