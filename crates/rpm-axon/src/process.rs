@@ -103,8 +103,8 @@ fn configuration(out: &mut Map<String, Value>, spec: &AppSpec, worker: &WorkerIn
     // PM2 keeps the app's own variables under its name.
     env.insert(spec.name.clone(), json!({}));
     put("env", env.into());
-    if let Some(cron) = spec.other.get("cron_restart") {
-        put("cron_restart", cron.clone());
+    if let Some(cron) = &spec.cron {
+        put("cron_restart", cron.as_str().into());
     }
     if spec.logs.merge {
         put("merge_logs", true.into());
@@ -116,7 +116,14 @@ fn configuration(out: &mut Map<String, Value>, spec: &AppSpec, worker: &WorkerIn
     if !spec.restart.stop_exit_codes.is_empty() {
         put("stop_exit_codes", spec.restart.stop_exit_codes.clone().into());
     }
-    put("watch", other("watch", false.into()));
+    let watch = &spec.watch;
+    put("watch", if watch.paths.is_empty() || !watch.enabled { watch.enabled.into() } else { watch.paths.clone().into() });
+    if let Some(ignore) = &watch.ignore {
+        put("ignore_watch", ignore.clone().into());
+    }
+    if !watch.delay.is_zero() {
+        put("watch_delay", ms(watch.delay));
+    }
     if spec.restart.max_restarts != policy.max_restarts {
         put("max_restarts", spec.restart.max_restarts.into());
     }

@@ -83,6 +83,7 @@ pub fn from_script(target: &str, options: &AppOptions, context: &Context) -> Res
 pub fn update(current: &AppSpec, options: &AppOptions, context: &Context) -> Result<AppSpec, ConfigError> {
     let mut report = Report::default();
     let mut app = RawApp { label: app_label(&current.name), is_change: true, ..RawApp::default() };
+    app.is_toggled = options.watch_toggles;
     app.overlay(&options.settings(), &mut report);
     if let Some(filter) = current.other.get("filter_env") {
         let kept = Setting { value: filter.clone(), origin: Origin::Option("--filter-env") };

@@ -102,6 +102,10 @@ pub struct AppOptions {
     pub cron_restart: Option<String>,
     /// `--watch`: `Some` without paths for the whole working directory.
     pub watch: Option<Vec<String>>,
+    /// Whether `--watch` without paths turns watching off where it is on: PM2's `restart --watch`.
+    pub watch_toggles: bool,
+    /// `--ext`: extensions, separated by commas.
+    pub ext: Option<String>,
     /// `--ignore-watch`, may be repeated.
     pub ignore_watch: Vec<String>,
     /// `--watch-delay`: seconds, as in PM2, or with a unit. (In a file the number is milliseconds.)
@@ -124,7 +128,7 @@ impl AppOptions {
     /// Returns the settings that the options stand for.
     pub(crate) fn settings(&self) -> Settings {
         let mut collected = Collected(Settings::default());
-        let texts: [(&'static str, &'static str, &Option<String>); 27] = [
+        let texts: [(&'static str, &'static str, &Option<String>); 28] = [
             ("name", "--name", &self.name),
             ("namespace", "--namespace", &self.namespace),
             ("instances", "--instances", &self.instances),
@@ -152,6 +156,7 @@ impl AppOptions {
             ("drain_timeout", "--drain-timeout", &self.drain_timeout),
             ("reload_parallel", "--reload-parallel", &self.reload_parallel),
             ("cron_restart", "--cron-restart", &self.cron_restart),
+            ("ext", "--ext", &self.ext),
         ];
         for (key, option, text) in texts {
             if let Some(text) = text {

@@ -42,6 +42,8 @@ pub(crate) struct RawApp {
     pub(crate) settings: Settings,
     /// Whether it changes an app that exists, rather than describing a new one.
     pub(crate) is_change: bool,
+    /// Whether `--watch` turns watching over, rather than on.
+    pub(crate) is_toggled: bool,
     /// `env_<name>` by name.
     pub(crate) environments: BTreeMap<String, Setting>,
     /// Settings that were reported and left out.

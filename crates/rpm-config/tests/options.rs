@@ -86,6 +86,7 @@ fn every_option_reaches_its_setting() {
         watch: Some(Vec::new()),
         ignore_watch: vec!["node_modules".into()],
         watch_delay: some("2"),
+        ext: some("js,.json"),
         no_vizion: true,
         ..AppOptions::default()
     };
@@ -111,9 +112,10 @@ fn every_option_reaches_its_setting() {
     assert_eq!((spec.pid_file, spec.user), (Some(fixture("sub/api.pid")), Some((0, 0))));
     assert_eq!((spec.socket_mode, spec.reload_parallel), (SocketMode::Shared, 2));
     assert_eq!(spec.drain_timeout, Duration::from_secs(60));
-    let other = json!({
-        "cron_restart": "0 3 * * *", "watch": true, "ignore_watch": ["node_modules"], "watch_delay": 2000, "vizion": false,
-    });
+    assert_eq!((spec.watch.enabled, spec.watch.paths.len(), spec.cron.as_deref()), (true, 0, Some("0 3 * * *")));
+    assert_eq!((spec.watch.ignore, spec.watch.delay), (Some(vec!["node_modules".into()]), Duration::from_secs(2)));
+    assert_eq!(spec.watch.extensions, ["js", "json"]);
+    let other = json!({ "vizion": false });
     assert_eq!(serde_json::Value::Object(spec.other), other);
 }
 
@@ -337,4 +339,16 @@ fn typescript_is_run_by_what_can_read_it() {
     );
     program("bun", "#!/bin/sh\n");
     assert_eq!(start().expect("bun can").interpreter.as_deref(), Some("bun"));
+}
+
+#[test]
+fn restart_with_watch_turns_watching_over() {
+    let watched = AppOptions { watch: Some(vec!["src".into()]), ..AppOptions::default() };
+    let toggle = AppOptions { watch: Some(Vec::new()), watch_toggles: true, ..AppOptions::default() };
+    let on = start("app.js", &watched);
+    let off = update(&on, &toggle, &common::context()).expect("a good change");
+    assert_eq!((off.watch.enabled, &off.watch.paths), (false, &on.watch.paths), "what was watched is not forgotten");
+    assert_eq!(update(&off, &toggle, &common::context()).expect("a good change"), on);
+    let set = AppOptions { watch_toggles: false, ..toggle };
+    assert!(update(&on, &set, &common::context()).expect("a good change").watch.enabled);
 }

@@ -96,12 +96,15 @@ pub struct AppArgs {
     /// Restart when files change, here or under PATH; may be repeated
     #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "", help_heading = "Restarting")]
     pub watch: Vec<String>,
-    /// Paths whose changes do not matter; may be repeated
-    #[arg(long, value_name = "PATTERN", help_heading = "Restarting")]
+    /// Paths, globs and /regexes/ whose changes do not matter; may be repeated
+    #[arg(long, value_name = "PATTERN", num_args = 1.., help_heading = "Restarting")]
     pub ignore_watch: Vec<String>,
-    /// Wait this long after a change
-    #[arg(long, value_name = "MS", help_heading = "Restarting")]
+    /// Wait this long after a change: seconds, or with a unit
+    #[arg(long, value_name = "SECONDS", help_heading = "Restarting")]
     pub watch_delay: Option<String>,
+    /// Only changes of files with these extensions matter
+    #[arg(long, value_name = "EXT,EXT", help_heading = "Restarting")]
+    pub ext: Option<String>,
     /// Register the app, do not start it
     #[arg(long, help_heading = "Restarting")]
     pub no_autostart: bool,
@@ -236,6 +239,8 @@ impl AppArgs {
             watch: (!this.watch.is_empty()).then(|| this.watch.into_iter().filter(|path| !path.is_empty()).collect()),
             ignore_watch: this.ignore_watch,
             watch_delay: this.watch_delay,
+            watch_toggles: false,
+            ext: this.ext,
             force: this.force,
             no_vizion: this.no_vizion,
             no_pmx: this.no_pmx,

@@ -43,7 +43,8 @@ pub(super) fn run(args: &Again, how: How, invocation: &Invocation) -> Result<(),
     // Environments are long: they are asked for when a spec will be made from another.
     let with_files = args.targets.iter().any(|word| word == "-" || rpm_config::is_config_file(word));
     let before = session.list(changes || with_files)?;
-    let options = args.app.options(&args.args);
+    let mut options = args.app.options(&args.args);
+    options.watch_toggles = true;
     let cwd = cwd();
     let mut plan = Plan::default();
     let mut by_name = Plan::default();

@@ -77,7 +77,7 @@ fn rows(app: &AppInfo, worker: &WorkerInfo, now_ms: u64) -> Vec<(&'static str, C
     if let Some(limit) = spec.max_memory_restart {
         rows.push(("max memory restart", plain(&limit.to_string())));
     }
-    if let Some(cron) = other("cron_restart") {
+    if let Some(cron) = &spec.cron {
         rows.push(("cron restart", plain(cron)));
     }
     rows.push(("uptime", plain(&table::uptime(worker, now_ms))));

@@ -35,7 +35,8 @@ mod tests {
         let mut echo = app(1, "ECHONEST", "default", &[0]);
         echo.spec.script = "/srv/child.js".into();
         echo.spec.logs.merge = true;
-        echo.spec.other.insert("watch".into(), json!(["server", "client"]));
+        (echo.spec.watch.enabled, echo.spec.watch.paths) = (true, vec!["server".into(), "client".into()]);
+        echo.spec.watch.ignore = Some(vec!["node_modules".into(), "client/img".into()]);
         echo.spec.env.insert("PORT".into(), "3000".into());
         echo.spec.increment_var = Some("PORT".into());
         let text = prettylist(&list(vec![echo]));
@@ -51,6 +52,7 @@ mod tests {
             ("child.js", 1),
             ("node_args: []", 1),
             ("watch: [ 'server', 'client' ]", 1),
+            ("ignore_watch: [ 'node_modules', 'client/img' ]", 1),
             ("vizion: true", 1),
             ("km_link: false", 1),
             ("launching", 0),

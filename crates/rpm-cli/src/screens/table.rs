@@ -56,10 +56,7 @@ pub fn uptime(worker: &WorkerInfo, now_ms: u64) -> String {
 
 /// Returns whether a change of files restarts the app.
 pub fn watches(app: &AppInfo) -> bool {
-    match app.spec.other.get("watch") {
-        None | Some(serde_json::Value::Null | serde_json::Value::Bool(false)) => false,
-        Some(_) => true,
-    }
+    app.spec.watch.enabled
 }
 
 #[cfg(test)]
@@ -78,7 +75,7 @@ mod tests {
         job.workers[0].status = Status::Stopped;
         job.workers[0].pid = None;
         job.workers[0].memory = Bytes(0);
-        job.spec.other.insert("watch".into(), true.into());
+        job.spec.watch.enabled = true;
         let mut slow = app(3, "slow", "default", &[12]);
         slow.workers[0].status = Status::WaitingRestart;
         slow.workers[0].restarts = 1234;

@@ -7,6 +7,7 @@ mod interpreter;
 mod logs;
 mod policy;
 pub(crate) mod program;
+mod triggers;
 mod user;
 mod workers;
 
@@ -168,17 +169,18 @@ fn apply(reader: &mut Reader<'_>, spec: &mut AppSpec) {
     policy::apply(reader, spec);
     logs::apply(reader, spec);
     user::apply(reader, spec);
+    triggers::apply(reader, spec);
     keep_the_rest(reader, spec);
 }
 
 /// Keeps the keys that have no field of their own, as written.
-fn keep_the_rest(reader: &mut Reader<'_>, spec: &mut AppSpec) {
+fn keep_the_rest(reader: &Reader<'_>, spec: &mut AppSpec) {
     for (name, setting) in &reader.app.settings {
         let key = keys::key_named(name);
         if key.use_ == Use::Spec && *name != "filter_env" {
             continue;
         }
-        match kept(reader, key, &setting.value) {
+        match kept(key, &setting.value) {
             Some(value) => spec.other.insert((*name).to_owned(), value),
             None => spec.other.shift_remove(*name),
         };
@@ -189,45 +191,11 @@ fn keep_the_rest(reader: &mut Reader<'_>, spec: &mut AppSpec) {
 }
 
 /// Returns the form in which a value is kept; `None` when it says that there is none.
-fn kept(reader: &mut Reader<'_>, key: &Key, value: &Value) -> Option<Value> {
-    match (key.name, key.kind) {
+fn kept(key: &Key, value: &Value) -> Option<Value> {
+    match key.kind {
         _ if value.is_null() => None,
-        ("cron_restart", _) => {
-            let pattern = values::text(value)?;
-            if !is_cron_pattern(&pattern) {
-                let expected = "expected a cron pattern of 5 or 6 fields, for example \"0 3 * * *\", or 0 for none";
-                reader.refuse(key.name, expected);
-            }
-            (pattern.trim() != "0").then(|| pattern.into())
-        }
         // One unit for whoever reads it.
-        (_, Kind::Duration) => values::duration(value).map(|time| Value::from(time.as_millis() as u64)),
+        Kind::Duration => values::duration(value).map(|time| Value::from(time.as_millis() as u64)),
         _ => Some(value.clone()),
-    }
-}
-
-/// Returns whether a text has the form of a cron pattern; whether it ever fires is for the clock to find.
-fn is_cron_pattern(text: &str) -> bool {
-    let text = text.trim();
-    if text == "0" || text.starts_with('@') {
-        return true;
-    }
-    let fields: Vec<_> = text.split_whitespace().collect();
-    let may_stand = |c: char| c.is_ascii_alphanumeric() || "*/,-?#".contains(c);
-    (5..=7).contains(&fields.len()) && fields.iter().all(|field| field.chars().all(may_stand))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cron_patterns_have_fields() {
-        for good in ["0 3 * * *", "*/5 * * * * *", "0 0 * * MON-FRI", "@daily", "0"] {
-            assert!(is_cron_pattern(good), "{good}");
-        }
-        for bad in ["never", "", "* * * *", "a b c d !"] {
-            assert!(!is_cron_pattern(bad), "{bad}");
-        }
     }
 }
