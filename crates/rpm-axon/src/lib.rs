@@ -2,11 +2,12 @@
 //!
 //! - [`frame`]: messages as bytes. Pure: bytes in, messages out, nothing believed before it is checked.
 //! - [`call`]: remote calls on the `rep` socket, and messages on the `pub` socket.
-//! - [`process`]: a worker as PM2 describes it; `jlist` prints the same.
+//! - [`process`]: a worker as PM2 describes it; `jlist` prints the same. [`app`]: an app as PM2's client asks for it.
 //!
 //! Nothing here opens a socket or knows a daemon.
 #![forbid(unsafe_code)]
 
+pub mod app;
 pub mod call;
 pub mod frame;
 pub mod process;

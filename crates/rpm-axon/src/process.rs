@@ -117,7 +117,10 @@ fn configuration(out: &mut Map<String, Value>, spec: &AppSpec, worker: &WorkerIn
         put("stop_exit_codes", spec.restart.stop_exit_codes.clone().into());
     }
     let watch = &spec.watch;
-    put("watch", if watch.paths.is_empty() || !watch.enabled { watch.enabled.into() } else { watch.paths.clone().into() });
+    put(
+        "watch",
+        if watch.paths.is_empty() || !watch.enabled { watch.enabled.into() } else { watch.paths.clone().into() },
+    );
     if let Some(ignore) = &watch.ignore {
         put("ignore_watch", ignore.clone().into());
     }

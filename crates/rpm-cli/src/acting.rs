@@ -34,7 +34,7 @@ pub fn act(
         Reply::Done { workers } => Ok(workers),
         Reply::Refused { message, hint } => Err(Failure::new(format!("could not {verb}: {message}")).maybe_hint(hint)),
         Reply::Failed(failed) => Err(Failure::of_action(verb, failed, invocation.voice.program())),
-        other @ (Reply::Pong(_) | Reply::List(_)) => Err(crate::session::unexpected(other)),
+        other @ (Reply::Pong(_) | Reply::List(_) | Reply::Answers { .. }) => Err(crate::session::unexpected(other)),
     }
 }
 

@@ -197,7 +197,7 @@ pub fn unexpected(reply: Reply) -> Failure {
     match reply {
         Reply::Refused { message, hint } => Failure::new(message).maybe_hint(hint),
         Reply::Failed(failed) => Failure::of_action("do that", failed, "rpm"),
-        Reply::Pong(_) | Reply::List(_) | Reply::Done { .. } => {
+        Reply::Pong(_) | Reply::List(_) | Reply::Done { .. } | Reply::Answers { .. } => {
             Failure::new("the daemon answered something else than was asked")
                 .hint("client and daemon may differ in version")
         }

@@ -4,17 +4,18 @@
 //! spoken to through a [`Line`]. A slow or hostile client costs a bounded buffer and its own connection.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use interprocess::local_socket::tokio::prelude::*;
-use interprocess::os::unix::uds_local_socket::tokio::{Listener, Stream};
+use interprocess::os::unix::uds_local_socket::tokio::Stream;
 use rpm_ipc::{FromClient, FromDaemon, Hello, Notice, PROTOCOL, Reply, Request, frame};
 use tokio::sync::mpsc;
 use tokio_util::bytes::Bytes;
 use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
+
+use crate::door;
 
 /// Requests that may wait for the loop. At the bound the connections wait, and so do their clients.
 const INBOUND: usize = 256;
@@ -37,23 +38,29 @@ pub(crate) struct Inbound {
 /// The way back to one client.
 #[derive(Debug, Clone)]
 pub(crate) struct Line {
-    outbound: mpsc::Sender<Bytes>,
+    outbound: mpsc::Sender<FromDaemon>,
     lagged: std::sync::Arc<AtomicU64>,
 }
 
 impl Line {
+    /// Makes a line, and the end where what is said on it arrives.
+    pub(crate) fn new() -> (Self, mpsc::Receiver<FromDaemon>) {
+        let (outbound, answers) = mpsc::channel(OUTBOUND);
+        (Self { outbound, lagged: std::sync::Arc::default() }, answers)
+    }
+
     /// Sends the last word on a request.
     pub(crate) fn reply(&self, id: u64, reply: Reply) {
-        self.send(&FromDaemon::Reply { id, reply: Box::new(reply) });
+        self.send(FromDaemon::Reply { id, reply: Box::new(reply) });
     }
 
     /// Sends a notice; where the client is too slow it is dropped and counted.
     pub(crate) fn notice(&self, id: u64, notice: Notice) {
         let missed = self.lagged.swap(0, Ordering::Relaxed);
-        if missed > 0 && !self.send(&FromDaemon::Notice { id, notice: Notice::Lagged(missed) }) {
+        if missed > 0 && !self.send(FromDaemon::Notice { id, notice: Notice::Lagged(missed) }) {
             self.lagged.fetch_add(missed, Ordering::Relaxed);
         }
-        if !self.send(&FromDaemon::Notice { id, notice }) {
+        if !self.send(FromDaemon::Notice { id, notice }) {
             self.lagged.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -68,63 +75,45 @@ impl Line {
         self.outbound.closed().await;
     }
 
-    fn send(&self, frame: &FromDaemon) -> bool {
-        match serde_json::to_vec(frame) {
-            Ok(bytes) => self.outbound.try_send(bytes.into()).is_ok(),
-            Err(error) => {
-                tracing::error!("an answer could not be written as JSON: {error}");
-                false
-            }
-        }
+    fn send(&self, frame: FromDaemon) -> bool {
+        self.outbound.try_send(frame).is_ok()
     }
 }
 
-/// Accepts connections on `socket` for ever. Needs a tokio runtime.
-pub(crate) fn serve(socket: OwnedFd) -> io::Result<mpsc::Receiver<Inbound>> {
-    let listener = Listener::try_from(socket)?;
-    let (inbound, requests) = mpsc::channel(INBOUND);
-    tokio::spawn(async move {
-        loop {
-            match listener.accept().await {
-                Ok(stream) if is_allowed(&stream) => {
-                    tokio::spawn(converse(stream, inbound.clone()));
-                }
-                Ok(_) => tracing::warn!("refused a client that runs as another user"),
-                Err(error) => {
-                    tracing::warn!("could not accept a client: {error}");
-                    // Out of descriptors, most likely: trying at once would spin.
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
-    });
-    Ok(requests)
+/// Lets clients in on `socket`; what they ask goes to `inbound`. Needs a tokio runtime.
+pub(crate) fn serve(socket: OwnedFd, inbound: mpsc::Sender<Inbound>) -> io::Result<()> {
+    door::open(socket, move |stream| {
+        tokio::spawn(converse(stream, inbound.clone()));
+    })
 }
 
-/// Lets in the daemon's own user, and root.
-fn is_allowed(stream: &Stream) -> bool {
-    match rpm_sys::fd::peer_uid(stream.as_fd()) {
-        Ok(uid) => uid == 0 || uid == rustix::process::geteuid().as_raw(),
-        Err(_) => false,
-    }
+/// Makes the way of requests to the loop.
+pub(crate) fn requests() -> (mpsc::Sender<Inbound>, mpsc::Receiver<Inbound>) {
+    mpsc::channel(INBOUND)
 }
 
 async fn converse(stream: Stream, inbound: mpsc::Sender<Inbound>) {
     let codec = LengthDelimitedCodec::builder().max_frame_length(frame::LONGEST).new_codec();
     let mut reader = FramedRead::new(&stream, codec.clone());
     let mut writer = FramedWrite::new(&stream, codec);
-    let (outbound, mut answers) = mpsc::channel::<Bytes>(OUTBOUND);
-    let line = Line { outbound, lagged: std::sync::Arc::default() };
+    let (line, mut answers) = Line::new();
 
     let Ok(Some(Ok(first))) = tokio::time::timeout(HELLO, reader.next()).await else { return };
     let Ok(FromClient::Hello(hello)) = serde_json::from_slice(&first) else { return };
-    line.send(&FromDaemon::Hello(Hello::ours()));
+    line.send(FromDaemon::Hello(Hello::ours()));
     if hello.protocol != PROTOCOL {
         tracing::warn!("a client of version {} ({}) was turned away", hello.protocol, hello.program);
     }
 
     let write = async {
-        while let Some(bytes) = answers.recv().await {
+        while let Some(frame) = answers.recv().await {
+            let bytes = match serde_json::to_vec(&frame) {
+                Ok(bytes) => Bytes::from(bytes),
+                Err(error) => {
+                    tracing::error!("an answer could not be written as JSON: {error}");
+                    continue;
+                }
+            };
             if writer.feed(bytes).await.is_err() {
                 return;
             }

@@ -14,12 +14,13 @@ use rpm_sys::pidfd::ProcessRef;
 use rpm_sys::reap::Signals;
 use tokio::sync::mpsc;
 
+use crate::actions::Actions;
 use crate::clients::{Inbound, Line};
 use crate::process::{Process, SeatFiles};
 use crate::rounds::Rounds;
 use crate::view::Clock;
 use crate::watch::{Token, Watch};
-use crate::{DaemonError, state, view};
+use crate::{DaemonError, pm2, state, view};
 
 /// Between two writes of the state: a crash storm costs twenty small writes a second, not thousands.
 const PERSIST_EVERY: Duration = Duration::from_millis(50);
@@ -59,6 +60,10 @@ pub(crate) struct Daemon {
     pub(crate) next_command: u64,
     /// Who wants to hear what happens.
     pub(crate) listeners: Vec<(Line, u64)>,
+    /// Where PM2's clients are served.
+    pub(crate) pm2: Option<pm2::Room>,
+    /// Actions of apps that somebody waits for.
+    pub(crate) actions: Actions,
     /// Exits that the keeper may forget once the state is written.
     pub(crate) to_acknowledge: BTreeSet<String>,
     pub(crate) dirty: bool,
@@ -103,6 +108,7 @@ impl Daemon {
             }
             more = self.take_news()?;
             self.make_rounds(view::now());
+            self.actions.expire(view::now());
             self.turn();
             self.flush()?;
         }
@@ -138,7 +144,10 @@ impl Daemon {
     /// Returns the moment anything is next due.
     fn next_due(&self) -> Option<Moment> {
         let persist = (self.dirty || !self.to_acknowledge.is_empty()).then(|| self.persisted_at + PERSIST_EVERY);
-        [self.core.next_deadline(), self.rounds.next_due(), persist].into_iter().flatten().min()
+        [self.core.next_deadline(), self.rounds.next_due(), self.actions.next_due(), persist]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Writes the state if it changed and the last write is a while ago; then the keeper may forget the exits in it.
@@ -186,6 +195,12 @@ impl Daemon {
             pump.shutdown();
         }
         state::remove(&self.home.state());
+        if let Some(pm2) = self.pm2.take() {
+            pm2.close().await;
+            for path in [pm2::calls_path(&self.home), pm2::bus_path(&self.home)] {
+                let _ = std::fs::remove_file(path);
+            }
+        }
         for path in [self.home.socket(), self.home.daemon_pid()] {
             let _ = std::fs::remove_file(path);
         }

@@ -14,6 +14,7 @@ use rpm_supervise::{CommandId, Effect, Event, Failure, Note, Outcome, Warning};
 use crate::daemon::Daemon;
 use crate::launch::{self, Descriptors, Seat};
 use crate::notify;
+use crate::pm2::News;
 use crate::process::{Draining, Process, SeatFiles};
 use crate::settle::Settling;
 use crate::view;
@@ -78,6 +79,12 @@ impl Daemon {
             Effect::Warn { command, warning } => self.warn(command, &warning),
             Effect::Persist => self.dirty = true,
             Effect::Publish { worker, happening } => {
+                if let Some(pm2) = &self.pm2
+                    && pm2.is_listened_to()
+                {
+                    let cause = self.core.worker(worker).and_then(|worker| worker.cause);
+                    pm2.tell(News::Happened { worker, happening, cause });
+                }
                 let app = self.core.app_of(worker).and_then(|app| self.core.app(app));
                 let name = app.map(|app| app.spec.name.clone()).unwrap_or_default();
                 let happened = view::happened(name, worker, happening);
@@ -133,6 +140,13 @@ impl Daemon {
             }
             ExecMode::Proxy => return Err(failed("exec_mode proxy needs the balancer, which is not there yet".into())),
         }
+        let mut child_input: Option<OwnedFd> = None;
+        if spec.exec_mode == ExecMode::Fork {
+            let (read, write) = rpm_sys::fd::pipe(None).map_err(|error| failed(error.to_string()))?;
+            rpm_sys::fd::set_nonblocking(&write, true).map_err(|error| failed(error.to_string()))?;
+            child_input = Some(read);
+            process.input = Some(write);
+        }
         if spec.wait_ready {
             let (socket, address) = notify::open(&self.home, life).map_err(|error| failed(error.to_string()))?;
             process.notify = Some(socket);
@@ -177,6 +191,12 @@ impl Daemon {
         }
         if let Some(theirs) = &child_channel {
             request.inherit.push((theirs.as_fd(), CHANNEL));
+        }
+        if let Some(read) = &child_input {
+            request.inherit.push((read.as_fd(), 0));
+        }
+        if let Some(input) = &process.input {
+            request.keep.push((&names.input, input.as_fd()));
         }
         if let Some(channel) = &process.channel {
             request.keep.push((&names.channel, channel.as_fd()));
@@ -380,12 +400,13 @@ struct Stdio {
 /// The names by which the keeper knows a life's descriptors.
 pub(crate) struct Names {
     pub(crate) channel: String,
+    pub(crate) input: String,
     pub(crate) notify: String,
 }
 
 impl Names {
     pub(crate) fn of(life: Life) -> Self {
-        Self { channel: format!("ipc/{life}"), notify: format!("notify/{life}") }
+        Self { channel: format!("ipc/{life}"), input: format!("input/{life}"), notify: format!("notify/{life}") }
     }
 }
 

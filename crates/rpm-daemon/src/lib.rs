@@ -12,13 +12,16 @@
 //! - `daemon`: the loop; `effects`: what the core asks for; `requests`: what clients ask for
 //! - `news`: what keeper and workers say; `rounds`: what is looked at from time to time
 //! - `recover`: the first moments of a daemon that finds workers
-//! - `clients`: the local socket; `watch`: one epoll set for everything else
+//! - `clients`: the local socket; `pm2`: the sockets of PM2's clients; `door`: who may come in to either
+//! - `actions`: what is sent to apps, and their answers; `watch`: one epoll set for everything else
 //! - pure: `launch` (what a worker sees), `settle`, `drains`, `view` (core to wire)
 //! - `state` and [`dump`]: what is on disk
 #![forbid(unsafe_code)]
 
+mod actions;
 mod clients;
 mod daemon;
+mod door;
 mod drains;
 pub mod dump;
 mod effects;
@@ -26,6 +29,7 @@ mod files;
 mod launch;
 mod news;
 mod notify;
+mod pm2;
 mod process;
 mod recover;
 mod requests;
@@ -81,7 +85,8 @@ pub enum DaemonError {
 /// When it cannot start; the reason was also told to whoever waits for it to be ready.
 pub fn run(options: &Options) -> Result<(), DaemonError> {
     tracing_subscriber::fmt().with_ansi(false).with_target(false).with_writer(io::stderr).init();
-    let ready = rpm_keeper::ready::inherited().map_err(|error| DaemonError::System { what: "find its pipes", error })?;
+    let ready =
+        rpm_keeper::ready::inherited().map_err(|error| DaemonError::System { what: "find its pipes", error })?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

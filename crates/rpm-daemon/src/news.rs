@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::daemon::Daemon;
 use crate::effects::{LogNames, Names};
+use crate::pm2::News;
 use crate::process::Running;
 use crate::sampling::Sampler;
 use crate::watch::Token;
@@ -117,6 +118,10 @@ impl Daemon {
             self.watch.remove(channel);
             self.ask_keeper(&Request::Drop { name: &names.channel });
         }
+        if process.input.is_some() {
+            self.ask_keeper(&Request::Drop { name: &names.input });
+        }
+        self.actions.ended(life);
         if let Some(socket) = &process.notify {
             self.watch.remove(socket);
             self.ask_keeper(&Request::Drop { name: &names.notify });
@@ -351,6 +356,18 @@ impl Daemon {
             self.events.push_back(Event::AppReady { life });
             return;
         }
+        let kind = message.get("type").and_then(Value::as_str).unwrap_or_default();
+        if kind == "axm:reply"
+            && let Some(data) = message.get("data")
+        {
+            self.actions.answered(life, data);
+        }
+        // What is kept of an app is shown by the list; everything else is for whoever listens.
+        let is_kept = KEPT.contains(&kind) || message.get("node_version").is_some();
+        if let Some(pm2) = self.pm2.as_ref().filter(|pm2| !is_kept && pm2.is_listened_to()) {
+            pm2.tell(News::Said { worker: life.worker, message });
+            return;
+        }
         let Some(process) = self.processes.get_mut(&life) else { return };
         if let Some(version) = message.get("node_version") {
             process.contact.insert("node_version".into(), version.clone());
@@ -382,6 +399,9 @@ impl Daemon {
         }
     }
 }
+
+/// Messages of PM2's metrics library that are kept.
+const KEPT: [&str; 3] = ["axm:monitor", "axm:option:configuration", "axm:action"];
 
 /// Times the set is asked in one pass: news that never end must not keep the rest from its turn.
 const ROUNDS_MAX: usize = 16;

@@ -24,6 +24,8 @@ pub(crate) struct Process {
     pub(crate) running: Option<Running>,
     /// The IPC channel, for fork and cluster mode.
     pub(crate) channel: Option<Channel>,
+    /// Where the standard input of an app in fork mode is written.
+    pub(crate) input: Option<OwnedFd>,
     /// Where the app may send `READY=1`.
     pub(crate) notify: Option<OwnedFd>,
     /// Whether new connections are let in.
@@ -41,6 +43,7 @@ impl Process {
             spec,
             running: None,
             channel: None,
+            input: None,
             notify: None,
             admitted: false,
             settling: None,

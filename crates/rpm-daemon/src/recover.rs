@@ -6,10 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
-use interprocess::local_socket::{GenericFilePath, ListenerOptions, prelude::*};
-use interprocess::os::unix::local_socket::ListenerOptionsExt;
-use interprocess::os::unix::uds_local_socket::Listener;
 use rpm_keeper::client::{Client as Keeper, Message, Request};
 use rpm_logs::{Kind, Stream};
 use rpm_model::{AppId, Home, Life, Moment};
@@ -19,6 +17,7 @@ use rpm_sys::pidfd::{Pidfd, ProcessRef};
 use rpm_sys::reap;
 use tokio::sync::mpsc;
 
+use crate::actions::Actions;
 use crate::clients::{self, Inbound};
 use crate::daemon::Daemon;
 use crate::effects::LogNames;
@@ -27,7 +26,7 @@ use crate::process::{Process, Running, SeatFiles};
 use crate::rounds::Rounds;
 use crate::sampling::Sampler;
 use crate::watch::{Token, Watch};
-use crate::{DaemonError, files, state, view};
+use crate::{DaemonError, door, files, pm2, state, view};
 
 /// The name by which the keeper knows the clients' socket.
 const SOCKET: &str = "clients";
@@ -65,12 +64,17 @@ pub(crate) fn start(home: Home) -> Result<(Daemon, mpsc::Receiver<Inbound>), Dae
     })?;
     watch.add(&signals, Token::Signals).map_err(system("watch for signals"))?;
 
-    let socket = match inventory.held.remove(SOCKET) {
-        Some(socket) => socket,
-        None => listen(&home).map_err(|error| DaemonError::Socket { path: home.socket(), error })?,
+    let (inbound, requests) = clients::requests();
+    let failed = |path: PathBuf| move |error| DaemonError::Socket { path, error };
+    let socket = held_or_new(SOCKET, &home.socket(), &mut inventory, &mut keeper)?;
+    clients::serve(socket, inbound.clone()).map_err(failed(home.socket()))?;
+    let pm2 = if pm2::is_wanted(&home) {
+        let calls = held_or_new(pm2::CALLS, &pm2::calls_path(&home), &mut inventory, &mut keeper)?;
+        let bus = held_or_new(pm2::BUS, &pm2::bus_path(&home), &mut inventory, &mut keeper)?;
+        Some(pm2::Room::open(calls, bus, inbound, &home).map_err(failed(pm2::calls_path(&home)))?)
+    } else {
+        None
     };
-    keeper.send(&Request::Store { name: SOCKET, fd: socket.as_fd() }).map_err(DaemonError::Keeper)?;
-    let requests = clients::serve(socket).map_err(|error| DaemonError::Socket { path: home.socket(), error })?;
 
     let ports = restore_ports(&mut inventory, &core);
     let mut daemon = Daemon {
@@ -94,6 +98,8 @@ pub(crate) fn start(home: Home) -> Result<(Daemon, mpsc::Receiver<Inbound>), Dae
         replies: Vec::new(),
         next_command: 1,
         listeners: Vec::new(),
+        pm2,
+        actions: Actions::default(),
         to_acknowledge: std::mem::take(&mut inventory.exited),
         dirty: true,
         persisted_at: Moment::default(),
@@ -110,6 +116,22 @@ pub(crate) fn start(home: Home) -> Result<(Daemon, mpsc::Receiver<Inbound>), Dae
         tracing::warn!("{} could not be written: {error}", daemon.home.daemon_pid().display());
     }
     Ok((daemon, requests))
+}
+
+/// Returns a listening socket: the keeper's, or a new one that the keeper holds from now on, so that clients wait while
+/// a daemon is replaced.
+fn held_or_new(
+    name: &str,
+    path: &Path,
+    inventory: &mut Inventory,
+    keeper: &mut Keeper,
+) -> Result<OwnedFd, DaemonError> {
+    let socket = match inventory.held.remove(name) {
+        Some(socket) => socket,
+        None => door::listen(path).map_err(|error| DaemonError::Socket { path: path.to_owned(), error })?,
+    };
+    keeper.send(&Request::Store { name, fd: socket.as_fd() }).map_err(DaemonError::Keeper)?;
+    Ok(socket)
 }
 
 /// Asks the keeper for everything, and waits for it: nothing can be decided before.
@@ -155,18 +177,6 @@ fn take_inventory(keeper: &mut Keeper) -> io::Result<Inventory> {
     }
 }
 
-/// Makes the clients' socket. Whatever has its name is stale: the keeper's lock says that we are alone.
-fn listen(home: &Home) -> io::Result<OwnedFd> {
-    let path = home.socket();
-    match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let name = path.as_path().to_fs_name::<GenericFilePath>()?;
-    let listener: Listener = ListenerOptions::new().name(name).mode(0o600).reclaim_name(false).create_sync_as()?;
-    Ok(listener.into())
-}
-
 fn restore_ports(inventory: &mut Inventory, core: &Supervisor) -> Ports {
     let lives: Vec<(Life, AppId)> = inventory
         .facts
@@ -206,6 +216,7 @@ impl Daemon {
                     Err(error) => tracing::error!("{life} cannot be heard: {error}"),
                 }
             }
+            process.input = inventory.held.remove(&format!("input/{life}"));
             if let Some(fd) = inventory.held.remove(&format!("notify/{life}")) {
                 if let Err(error) = self.watch.add(&fd, Token::Notify(life)) {
                     tracing::error!("the notification socket of {life} cannot be watched: {error}");

@@ -34,6 +34,20 @@ impl Daemon {
                 }
                 return line.reply(id, Reply::Done { workers: Vec::new() });
             }
+            Request::Trigger { workers, action, params } => {
+                return self.trigger(workers, action.clone(), params.clone(), (line, id));
+            }
+            Request::Send { workers, message } => {
+                let reply = match self.send(workers, message) {
+                    Ok(_) => Reply::Done { workers: workers.clone() },
+                    Err(message) => Reply::Refused { message, hint: None },
+                };
+                return line.reply(id, reply);
+            }
+            Request::Write { worker, text } => {
+                let reply = self.write_input(*worker, text);
+                return line.reply(id, reply);
+            }
             Request::Events => {
                 self.listeners.push((line, id));
                 return;

@@ -52,6 +52,22 @@ pub enum Reply {
     },
     /// It was begun and did not succeed.
     Failed(Failed),
+    /// To `Trigger`: what each worker said, in the order in which they did.
+    Answers {
+        /// The answers.
+        answers: Vec<ActionAnswer>,
+        /// Workers that said nothing in time, or ended.
+        silent: Vec<WorkerId>,
+    },
+}
+
+/// What a worker answered to an action.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ActionAnswer {
+    /// Which worker.
+    pub worker: WorkerId,
+    /// What the action returned.
+    pub value: serde_json::Value,
 }
 
 /// A command that did not succeed.
@@ -122,7 +138,7 @@ pub struct List {
 }
 
 /// The daemon itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DaemonInfo {
     /// Its version.
     pub version: String,

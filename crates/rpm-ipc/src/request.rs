@@ -2,6 +2,7 @@
 
 use rpm_model::{AppId, AppSpec, WorkerId};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::hello::Hello;
 
@@ -91,6 +92,31 @@ pub enum Request {
     ReopenLogs,
     /// Streams [`Notice::Happened`](crate::Notice::Happened) until the connection is closed.
     Events,
+    /// Calls an action that the app has registered, as `rpm trigger` does; answered by
+    /// [`Reply::Answers`](crate::Reply::Answers).
+    Trigger {
+        /// Which.
+        workers: Vec<WorkerId>,
+        /// The action's name.
+        action: String,
+        /// What the action gets.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        params: Option<Value>,
+    },
+    /// Sends a message over the IPC channel: `process.on("message")` gets it.
+    Send {
+        /// Which.
+        workers: Vec<WorkerId>,
+        /// The message.
+        message: Value,
+    },
+    /// Writes to a worker's standard input (fork mode).
+    Write {
+        /// Which.
+        worker: WorkerId,
+        /// What, its line end included.
+        text: String,
+    },
     /// Stops every app, then daemon and keeper.
     Kill,
 }

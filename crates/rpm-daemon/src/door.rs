@@ -1,0 +1,53 @@
+//! The door of every local socket: who may come in.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use interprocess::local_socket::{GenericFilePath, ListenerOptions, prelude::*, traits::tokio::Listener as _};
+use interprocess::os::unix::local_socket::ListenerOptionsExt;
+use interprocess::os::unix::uds_local_socket::{
+    self,
+    tokio::{Listener, Stream},
+};
+
+/// Out of descriptors, most likely, when nobody can be let in: trying at once would spin.
+const AFTER_FAILURE: Duration = Duration::from_millis(100);
+
+/// Makes a socket for the daemon's own user. Whatever has its name is stale: the keeper's lock says that we are alone.
+pub(crate) fn listen(path: &Path) -> io::Result<OwnedFd> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let name = path.to_fs_name::<GenericFilePath>()?;
+    let listener: uds_local_socket::Listener =
+        ListenerOptions::new().name(name).mode(0o600).reclaim_name(false).create_sync_as()?;
+    Ok(listener.into())
+}
+
+/// Accepts connections of the daemon's own user, and root's, for ever. Needs a tokio runtime.
+pub(crate) fn open(socket: OwnedFd, mut welcome: impl FnMut(Stream) + Send + 'static) -> io::Result<()> {
+    let listener = Listener::try_from(socket)?;
+    tokio::spawn(async move {
+        loop {
+            match listener.accept().await {
+                Ok(stream) if is_allowed(&stream) => welcome(stream),
+                Ok(_) => tracing::warn!("refused a client that runs as another user"),
+                Err(error) => {
+                    tracing::warn!("could not accept a client: {error}");
+                    tokio::time::sleep(AFTER_FAILURE).await;
+                }
+            }
+        }
+    });
+    Ok(())
+}
+
+fn is_allowed(stream: &Stream) -> bool {
+    match rpm_sys::fd::peer_uid(stream.as_fd()) {
+        Ok(uid) => uid == 0 || uid == rustix::process::geteuid().as_raw(),
+        Err(_) => false,
+    }
+}

@@ -1,0 +1,322 @@
+//! The bus: everything that PM2's `launchBus` hears.
+//!
+//! One task makes the messages, each once for all subscribers. Each subscriber has a bounded queue; one that does not
+//! read loses messages, and nobody waits for it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use interprocess::os::unix::uds_local_socket::tokio::Stream;
+use rpm_axon::{process, publication};
+use rpm_ipc::List;
+use rpm_supervise::{Cause, Happening};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc;
+use tokio_util::bytes::Bytes;
+
+use crate::door;
+use crate::pm2::News;
+use crate::pm2::inside::Inside;
+use crate::pm2::output::{Chunk, Label, Output};
+
+/// Messages that may wait for one subscriber.
+const WAITING: usize = 1024;
+
+/// Subscribers that may knock at the same time.
+const KNOCKING: usize = 64;
+
+/// News taken together: they share one look at the list.
+const TOGETHER: usize = 256;
+
+/// The pm_id under which the daemon's own log is told.
+const DAEMON: u32 = u32::MAX;
+
+/// Opens the bus on `socket`; the task ends when the daemon leaves.
+pub(super) fn serve(
+    socket: OwnedFd,
+    inside: Inside,
+    news: mpsc::Receiver<News>,
+    count: Arc<AtomicUsize>,
+    daemon_log: PathBuf,
+) -> io::Result<tokio::task::JoinHandle<()>> {
+    let (knock, knocking) = mpsc::channel(KNOCKING);
+    let leaving = knock.clone();
+    door::open(socket, move |stream| {
+        if knock.try_send(Visit::Came(stream)).is_err() {
+            tracing::warn!("too many subscribers at the same time: one was turned away");
+        }
+    })?;
+    let bus =
+        Bus { inside, count, daemon_log, leaving, subscribers: Vec::new(), processes: BTreeMap::new(), output: None };
+    Ok(tokio::spawn(bus.run(knocking, news)))
+}
+
+enum Visit {
+    Came(Stream),
+    Left,
+}
+
+struct Subscriber {
+    messages: mpsc::Sender<Bytes>,
+    feed: tokio::task::JoinHandle<()>,
+}
+
+struct Bus {
+    inside: Inside,
+    count: Arc<AtomicUsize>,
+    daemon_log: PathBuf,
+    leaving: mpsc::Sender<Visit>,
+    subscribers: Vec<Subscriber>,
+    /// The workers as they were when last looked at, by id: `pm2_env`. One that was deleted is told as it was.
+    processes: BTreeMap<u32, Value>,
+    /// Nothing while nobody listens.
+    output: Option<Output>,
+}
+
+impl Bus {
+    async fn run(mut self, mut visits: mpsc::Receiver<Visit>, mut news: mpsc::Receiver<News>) {
+        let mut batch = Vec::new();
+        loop {
+            tokio::select! {
+                visit = visits.recv() => match visit {
+                    Some(Visit::Came(stream)) => self.came(stream).await,
+                    Some(Visit::Left) | None => self.left(),
+                },
+                _ = news.recv_many(&mut batch, TOGETHER) => {
+                    if batch.is_empty() || !self.take(&mut batch).await {
+                        self.farewell().await;
+                        return;
+                    }
+                }
+                chunk = next_chunk(&mut self.output) => match chunk {
+                    Some(chunk) => self.publish_output(&chunk),
+                    None => self.output = None,
+                },
+            }
+        }
+    }
+
+    async fn came(&mut self, stream: Stream) {
+        let (messages, waiting) = mpsc::channel(WAITING);
+        let feed = tokio::spawn(feed(stream, waiting, self.leaving.clone()));
+        self.subscribers.push(Subscriber { messages, feed });
+        self.count.store(self.subscribers.len(), Ordering::Relaxed);
+        if self.output.is_none() {
+            self.output = match Output::start() {
+                Ok(output) => Some(output),
+                Err(error) => {
+                    tracing::error!("the bus tells no logs: {error}");
+                    None
+                }
+            };
+        }
+        self.look().await;
+    }
+
+    fn left(&mut self) {
+        self.subscribers.retain(|subscriber| !subscriber.messages.is_closed());
+        self.count.store(self.subscribers.len(), Ordering::Relaxed);
+        if self.subscribers.is_empty() {
+            self.output = None;
+            self.processes.clear();
+        }
+    }
+
+    /// Tells what happened; returns whether the daemon stays.
+    async fn take(&mut self, batch: &mut Vec<News>) -> bool {
+        if self.subscribers.is_empty() {
+            return !batch.drain(..).any(|news| matches!(news, News::Leaving));
+        }
+        let happened = batch.iter().any(|news| matches!(news, News::Happened { .. } | News::Noted { .. }));
+        let mut gone = Vec::new();
+        if happened {
+            let before = std::mem::take(&mut self.processes);
+            self.look().await;
+            for (id, process) in before {
+                if !self.processes.contains_key(&id) {
+                    self.processes.insert(id, process);
+                    gone.push(id);
+                }
+            }
+        }
+        let mut stays = true;
+        for news in batch.drain(..) {
+            match news {
+                News::Happened { worker, happening, cause } => {
+                    for (event, manually) in events(happening, cause) {
+                        self.publish_event(worker.0, event, manually);
+                    }
+                }
+                News::Noted { worker, event, manually } => {
+                    self.publish_event(worker.0, &event, manually);
+                }
+                News::Said { worker, message } => self.publish_said(worker.0, message),
+                News::Custom { topic, payload } => self.publish(topic, payload),
+                News::Leaving => stays = false,
+            }
+        }
+        for id in gone {
+            self.processes.remove(&id);
+        }
+        stays
+    }
+
+    /// Looks at the workers, and follows their logs.
+    async fn look(&mut self) {
+        let list = self.inside.list().await;
+        self.processes.clear();
+        for (app, worker) in list.apps.iter().flat_map(|app| app.workers.iter().map(move |worker| (app, worker))) {
+            self.processes.insert(worker.id.0, process::pm2_env(app, worker).into());
+        }
+        if let Some(output) = &mut self.output {
+            output.set(files(&list, &self.daemon_log));
+        }
+    }
+
+    fn publish_event(&self, worker: u32, event: &str, manually: bool) {
+        let Some(process) = self.processes.get(&worker) else { return };
+        let mut process = process.clone();
+        // The list was looked at a moment later, when the next process may run already.
+        if event == "exit" && matches!(process["status"].as_str(), Some("online" | "launching")) {
+            process["status"] = "stopped".into();
+        }
+        self.publish(
+            "process:event",
+            json!({ "event": event, "manually": manually, "process": process, "at": now_ms() }),
+        );
+    }
+
+    /// Tells what an app said: under its own topic where it names one.
+    fn publish_said(&self, worker: u32, mut message: Value) {
+        let Some(process) = self.short(worker) else { return };
+        let topic = message.get("type").and_then(Value::as_str).map(str::to_owned);
+        match (topic, message.get_mut("data").map(Value::take)) {
+            (Some(topic), Some(data)) => {
+                self.publish(&topic, json!({ "at": now_ms(), "data": data, "process": process }));
+            }
+            (_, data) => {
+                if let Some(data) = data {
+                    message["data"] = data;
+                }
+                self.publish("process:msg", json!({ "at": now_ms(), "raw": message, "process": process }));
+            }
+        }
+    }
+
+    fn publish_output(&self, chunk: &Chunk) {
+        let data = String::from_utf8_lossy(&chunk.bytes);
+        let process = match chunk.label.worker {
+            DAEMON => json!({ "pm_id": "PM2", "name": "PM2", "rev": null }),
+            worker => match self.short(worker) {
+                Some(process) => process,
+                None => return,
+            },
+        };
+        self.publish(chunk.label.topic, json!({ "process": process, "at": now_ms(), "data": data }));
+    }
+
+    fn short(&self, worker: u32) -> Option<Value> {
+        let process = self.processes.get(&worker)?;
+        let (name, namespace) = (&process["name"], &process["namespace"]);
+        Some(json!({ "pm_id": worker, "name": name, "rev": null, "namespace": namespace }))
+    }
+
+    fn publish(&self, topic: &str, payload: Value) {
+        let bytes = match publication(topic, payload).bytes() {
+            Ok(bytes) => Bytes::from(bytes),
+            Err(error) => return tracing::warn!("{topic} was not told: {error}"),
+        };
+        for subscriber in &self.subscribers {
+            if let Err(mpsc::error::TrySendError::Full(_)) = subscriber.messages.try_send(bytes.clone()) {
+                tracing::debug!("a subscriber is too slow for {topic}");
+            }
+        }
+    }
+
+    /// Tells that the daemon leaves, and waits until that is written.
+    async fn farewell(&mut self) {
+        self.publish("pm2:kill", json!({ "status": "killed", "msg": "pm2 has been killed via CLI" }));
+        for subscriber in self.subscribers.drain(..) {
+            // Without a sender the feed ends once its queue is empty.
+            drop(subscriber.messages);
+            let _ = subscriber.feed.await;
+        }
+    }
+}
+
+async fn next_chunk(output: &mut Option<Output>) -> Option<Chunk> {
+    match output {
+        Some(output) => output.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Writes to one subscriber. What it sends is not wanted; its end is.
+async fn feed(stream: Stream, mut waiting: mpsc::Receiver<Bytes>, leaving: mpsc::Sender<Visit>) {
+    let (mut reader, mut writer) = (&stream, &stream);
+    let write = async {
+        while let Some(bytes) = waiting.recv().await {
+            if writer.write_all(&bytes).await.is_err() {
+                return;
+            }
+        }
+    };
+    let read = async {
+        let mut ignored = [0; 1024];
+        while matches!(reader.read(&mut ignored).await, Ok(1..)) {}
+    };
+    tokio::select! {
+        () = write => {}
+        () = read => {}
+    }
+    drop(waiting);
+    // A bus that is gone, or is about to look, needs no telling.
+    let _ = leaving.try_send(Visit::Left);
+}
+
+/// Returns PM2's words for what happened, and whether a person did it.
+fn events(happening: Happening, cause: Option<Cause>) -> Vec<(&'static str, bool)> {
+    let mut events = Vec::new();
+    match happening {
+        Happening::Online => {
+            events.push(("online", false));
+            match cause {
+                Some(Cause::Start | Cause::Scale) => events.push(("start", true)),
+                Some(Cause::Restart) => events.push(("restart", true)),
+                Some(Cause::Reload) => events.push(("reload", true)),
+                Some(Cause::Rollback | Cause::Crash | Cause::Stop) | None => {}
+                Some(Cause::Memory | Cause::Watch | Cause::Cron) => events.push(("restart", false)),
+            }
+        }
+        Happening::Exited { .. } => events.push(("exit", false)),
+        Happening::Stopped => events.push(("stop", true)),
+        Happening::Errored => events.push(("restart overlimit", false)),
+        Happening::Deleted => events.push(("delete", true)),
+        // PM2 has no words for these.
+        Happening::Started { .. } | Happening::Stopping { .. } => {}
+    }
+    events
+}
+
+/// Returns whose logs are where.
+fn files(list: &List, daemon_log: &std::path::Path) -> BTreeMap<PathBuf, Label> {
+    let mut files = BTreeMap::new();
+    files.insert(daemon_log.to_owned(), Label { worker: DAEMON, topic: "log:PM2" });
+    for worker in list.apps.iter().flat_map(|app| &app.workers) {
+        for (path, topic) in [(&worker.out_log, "log:out"), (&worker.err_log, "log:err")] {
+            if let Some(path) = path {
+                files.entry(path.clone()).or_insert(Label { worker: worker.id.0, topic });
+            }
+        }
+    }
+    files
+}
+
+fn now_ms() -> u64 {
+    rpm_sys::proc::wall_clock_millis()
+}
