@@ -98,9 +98,17 @@ fn run(bench: &Bench, servers: &[Server], keep_alive: bool) -> Result<Vec<(&'sta
 fn node_cluster(directory: &Path, script: &Path) -> Result<Server> {
     let (port, primary) = (free_port()?, directory.join("cluster.js"));
     std::fs::write(&primary, include_str!("../../fixtures/cluster.js"))?;
-    let mut command = Command::new("node");
-    command.arg(primary).arg(script).env("PORT", port.to_string()).stdin(Stdio::null()).stdout(Stdio::null());
-    let child = command.spawn().context("could not run node")?;
+    // In a session of its own, as everything is that a manager starts: Linux shares out the CPU by session first
+    // (sched_autogroup), so workers in the session of the client would get another share of it.
+    let mut command = Command::new("setsid");
+    command
+        .arg("node")
+        .arg(primary)
+        .arg(script)
+        .env("PORT", port.to_string())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    let child = command.spawn().context("could not run setsid")?;
     Ok(Server { name: NODE, port, _running: Running::Bare(child) })
 }
 
