@@ -20,9 +20,6 @@ const KINDS: &[(&str, &str)] = &[
     ("PATH", "<path>"),
 ];
 
-/// Left out: what comes when the app's metrics come, if at all, and what PM2 forgets in its list after a stop.
-const RACY: &[&str] = &["axm_actions", "axm_monitor", "axm_options", "axm_dynamic", "node_version", "_tree_pids"];
-
 /// What is particular to one side of one run.
 #[derive(Debug)]
 pub(crate) struct Normal {
@@ -72,7 +69,7 @@ impl Normal {
         match value {
             Value::Object(map) => {
                 let mut pairs: Vec<(String, Value)> = Vec::new();
-                for (key, value) in map.iter().filter(|(key, _)| !RACY.contains(&key.as_str())) {
+                for (key, value) in map {
                     pairs.push((self.text(key), self.member(key, value)));
                 }
                 pairs.sort_by(|a, b| a.0.cmp(&b.0));

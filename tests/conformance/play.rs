@@ -109,13 +109,14 @@ impl Player<'_> {
                 let content = read(&side.path(&path));
                 let documents = || content.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>();
                 let value = serde_json::from_str(&content).or_else(|_| documents().map(Value::Array));
+                let value = value.map(without_races);
                 let saw = value.map_or_else(|error| json!(format!("not JSON: {error}")), |value| self.normal.json(&value));
                 self.saw(text, saw, String::new());
             }
             Step::List(keys) => {
                 let ended = side.run("pm2 jlist", &self.env);
                 let list: Value = serde_json::from_str(last_line(&ended.stdout)).unwrap_or(Value::Null);
-                let chosen = if keys.is_empty() { list } else { choose(&list, &keys) };
+                let chosen = if keys.is_empty() { without_races(list) } else { choose(&list, &keys) };
                 let saw = self.normal.json(&chosen);
                 self.saw(text, saw, ended.stderr);
             }
@@ -152,6 +153,21 @@ impl Player<'_> {
         let step = if before == 0 { step.to_owned() } else { format!("{step} #{}", before + 1) };
         self.seen.push(Seen { step, saw, aside });
     }
+}
+
+/// What PM2's whole list has or has not depending on the moment: the metrics of the app, and how soon it was stopped.
+const RACY: &[&str] =
+    &["axm_actions", "axm_monitor", "axm_options", "axm_dynamic", "node_version", "_tree_pids", "unstable_restarts"];
+
+fn without_races(mut list: Value) -> Value {
+    for process in list.as_array_mut().into_iter().flatten() {
+        // In the list a process is under `pm2_env`, in the dump it is that object.
+        let process = if process["pm2_env"].is_object() { &mut process["pm2_env"] } else { process };
+        if let Some(env) = process.as_object_mut() {
+            env.retain(|key, _| !RACY.contains(&key.as_str()));
+        }
+    }
+    list
 }
 
 /// Returns the wanted keys of each process, from the top or from `pm2_env`.
