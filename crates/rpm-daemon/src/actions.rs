@@ -104,6 +104,9 @@ impl Daemon {
             let message = format!("{WAITING_MAX} actions are waited for already");
             return line.reply(id, Reply::Refused { message, hint: None });
         }
+        if let Some((message, hint)) = self.lacking(workers, &action) {
+            return line.reply(id, Reply::Refused { message, hint });
+        }
         // PM2's form: the bare name, or an object where there is something to give.
         let message = match params {
             None => Value::String(action.clone()),
@@ -118,6 +121,24 @@ impl Daemon {
                 self.actions.finish_those(|waiting| waiting.lives.is_empty());
             }
         }
+    }
+
+    /// Returns why an action cannot be asked for, if a worker has not registered it: a sentence, and a hint.
+    fn lacking(&self, workers: &[WorkerId], action: &str) -> Option<(String, Option<String>)> {
+        for worker in workers {
+            let process = self.core.worker(*worker)?.life.and_then(|life| self.processes.get(&life))?;
+            let actions = process.contact.get("axm_actions").and_then(Value::as_array);
+            let names = || actions.into_iter().flatten().filter_map(|action| action.get("action_name")?.as_str());
+            if !names().any(|name| name == action) {
+                let message = format!("worker {worker} has no action {action}");
+                let near = rpm_model::nearest(action, names()).map(|near| format!("did you mean `{near}`?"));
+                let all = names().collect::<Vec<_>>().join(", ");
+                let none = "an app registers actions with @pm2/io or tx2".to_owned();
+                let hint = near.unwrap_or(if all.is_empty() { none } else { format!("its actions are {all}") });
+                return Some((message, Some(hint)));
+            }
+        }
+        None
     }
 
     /// Sends a message to workers over their IPC channels; none gets it unless all can.

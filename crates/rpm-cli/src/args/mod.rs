@@ -23,6 +23,8 @@ Apps:
   startOrRestart   Restart the apps of an ecosystem file, start the missing ones
   startOrReload    Reload the apps of an ecosystem file, start the missing ones
   sendSignal       Send a signal to the main processes
+  trigger          Call an action that an app has registered
+  send, attach     Send a line to a worker's input; type to it
   reset            Set the restart counters to zero
 
 Looking:
@@ -100,6 +102,12 @@ pub enum Command {
     /// Send a signal to the main processes
     #[command(name = "sendSignal", alias = "sendsignal")]
     SendSignal(SendSignal),
+    /// Call an action that an app has registered, and show what it returns
+    Trigger(Trigger),
+    /// Send a line to the standard input of a worker (fork mode)
+    Send(Send),
+    /// Show a worker's output, and send it what is typed (fork mode)
+    Attach(One),
 
     /// Show what there is
     #[command(visible_aliases = ["ls", "l", "ps", "status"])]
@@ -222,6 +230,27 @@ pub struct Scale {
     /// N, +N, -N or max
     #[arg(value_name = "N|+N|-N|max", allow_hyphen_values = true)]
     pub number: String,
+}
+
+/// `trigger`.
+#[derive(Debug, Args)]
+pub struct Trigger {
+    /// Name, id, namespace, /regex/ or all
+    pub target: String,
+    /// The action's name
+    pub action: String,
+    /// What the action gets
+    pub params: Option<String>,
+}
+
+/// `send`.
+#[derive(Debug, Args)]
+pub struct Send {
+    /// Id, or the name of an app with one worker
+    pub target: String,
+    /// The line
+    #[arg(allow_hyphen_values = true)]
+    pub line: String,
 }
 
 /// `sendSignal`.

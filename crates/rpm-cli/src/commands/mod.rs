@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod attach;
 pub mod completion;
 mod delete;
 mod describe;
@@ -19,10 +20,12 @@ mod resurrect;
 pub mod roles;
 mod save;
 mod scale;
+mod send;
 mod send_signal;
 mod start;
 mod start_or;
 mod stop;
+mod trigger;
 
 use std::path::PathBuf;
 
@@ -72,6 +75,9 @@ pub fn run(command: Command, invocation: &Invocation) -> Result<(), Failure> {
         Command::StartOrReload(args) => start_or::run(&args, How::Reload, invocation),
         Command::Reset(args) => reset::run(&args, invocation),
         Command::SendSignal(args) => send_signal::run(&args, invocation),
+        Command::Trigger(args) => trigger::run(&args, invocation),
+        Command::Send(args) => send::run(&args, invocation),
+        Command::Attach(args) => attach::run(&args, invocation),
         Command::List(args) => list::run(&args, invocation),
         Command::Jlist(_) => list::jlist(invocation),
         Command::Prettylist(_) => list::prettylist(invocation),
