@@ -15,7 +15,9 @@ use rpm_sys::reap::Signals;
 use tokio::sync::mpsc;
 
 use crate::actions::Actions;
+use crate::changes::Changes;
 use crate::clients::{Inbound, Line};
+use crate::cron::Cron;
 use crate::process::{Process, SeatFiles};
 use crate::rounds::Rounds;
 use crate::view::Clock;
@@ -52,6 +54,12 @@ pub(crate) struct Daemon {
     /// Leftover processes of lives that ended, by life: descendants that still run.
     pub(crate) leftovers: BTreeMap<Life, Vec<ProcessRef>>,
     pub(crate) rounds: Rounds,
+    /// Apps that are restarted when their files change.
+    pub(crate) changes: Changes,
+    /// Apps that are restarted at certain times.
+    pub(crate) cron: Cron,
+    /// Whether apps have come, gone or changed since those two were told.
+    pub(crate) apps_differ: bool,
     /// News for the core.
     pub(crate) events: VecDeque<Event>,
     pub(crate) commands: BTreeMap<CommandId, Asked>,
@@ -100,6 +108,7 @@ impl Daemon {
                         self.take_from_pump(news);
                     }
                 }
+                () = self.changes.news() => {}
                 () = sleep_until(due) => {}
             }
             for _ in 0..REQUESTS_PER_PASS {
@@ -108,6 +117,8 @@ impl Daemon {
             }
             more = self.take_news()?;
             self.make_rounds(view::now());
+            self.take_changes(view::now());
+            self.restart_changed(view::now());
             self.actions.expire(view::now());
             self.turn();
             self.flush()?;
@@ -134,6 +145,10 @@ impl Daemon {
             }
         }
         self.effects = effects;
+        if std::mem::take(&mut self.apps_differ) {
+            self.fit_changes();
+            self.fit_cron();
+        }
         self.keep_port_changes();
         self.persist(commanded || !self.replies.is_empty());
         for (line, id, reply) in self.replies.drain(..) {
@@ -144,7 +159,7 @@ impl Daemon {
     /// Returns the moment anything is next due.
     fn next_due(&self) -> Option<Moment> {
         let persist = (self.dirty || !self.to_acknowledge.is_empty()).then(|| self.persisted_at + PERSIST_EVERY);
-        [self.core.next_deadline(), self.rounds.next_due(), self.actions.next_due(), persist]
+        [self.core.next_deadline(), self.rounds.next_due(), self.changes.next_due(), self.actions.next_due(), persist]
             .into_iter()
             .flatten()
             .min()

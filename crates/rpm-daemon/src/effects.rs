@@ -9,7 +9,7 @@ use rpm_keeper::client::{Request, SpawnRequest};
 use rpm_logs::{Kind, LogPaths, Pump, Stream};
 use rpm_model::{AppId, AppSpec, ExecMode, Life, Moment, WorkerId};
 use rpm_share::{Change, Channel, Want};
-use rpm_supervise::{CommandId, Effect, Event, Failure, Note, Outcome, Warning};
+use rpm_supervise::{Cause, CommandId, Effect, Event, Failure, Happening, Note, Outcome, Warning};
 
 use crate::daemon::Daemon;
 use crate::launch::{self, Descriptors, Seat};
@@ -34,6 +34,10 @@ const LOG_PIPE: usize = 1024 * 1024;
 
 impl Daemon {
     pub(crate) fn carry_out(&mut self, effect: Effect) {
+        self.apps_differ |= matches!(
+            effect,
+            Effect::Spawn { .. } | Effect::Reply { .. } | Effect::Close { .. } | Effect::Forget { .. }
+        );
         match effect {
             Effect::Spawn { life, app, spec, instance, restarts, unstable, created_at } => {
                 let note = Note { restarts, unstable, created_at };
@@ -87,7 +91,7 @@ impl Daemon {
                 }
                 let app = self.core.app_of(worker).and_then(|app| self.core.app(app));
                 let name = app.map(|app| app.spec.name.clone()).unwrap_or_default();
-                let happened = view::happened(name, worker, happening);
+                let happened = view::happened(name, worker, happening, self.why(worker, happening));
                 let detail = happened.detail.as_deref().map(|detail| format!(" ({detail})")).unwrap_or_default();
                 tracing::info!("app [{}:{worker}] {}{detail}", happened.app, happened.event);
                 self.listeners.retain(|(line, _)| !line.is_closed());
@@ -344,7 +348,19 @@ impl Daemon {
         }
     }
 
+    /// Returns what the core cannot know of a cause: which file has changed.
+    fn why(&self, worker: WorkerId, happening: Happening) -> Option<String> {
+        match happening {
+            Happening::Started { cause: Cause::Watch } | Happening::Stopping { cause: Cause::Watch } => {
+                self.changes.why(self.core.app_of(worker)?)
+            }
+            _ => None,
+        }
+    }
+
     fn reply(&mut self, command: CommandId, outcome: Outcome) {
+        self.changes_hear_of_end(command, view::now());
+        self.cron_hears_of_end(command);
         let Some(asked) = self.commands.remove(&command) else { return };
         let Some((line, id)) = asked.line else { return };
         let reply = match outcome {

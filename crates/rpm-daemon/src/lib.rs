@@ -14,12 +14,15 @@
 //! - `recover`: the first moments of a daemon that finds workers
 //! - `clients`: the local socket; `pm2`: the sockets of PM2's clients; `door`: who may come in to either
 //! - `actions`: what is sent to apps, and their answers; `watch`: one epoll set for everything else
+//! - `changes`: changed files restart apps; `cron`: so do certain times
 //! - pure: `launch` (what a worker sees), `settle`, `drains`, `view` (core to wire)
 //! - `state` and [`dump`]: what is on disk
 #![forbid(unsafe_code)]
 
 mod actions;
+mod changes;
 mod clients;
+mod cron;
 mod daemon;
 mod door;
 mod drains;

@@ -18,7 +18,9 @@ use rpm_sys::reap;
 use tokio::sync::mpsc;
 
 use crate::actions::Actions;
+use crate::changes::Changes;
 use crate::clients::{self, Inbound};
+use crate::cron::Cron;
 use crate::daemon::Daemon;
 use crate::effects::LogNames;
 use crate::news::exit_of;
@@ -105,6 +107,9 @@ pub(crate) fn start(home: Home) -> Result<(Daemon, mpsc::Receiver<Inbound>), Dae
         persisted_at: Moment::default(),
         leaving: false,
         effects: Vec::new(),
+        changes: Changes::default(),
+        cron: Cron::default(),
+        apps_differ: true,
         home,
     };
     daemon.adopt(inventory);

@@ -64,11 +64,12 @@ impl Daemon {
         self.command(command, Asked { line: Some((line, id)), request });
     }
 
-    fn command(&mut self, command: Command, asked: Asked) {
+    pub(crate) fn command(&mut self, command: Command, asked: Asked) -> CommandId {
         let id = CommandId(self.next_command);
         self.next_command += 1;
         self.commands.insert(id, asked);
         self.events.push_back(Event::Command(id, command));
+        id
     }
 
     /// Takes a signal sent to the daemon itself.

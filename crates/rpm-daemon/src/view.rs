@@ -124,7 +124,12 @@ fn last_lines(path: &Path, from: u64) -> Vec<String> {
 }
 
 /// Describes something that happened, in PM2's words.
-pub(crate) fn happened(life_app: String, worker: rpm_model::WorkerId, happening: Happening) -> Happened {
+pub(crate) fn happened(
+    life_app: String,
+    worker: rpm_model::WorkerId,
+    happening: Happening,
+    why: Option<String>,
+) -> Happened {
     let (event, detail) = match happening {
         Happening::Started { cause: cause @ (Cause::Start | Cause::Scale) } => ("start", Some(cause_name(cause))),
         Happening::Started { cause } => ("restart", Some(cause_name(cause))),
@@ -137,7 +142,7 @@ pub(crate) fn happened(life_app: String, worker: rpm_model::WorkerId, happening:
     };
     let detail = match happening {
         Happening::Exited { exit } => Some(exit.to_string()),
-        _ => detail.map(str::to_owned),
+        _ => detail.map(|detail| why.map_or_else(|| detail.to_owned(), |why| format!("{detail}: {why}"))),
     };
     let at_ms = rpm_sys::proc::wall_clock_millis();
     Happened { at_ms, worker, app: life_app, event: event.to_owned(), detail }

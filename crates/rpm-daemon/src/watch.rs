@@ -26,6 +26,8 @@ pub(crate) enum Token {
     Leftover(Life),
     /// A worker whose exit the keeper cannot tell.
     Adopted(Life),
+    /// The timer of the next restart by cron.
+    Cron,
 }
 
 /// The set.
@@ -108,6 +110,7 @@ fn encode(token: Token) -> u64 {
         Token::Notify(life) => with(3, life),
         Token::Leftover(life) => with(4, life),
         Token::Adopted(life) => with(5, life),
+        Token::Cron => 6,
     }
 }
 
@@ -120,6 +123,7 @@ fn decode(data: u64) -> Option<Token> {
         3 => Some(Token::Notify(life)),
         4 => Some(Token::Leftover(life)),
         5 => Some(Token::Adopted(life)),
+        6 => Some(Token::Cron),
         _ => None,
     }
 }
@@ -138,6 +142,7 @@ mod tests {
             Token::Notify(life),
             Token::Leftover(life),
             Token::Adopted(life),
+            Token::Cron,
         ];
         for token in all {
             assert_eq!(decode(encode(token)), Some(token));

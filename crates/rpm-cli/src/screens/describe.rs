@@ -66,7 +66,6 @@ fn rows(app: &AppInfo, worker: &WorkerInfo, now_ms: u64) -> Vec<(&'static str, C
     let plain = |text: &str| Cell::plain(format::one_line(text));
     let words = |words: &[String]| if words.is_empty() { plain("N/A") } else { plain(&words.join(" ")) };
     let path = |path: Option<&Path>| path.map_or_else(|| plain("/dev/null"), |path| plain(&path.to_string_lossy()));
-    let other = |key: &str| spec.other.get(key).and_then(|value| value.as_str());
     let mut rows = vec![
         ("status", Cell::styled(worker.status.as_str(), format::status_style(worker.status))),
         ("name", plain(&spec.name)),

@@ -21,7 +21,7 @@ pub fn prettylist(list: &List) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::Value;
 
     use super::*;
     use crate::screens::samples::{app, list};
