@@ -38,7 +38,6 @@ pub struct Channel {
     partial: Vec<u8>,
     /// How much of a line was dropped because it is longer than [`LINE_MAX`]; its end is still to come.
     skipping: Option<usize>,
-    seen: Vec<u8>,
     out: VecDeque<Outgoing>,
     out_bytes: usize,
     /// The handle that the worker has not acknowledged.
@@ -113,7 +112,6 @@ impl Channel {
             unacknowledged: 0,
             partial: Vec::new(),
             skipping: None,
-            seen: Vec::new(),
             out: VecDeque::new(),
             out_bytes: 0,
             unconfirmed: None,
@@ -137,11 +135,9 @@ impl Channel {
     /// [`Channel::acknowledge`] (or this again, which does). Poll for *edges*: an unfinished line stays in the socket.
     pub fn receive(&mut self) -> Result<Vec<FromApp>, ChannelError> {
         self.acknowledge()?;
-        let mut seen = std::mem::take(&mut self.seen);
-        seen.resize(SEEN_MAX, 0);
-        let received = self.receive_into(&mut seen);
-        self.seen = seen;
-        received
+        // Not kept: a hundred idle channels would hold six megabytes.
+        let mut seen = vec![0; SEEN_MAX];
+        self.receive_into(&mut seen)
     }
 
     /// Takes what [`Channel::receive`] returned out of the socket, for good.
