@@ -3,9 +3,11 @@
 mod cluster;
 mod commands;
 mod config;
+mod cron;
 mod daemon_death;
 mod errors;
 mod logs;
 mod reload;
 mod socket;
 mod supervision;
+mod watch;
