@@ -1,12 +1,13 @@
 //! The environment applied: which variables the app gets, and what they change in its name.
 //!
-//! Under one another, the lower wins: the shell's variables (kept apart, in `env_shell`), `deploy.<name>.env`, `env`,
+//! Under one another, the lower wins: the shell's variables (kept apart, in `env_shell`), `env`, `deploy.<name>.env`,
 //! `env_<name>`, `port`.
 
 use rpm_model::{AppSpec, Environment, nearest};
 use serde_json::{Map, Value};
 
-use crate::spec::{Given, Reader};
+use crate::Context;
+use crate::spec::{Given, Reader, user};
 use crate::values;
 
 /// Applies the environment to a new app. `name` is what `--env` asked for, `deploy` the variables of that deployment.
@@ -16,10 +17,9 @@ pub(crate) fn create(
     name: Option<&str>,
     deploy: Option<&Map<String, Value>>,
 ) {
-    spec.env = deploy.map(variables).unwrap_or_default();
-    if let Some(env) = reader.setting("env").and_then(|setting| setting.value.as_object()) {
-        spec.env.extend(variables(env));
-    }
+    let env = reader.setting("env").and_then(|setting| setting.value.as_object());
+    spec.env = env.map(variables).unwrap_or_default();
+    spec.env.extend(deploy.map(variables).unwrap_or_default());
     if let Some(name) = name {
         apply_named(reader, spec, name);
     }
@@ -33,13 +33,13 @@ pub(crate) fn create(
     let usual = reader.context.shell_env.get("PM2_PROCESS_INSTANCE_VAR").filter(|name| !name.is_empty());
     spec.instance_var = instance_var.value().or_else(|| usual.cloned()).unwrap_or_else(|| "NODE_APP_INSTANCE".into());
     reader.read("increment_var", values::text).put_option(&mut spec.increment_var);
-    spec.env_shell = inherited(reader);
+    inherit(reader, spec);
 }
 
 /// Applies the environment to a running app: `--update-env` takes this shell's, `--env` one that the file declared.
 pub(crate) fn change(reader: &mut Reader<'_>, spec: &mut AppSpec, update: bool, name: Option<&str>) {
     if update {
-        spec.env_shell = inherited(reader);
+        inherit(reader, spec);
     }
     let Some(name) = name else { return };
     match spec.other.get(&format!("env_{name}")).and_then(Value::as_object) {
@@ -72,15 +72,22 @@ fn advice<'n>(name: &str, declared: impl Iterator<Item = &'n str>) -> String {
     nearest(name, declared).map_or_else(String::new, |near| format!("; did you mean `--env {near}`?"))
 }
 
-/// Returns the shell's variables that the app inherits.
-fn inherited(reader: &Reader<'_>) -> Environment {
-    let filter = reader.setting("filter_env").map(|setting| &setting.value);
+/// Gives the app the shell's variables; somebody else's workers have that user's home.
+fn inherit(reader: &Reader<'_>, spec: &mut AppSpec) {
+    spec.env_shell = shell_variables(reader.context, reader.setting("filter_env").map(|setting| &setting.value));
+    if let Some(home) = user::other_home(spec) {
+        spec.env_shell.insert("HOME".into(), home);
+    }
+}
+
+/// Returns the shell's variables that an app with this `filter_env` inherits.
+pub fn shell_variables(context: &Context, filter: Option<&Value>) -> Environment {
     if filter.is_some_and(|filter| *filter == Value::Bool(true)) {
         return Environment::new();
     }
     let parts = filter.and_then(values::texts).unwrap_or_default();
     let is_filtered = |name: &str| parts.iter().any(|part| !part.is_empty() && name.contains(part.as_str()));
-    let all = reader.context.inheritable();
+    let all = context.inheritable();
     all.filter(|(name, _)| !is_filtered(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 

@@ -29,6 +29,7 @@ mod values;
 pub use context::Context;
 pub use diagnostic::{ConfigError, Diagnostic, Severity, Source};
 pub use document::Format;
+pub use effective::shell_variables;
 pub use load::{Loaded, from_script, load, load_text, update};
 pub use numbers::{parse_instances, parse_scale};
 pub use options::AppOptions;

@@ -185,14 +185,14 @@ fn shell_variables_can_be_filtered() {
 }
 
 #[test]
-fn a_named_environment_lies_over_env_and_env_over_deploy() {
+fn a_named_environment_lies_over_deploy_and_deploy_over_env() {
     let text = "{ apps: [{ name: 'api', script: 'app.js', append_env_to_name: true, env: { A: 1, B: 1 },
         env_production: { B: 2 } }], deploy: { production: { env: { A: 0, C: 0 } } } }";
     let options = AppOptions { env_name: some("production"), ..AppOptions::default() };
     let spec = &from_json(text, &options)[0];
     assert_eq!(spec.name, "api-production");
     let env: Vec<_> = spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    assert_eq!(env, ["A=1", "B=2", "C=0"]);
+    assert_eq!(env, ["A=0", "B=2", "C=0"]);
     assert_eq!(spec.other["env_production"], json!({ "B": 2 }));
 
     let options = AppOptions { env_name: some("prodution"), ..AppOptions::default() };

@@ -6,6 +6,7 @@ use rpm_ipc::Request;
 use crate::acting;
 use crate::commands::Invocation;
 use crate::report::Failure;
+use crate::specs;
 
 pub(super) fn run(invocation: &Invocation) -> Result<(), Failure> {
     let mut session = invocation.session()?;
@@ -25,6 +26,7 @@ pub(super) fn run(invocation: &Invocation) -> Result<(), Failure> {
     invocation.voice.say(format_args!("Restoring processes located in {}", path.display()));
     let before = session.list(false)?;
     let is_there = |name: &str| before.apps.iter().any(|app| app.spec.name == name);
+    let context = specs::context(&invocation.home)?;
     let mut specs = Vec::new();
     for app in saved {
         if is_there(&app.spec.name) {
@@ -34,6 +36,8 @@ pub(super) fn run(invocation: &Invocation) -> Result<(), Failure> {
         let mut spec = app.spec;
         // What ran when it was saved runs again, what was stopped stays so, whatever its first start said.
         spec.autostart = !app.stopped;
+        // The shell's variables are not saved: they may be secrets. Whoever resurrects has a PATH and a HOME too.
+        spec.env_shell = rpm_config::shell_variables(&context, spec.other.get("filter_env"));
         specs.push(spec);
     }
     let requests = if specs.is_empty() { Vec::new() } else { vec![("start", Request::Start { specs })] };

@@ -8,7 +8,7 @@ mod logs;
 mod policy;
 pub(crate) mod program;
 mod triggers;
-mod user;
+pub(crate) mod user;
 mod workers;
 
 use rpm_model::AppSpec;
@@ -131,6 +131,7 @@ pub(crate) fn create(reader: &mut Reader<'_>, program: program::Program) -> AppS
     spec.interpreter_args = program.interpreter_args;
     spec.args = program.args;
     spec.version = program.version;
+    spec.stop = policy::usual_stop(&reader.context.shell_env);
     apply(reader, &mut spec);
     spec
 }

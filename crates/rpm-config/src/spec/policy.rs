@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use rpm_model::{AppSpec, RestartPolicy, StopPolicy};
+use rpm_model::{AppSpec, Environment, RestartPolicy, StopPolicy};
 use serde_json::Value;
 
 use super::{Given, Reader};
@@ -42,8 +42,22 @@ fn restart(reader: &mut Reader<'_>, policy: &mut RestartPolicy) {
     }
 }
 
+/// What holds for every app of a shell that says so; PM2's daemon reads these variables when it starts.
+pub(super) fn usual_stop(shell: &Environment) -> StopPolicy {
+    let mut policy = StopPolicy::default();
+    let variable = |name: &str| shell.get(name).filter(|value| !value.is_empty()).cloned().map(Value::String);
+    if let Some(timeout) = variable("PM2_KILL_TIMEOUT").and_then(|value| values::duration(&value)) {
+        policy.kill_timeout = timeout;
+    }
+    if let Some(signal) = variable("PM2_KILL_SIGNAL").and_then(|value| signal(&value)) {
+        policy.signal = signal;
+    }
+    policy.shutdown_with_message = variable("PM2_KILL_USE_MESSAGE").is_some_and(|value| value != "false");
+    policy
+}
+
 fn stop(reader: &mut Reader<'_>, policy: &mut StopPolicy) {
-    let defaults = StopPolicy::default();
+    let defaults = usual_stop(&reader.context.shell_env);
     reader.read("kill_timeout", values::duration).put(&mut policy.kill_timeout, defaults.kill_timeout);
     reader.read("treekill", Value::as_bool).put(&mut policy.treekill, defaults.treekill);
     let with_message = reader.read("shutdown_with_message", Value::as_bool);

@@ -41,6 +41,13 @@ pub(super) fn apply(reader: &mut Reader<'_>, spec: &mut AppSpec) {
     };
 }
 
+/// Returns the home of whoever the workers run as, when that is somebody else than who asks.
+pub(crate) fn other_home(spec: &AppSpec) -> Option<String> {
+    let (uid, _) = spec.user.filter(|(uid, _)| *uid != Uid::effective().as_raw())?;
+    let user = User::from_uid(Uid::from_raw(uid)).ok().flatten()?;
+    Some(user.dir.to_string_lossy().into_owned())
+}
+
 /// Returns a user and the primary group; a number without an entry stands for itself and the group of that number.
 fn find_user(name: &str) -> Option<(u32, u32)> {
     let by_name = User::from_name(name).ok().flatten();
