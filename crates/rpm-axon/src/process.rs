@@ -31,14 +31,14 @@ pub fn pm2_env(app: &AppInfo, worker: &WorkerInfo) -> Map<String, Value> {
     let spec = &app.spec;
     let environment = environment(spec, worker);
     let mut out = Map::new();
-    configuration(&mut out, spec, worker, &environment);
+    configuration(&mut out, app, worker, &environment);
     for (name, value) in &environment {
         // What PM2 says of the app itself is never overwritten by a variable of the same name.
         out.entry(name).or_insert_with(|| value.clone());
     }
     state(&mut out, app, worker);
     for (key, value) in &spec.other {
-        if !is_environment(key) {
+        if key != "env" {
             out.entry(key).or_insert_with(|| value.clone());
         }
     }
@@ -49,6 +49,7 @@ pub fn pm2_env(app: &AppInfo, worker: &WorkerInfo) -> Map<String, Value> {
 fn environment(spec: &AppSpec, worker: &WorkerInfo) -> Map<String, Value> {
     let mut environment: Map<String, Value> =
         spec.env_shell.iter().chain(&spec.env).map(|(name, value)| (name.clone(), value.as_str().into())).collect();
+    environment.insert("PM2_USAGE".into(), "CLI".into());
     if let Some(name) = &spec.increment_var
         && let Some(base) = spec.env.get(name).or_else(|| spec.env_shell.get(name))
         && let Ok(base) = base.parse::<i64>()
@@ -58,7 +59,8 @@ fn environment(spec: &AppSpec, worker: &WorkerInfo) -> Map<String, Value> {
     environment
 }
 
-fn configuration(out: &mut Map<String, Value>, spec: &AppSpec, worker: &WorkerInfo, environment: &Map<String, Value>) {
+fn configuration(out: &mut Map<String, Value>, app: &AppInfo, worker: &WorkerInfo, environment: &Map<String, Value>) {
+    let spec = &app.spec;
     let policy = RestartPolicy::default();
     let stop = StopPolicy::default();
     let other = |key: &str, default: Value| spec.other.get(key).cloned().unwrap_or(default);
@@ -102,6 +104,7 @@ fn configuration(out: &mut Map<String, Value>, spec: &AppSpec, worker: &WorkerIn
     let mut env = environment.clone();
     // PM2 keeps the app's own variables under its name.
     env.insert(spec.name.clone(), json!({}));
+    env.insert("unique_id".into(), unique_id(app.id, worker.id).into());
     put("env", env.into());
     if let Some(cron) = &spec.cron {
         put("cron_restart", cron.as_str().into());
@@ -216,10 +219,6 @@ fn exec_mode(mode: ExecMode) -> &'static str {
         ExecMode::Socket => "socket_mode",
         ExecMode::Proxy => "proxy_mode",
     }
-}
-
-fn is_environment(key: &str) -> bool {
-    key == "env" || key.starts_with("env_")
 }
 
 /// Returns PM2's identity of a worker: the same as long as the worker is in the list.
