@@ -9,13 +9,11 @@ use crate::target;
 
 pub(super) fn run(args: &Optional, invocation: &Invocation) -> Result<(), Failure> {
     let mut session = invocation.session()?;
-    let Some(word) = &args.target else {
-        let daemon = session.ping()?;
-        invocation.voice.data(&format!("{}\n", daemon.pid));
-        return Ok(());
-    };
     let list = session.list(false)?;
-    let workers = target::workers_by_name(word, &list).unwrap_or_default();
+    let workers = match &args.target {
+        Some(word) => target::workers_by_name(word, &list).unwrap_or_default(),
+        None => target::ids(&list, |_| true),
+    };
     let mut out = String::new();
     for (_, worker) in workers.iter().filter_map(|id| target::find(&list, *id)) {
         let _ = writeln!(out, "{}", worker.pid.unwrap_or(0));
