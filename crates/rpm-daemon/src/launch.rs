@@ -83,9 +83,7 @@ pub(crate) fn environment(spec: &AppSpec, seat: &Seat<'_>, descriptors: &Descrip
     set("treekill", spec.stop.treekill.to_string());
     set("merge_logs", spec.logs.merge.to_string());
     set(&spec.instance_var, seat.instance.to_string());
-    if spec.instances_given {
-        set("instances", spec.instances.to_string());
-    }
+    set("instances", spec.instances.to_string());
     match seat.home.flavour() {
         Flavour::Pm2 => set("PM2_HOME", path(seat.home.root())),
         Flavour::Rpm => set("RPM_HOME", path(seat.home.root())),
