@@ -56,9 +56,8 @@ impl Stage {
 
     /// Waits until every worker was restarted so often and is up.
     fn restarted(&self, times: u64) {
-        let is_up = |process: &Value| {
-            process["pm2_env"]["restart_time"] == times && process["pm2_env"]["status"] == "online"
-        };
+        let is_up =
+            |process: &Value| process["pm2_env"]["restart_time"] == times && process["pm2_env"]["status"] == "online";
         self.rpm.until(&format!("{times} restarts"), "app", |list| list.iter().all(is_up));
     }
 
@@ -126,7 +125,18 @@ fn paths_and_patterns_of_an_ecosystem_file_count_from_the_working_directory() {
 #[test]
 fn options_of_the_command_line_choose_files() {
     let stage = Stage::new();
-    stage.start(&["--watch", "src", "--watch", "logs", "--ignore-watch", "src/gen", "--ext", "js,json", "--watch-delay", "0.2"]);
+    stage.start(&[
+        "--watch",
+        "src",
+        "--watch",
+        "logs",
+        "--ignore-watch",
+        "src/gen",
+        "--ext",
+        "js,json",
+        "--watch-delay",
+        "0.2",
+    ]);
     assert_eq!(stage.env("watch"), json!(["src", "logs"]));
     assert_eq!(stage.env("watch_delay"), 200);
     fs::create_dir(stage.path("src/gen")).expect("a directory");

@@ -14,11 +14,16 @@ pub(crate) enum Durability {
     Disk,
 }
 
+/// How the name of a file begins that is about to replace another.
+pub(crate) const NEW: &str = ".new";
+
 /// Replaces the file at `path`, mode 0600. A symlink at `path` is replaced, not followed.
 pub(crate) fn replace(path: &Path, content: &[u8], durability: Durability) -> io::Result<()> {
     let directory = path.parent().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-    let mut file =
-        tempfile::Builder::new().prefix(".new-").permissions(Permissions::from_mode(0o600)).tempfile_in(directory)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(&format!("{NEW}-"))
+        .permissions(Permissions::from_mode(0o600))
+        .tempfile_in(directory)?;
     file.write_all(content)?;
     if durability == Durability::Disk {
         file.as_file().sync_all()?;

@@ -97,7 +97,7 @@ pub struct AppArgs {
     #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "", help_heading = "Restarting")]
     pub watch: Vec<String>,
     /// Paths, globs and /regexes/ whose changes do not matter; may be repeated
-    #[arg(long, value_name = "PATTERN", num_args = 1.., help_heading = "Restarting")]
+    #[arg(long, value_name = "PATTERN", help_heading = "Restarting")]
     pub ignore_watch: Vec<String>,
     /// Wait this long after a change: seconds, or with a unit
     #[arg(long, value_name = "SECONDS", help_heading = "Restarting")]

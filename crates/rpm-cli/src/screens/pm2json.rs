@@ -31,6 +31,20 @@ mod tests {
     }
 
     #[test]
+    fn watching_is_told_once() {
+        let mut api = app(1, "api", "default", &[0]);
+        api.spec.watch.enabled = true;
+        api.spec.watch.delay = std::time::Duration::from_millis(1500);
+        api.spec.cron = Some("0 3 * * *".into());
+        let text = prettylist(&list(vec![api.clone()]));
+        for told in ["watch: true", "watch_delay: 1500", "cron_restart: '0 3 * * *'"] {
+            assert_eq!(count(&text, told), 1, "{told} in\n{text}");
+        }
+        (api.spec.watch.enabled, api.spec.watch.paths) = (false, vec!["src".into()]);
+        assert_eq!(count(&prettylist(&list(vec![api])), "watch: false"), 1, "what it would watch is not told");
+    }
+
+    #[test]
     fn words_occur_as_often_as_in_pm2() {
         let mut echo = app(1, "ECHONEST", "default", &[0]);
         echo.spec.script = "/srv/child.js".into();

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rpm_ipc::{Notice, Request};
-use rpm_model::{AppId, AppSpec, Moment, Status, WatchSpec, WorkerId};
+use rpm_model::{AppId, AppSpec, Home, Moment, Status, WatchSpec, WorkerId};
 use rpm_supervise::{AppView, Cause, Command, CommandId, WorkerView};
 use rpm_trigger::{Quiet, Rules, Verdict};
 
@@ -112,7 +112,7 @@ impl Changes {
 impl Daemon {
     /// Begins and ends watching where apps have come, gone or changed.
     pub(crate) fn fit_changes(&mut self) {
-        let home = self.home.root();
+        let home = &self.home;
         let watched = self.core.apps().filter(|app| app.spec.watch.enabled && app.workers.iter().any(was_started));
         let wanted =
             watched.map(|app| (app.id, wanted(&app, home, |worker| self.own_files(app.spec, worker)))).collect();
@@ -191,15 +191,23 @@ impl Daemon {
     }
 }
 
-/// Returns what is to be watched for an app. The state directory is the supervisor's own, unless the app lies in it.
-fn wanted(app: &AppView<'_>, home: &Path, own_files: impl Fn(WorkerId) -> Vec<PathBuf>) -> Wanted {
+/// Returns what is to be watched for an app.
+fn wanted(app: &AppView<'_>, home: &Home, own_files: impl Fn(WorkerId) -> Vec<PathBuf>) -> Wanted {
     let mut own: Vec<PathBuf> = app.workers.iter().flat_map(|worker| own_files(worker.id)).collect();
-    if !app.spec.cwd.starts_with(home) {
-        own.push(home.to_owned());
-    }
+    own.extend(supervisors_files(home, &app.spec.cwd));
     own.sort();
     own.dedup();
     Wanted { spec: app.spec.watch.clone(), cwd: app.spec.cwd.clone(), own }
+}
+
+/// Returns what the supervisor itself writes: the state directory, or where the app lies in that, the files by name.
+fn supervisors_files(home: &Home, cwd: &Path) -> Vec<PathBuf> {
+    if !cwd.starts_with(home.root()) {
+        return vec![home.root().to_owned()];
+    }
+    let named = [home.socket(), home.daemon_pid(), home.keeper_pid(), home.daemon_log(), home.dump(), home.state()];
+    let more = [home.logs(), home.pids(), home.root().join(crate::files::NEW)];
+    named.into_iter().chain(more).collect()
 }
 
 /// Returns whether a worker was ever started: an app that is only registered is not watched.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rpm_model::{AppId, AppSpec, Bytes, ExecMode, Moment, Status, WorkerId};
-use rpm_supervise::{Command, CommandId, Effect, Event, Outcome, Saved, Supervisor, WorkerView};
+use rpm_supervise::{Cause, Command, CommandId, Effect, Event, Outcome, Saved, Supervisor, WorkerView};
 
 use crate::kernel::{Chaos, Kernel};
 use crate::rng::Rng;
@@ -357,7 +357,7 @@ impl World {
             whole.iter().map(|w| w.id).filter(|_| part || self.rng.percent(60)).collect()
         };
         let app = *self.rng.pick(&apps);
-        match self.rng.below(20) {
+        match self.rng.below(23) {
             0..2 => self.ask(Command::Stop { workers: some }),
             2..6 => {
                 let specs = self.new_specs(&some);
@@ -371,6 +371,10 @@ impl World {
             15..19 => {
                 let instances = self.rng.below(6) as u32;
                 self.ask(Command::Scale { app, instances });
+            }
+            19..22 => {
+                let roll = self.rng.percent(50);
+                self.ask(Command::Renew { workers: some, cause: Cause::Cron, roll });
             }
             _ => self.ask(Command::Reset { workers: some }),
         }
@@ -386,7 +390,10 @@ impl World {
         let releases = workers.map(|worker| (worker.id, worker.spec.version.clone())).collect();
         self.unanswered.values_mut().for_each(|asked| asked.disturbed = true);
         self.unanswered.insert(id, Asked { command: command.clone(), releases, disturbed: false });
-        let takes_away = !matches!(command, Command::Start { .. } | Command::Reset { .. } | Command::Reload { .. });
+        let takes_away = !matches!(
+            command,
+            Command::Start { .. } | Command::Reset { .. } | Command::Reload { .. } | Command::Renew { roll: true, .. }
+        );
         self.turn(Event::Command(id, command), 0);
         self.rolls_may_begin = true;
         if takes_away {
