@@ -7,6 +7,7 @@ mod cron;
 mod daemon_death;
 mod errors;
 mod logs;
+mod pm2_api;
 mod reload;
 mod socket;
 mod supervision;

@@ -13,6 +13,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Rpm {
     home: tempfile::TempDir,
+    /// Where the program is called `pm2`, if it is.
+    alias: Option<tempfile::TempDir>,
 }
 
 impl Default for Rpm {
@@ -28,7 +30,17 @@ impl Rpm {
     /// When no directory can be made.
     pub fn new() -> Self {
         // Short: the path of a unix socket has 107 bytes.
-        Self { home: tempfile::Builder::new().prefix("rpm-").tempdir().expect("a temporary directory") }
+        Self { home: directory(), alias: None }
+    }
+
+    /// Makes a state directory for a program that is called as `pm2`.
+    ///
+    /// # Panics
+    /// When no directory can be made.
+    pub fn as_pm2() -> Self {
+        let alias = directory();
+        std::os::unix::fs::symlink(binary(), alias.path().join("pm2")).expect("a link can be made");
+        Self { home: directory(), alias: Some(alias) }
     }
 
     /// Returns the state directory.
@@ -38,8 +50,12 @@ impl Rpm {
 
     /// Returns a command that is about to run `rpm` with these arguments.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(binary());
-        command.args(args).env("RPM_HOME", self.home()).env("NO_COLOR", "1").env_remove("COLUMNS");
+        let (program, home) = match &self.alias {
+            None => (binary(), "RPM_HOME"),
+            Some(alias) => (alias.path().join("pm2"), "PM2_HOME"),
+        };
+        let mut command = Command::new(program);
+        command.args(args).env(home, self.home()).env("NO_COLOR", "1").env_remove("COLUMNS");
         command.stdin(Stdio::null());
         command
     }
@@ -125,7 +141,7 @@ impl Rpm {
     /// # Panics
     /// When there is no daemon.
     pub fn daemon_pid(&self) -> i32 {
-        self.pid_in("rpm.pid").expect("a daemon runs")
+        self.pid_in(self.pid_file()).expect("a daemon runs")
     }
 
     /// Returns the keeper's pid.
@@ -144,7 +160,7 @@ impl Rpm {
         let before = self.daemon_pid();
         signal(before, 9);
         until("the next daemon", || {
-            self.pid_in("rpm.pid").is_some_and(|pid| pid != before) && self.run(&["ping"]).status.success()
+            self.pid_in(self.pid_file()).is_some_and(|pid| pid != before) && self.run(&["ping"]).status.success()
         });
     }
 
@@ -157,6 +173,10 @@ impl Rpm {
     pub fn log(&self, name: &str) -> String {
         let bytes = std::fs::read(self.home().join("logs").join(name)).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    fn pid_file(&self) -> &'static str {
+        if self.alias.is_some() { "pm2.pid" } else { "rpm.pid" }
     }
 
     fn pid_in(&self, file: &str) -> Option<i32> {
@@ -181,6 +201,10 @@ impl Drop for Rpm {
             eprintln!("--- rpm.log ---\n{}", self.daemon_log());
         }
     }
+}
+
+fn directory() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("rpm-").tempdir().expect("a temporary directory")
 }
 
 /// Waits for a condition.

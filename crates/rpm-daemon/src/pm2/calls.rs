@@ -161,7 +161,9 @@ impl Calls {
         let spec = app::spec(&app, &surroundings())?;
         let workers = self.inside.act(Request::Start { specs: vec![spec] }).await?;
         let list = self.inside.list().await;
-        Ok(Answer::Value(workers.into_iter().filter_map(|id| describe(&list, id)).collect()))
+        let app = workers.first().and_then(|id| find(&list, *id)).map(|(app, _)| app);
+        let workers = app.into_iter().flat_map(|app| app.workers.iter().map(move |worker| (app, worker)));
+        Ok(Answer::Value(workers.map(|(app, worker)| process::process(app, worker)).collect()))
     }
 
     async fn start(&self, argument: &Value) -> Done {

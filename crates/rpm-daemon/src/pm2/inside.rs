@@ -45,6 +45,11 @@ impl Inside {
         match self.ask(request).await {
             Reply::Done { workers } => Ok(workers),
             Reply::Refused { message, .. } => Err(message),
+            // PM2's client has its answer when the process is started; how it fares then, the list and the bus tell. Only
+            // where everything is as it was before, nothing was done.
+            Reply::Failed(failed) if !failed.undone => {
+                Ok(failed.failures.iter().map(|failure| failure.worker).collect())
+            }
             Reply::Failed(failed) => {
                 let each = failed.failures.iter();
                 let each =
