@@ -139,14 +139,16 @@ impl Daemon {
         }
     }
 
-    /// Restarts the apps whose files have been quiet for long enough.
+    /// Restarts the apps whose files have been quiet for long enough: as in PM2 all of their workers, also one that was
+    /// stopped alone.
     pub(crate) fn restart_changed(&mut self, now: Moment) {
         let due: Vec<AppId> = self.changes.apps.keys().copied().collect();
         for app in due {
             let Some(watching) = self.changes.apps.get_mut(&app) else { continue };
             let Some(path) = watching.quiet.begin(now) else { continue };
             watching.why = path;
-            let workers = self.core.app(app).map(|app| to_restart(&app)).unwrap_or_default();
+            let workers = self.core.app(app).map(|app| app.workers.iter().map(|worker| worker.id).collect());
+            let workers: Vec<WorkerId> = workers.unwrap_or_default();
             let request = Request::Restart { workers: workers.clone(), specs: Vec::new() };
             let renewal = Command::Renew { workers, cause: Cause::Watch, roll: false };
             let command = self.command(renewal, Asked { line: None, request });
@@ -213,12 +215,4 @@ fn supervisors_files(home: &Home, cwd: &Path) -> Vec<PathBuf> {
 /// Returns whether a worker was ever started: an app that is only registered is not watched.
 fn was_started(worker: &WorkerView) -> bool {
     worker.status != Status::Stopped || worker.last_exit.is_some()
-}
-
-/// Returns the workers that a change restarts: not those that were stopped, unless all have ended by themselves (a stop of
-/// the last one would have ended the watching).
-fn to_restart(app: &AppView<'_>) -> Vec<WorkerId> {
-    let up: Vec<WorkerId> =
-        app.workers.iter().filter(|worker| worker.status != Status::Stopped).map(|worker| worker.id).collect();
-    if up.is_empty() { app.workers.iter().map(|worker| worker.id).collect() } else { up }
 }
