@@ -129,17 +129,24 @@ impl Daemon {
 
     /// Lets the core handle everything that happened, and carries out what it asks for.
     ///
-    /// What a client wants is written down before anybody is told that it was done.
+    /// What cannot be taken back is written down before it is done: a daemon killed right after it is not known to have
+    /// wanted it otherwise.
     pub(crate) fn turn(&mut self) {
         let now = view::now();
-        let mut commanded = false;
         if self.core.next_deadline().is_some_and(|deadline| deadline <= now) {
             self.events.push_back(Event::Deadline);
         }
         let mut effects = std::mem::take(&mut self.effects);
-        while let Some(event) = self.events.pop_front() {
-            commanded |= matches!(event, Event::Command(..));
-            self.core.handle(now, event, &mut effects);
+        while !self.events.is_empty() {
+            let mut urgent = false;
+            while let Some(event) = self.events.pop_front() {
+                urgent |= matches!(event, Event::Command(..));
+                self.core.handle(now, event, &mut effects);
+            }
+            self.dirty |= effects.contains(&Effect::Persist);
+            if self.dirty && (urgent || effects.iter().any(|effect| self.must_be_known(effect))) {
+                self.write_state();
+            }
             for effect in effects.drain(..) {
                 self.carry_out(effect);
             }
@@ -150,7 +157,7 @@ impl Daemon {
             self.fit_cron();
         }
         self.keep_port_changes();
-        self.persist(commanded || !self.replies.is_empty());
+        self.persist();
         for (line, id, reply) in self.replies.drain(..) {
             line.reply(id, reply);
         }
@@ -165,29 +172,39 @@ impl Daemon {
             .min()
     }
 
+    /// Returns whether the state must be written before an effect is carried out.
+    fn must_be_known(&self, effect: &Effect) -> bool {
+        match effect {
+            // Readiness that nobody tells twice. A plain process is seen to be ready again by looking.
+            Effect::Admit { life } => {
+                let spec = self.processes.get(life).map(|process| &process.spec);
+                spec.is_some_and(|spec| spec.wait_ready || spec.shares_sockets())
+            }
+            other => other.is_irrevocable(),
+        }
+    }
+
     /// Writes the state if it changed and the last write is a while ago; then the keeper may forget the exits in it.
-    pub(crate) fn persist(&mut self, at_once: bool) {
+    fn persist(&mut self) {
         if !self.dirty && self.to_acknowledge.is_empty() {
             return;
         }
-        let now = view::now();
-        if !at_once && now < self.persisted_at + PERSIST_EVERY {
+        if self.dirty && (view::now() < self.persisted_at + PERSIST_EVERY || !self.write_state()) {
             return;
-        }
-        self.persisted_at = now;
-        if self.dirty {
-            match state::write(&self.home.state(), &self.boot, &self.core.saved()) {
-                Ok(()) => self.dirty = false,
-                Err(error) => {
-                    // The keeper keeps the exits, so the next daemon still learns of them.
-                    tracing::error!("the state could not be written: {error}");
-                    return;
-                }
-            }
         }
         for key in std::mem::take(&mut self.to_acknowledge) {
             self.ask_keeper(&rpm_keeper::client::Request::Ack { key: &key });
         }
+    }
+
+    /// Writes the state; returns whether it is written. Where it is not, the keeper goes on remembering the exits.
+    fn write_state(&mut self) -> bool {
+        self.persisted_at = view::now();
+        match state::write(&self.home.state(), &self.boot, &self.core.saved()) {
+            Ok(()) => self.dirty = false,
+            Err(error) => tracing::error!("the state could not be written: {error}"),
+        }
+        !self.dirty
     }
 
     /// Sends a request to the keeper. A keeper that is gone shows at the next read.

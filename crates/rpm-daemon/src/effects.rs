@@ -81,7 +81,8 @@ impl Daemon {
                 }
             }
             Effect::Warn { command, warning } => self.warn(command, &warning),
-            Effect::Persist => self.dirty = true,
+            // Seen to by the turn, before anything else is carried out.
+            Effect::Persist => {}
             Effect::Publish { worker, happening } => {
                 if let Some(pm2) = &self.pm2
                     && pm2.is_listened_to()
