@@ -95,7 +95,7 @@ impl Daemon {
             tracing::warn!("{name}: a time of its cron is left out, since the restart before has not ended");
             return;
         }
-        let request = Request::Reload { workers: workers.clone(), specs: Vec::new() };
+        let request = Request::Reload { workers: workers.clone(), specs: Vec::new(), force: false };
         let renewal = Command::Renew { workers, cause: Cause::Cron, roll: true };
         let command = self.command(renewal, Asked { line: None, request });
         if let Some(armed) = self.cron.apps.get_mut(&app) {

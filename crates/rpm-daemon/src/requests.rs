@@ -55,7 +55,9 @@ impl Daemon {
             Request::Start { specs } => Command::Start { specs: shared(specs.clone()) },
             Request::Stop { workers } => Command::Stop { workers: workers.clone() },
             Request::Restart { workers, specs } => Command::Restart { workers: workers.clone(), specs: respecs(specs) },
-            Request::Reload { workers, specs } => Command::Reload { workers: workers.clone(), specs: respecs(specs) },
+            Request::Reload { workers, specs, force } => {
+                Command::Reload { workers: workers.clone(), specs: respecs(specs), force: *force }
+            }
             Request::Delete { workers } => Command::Delete { workers: workers.clone() },
             Request::Scale { app, instances } => Command::Scale { app: *app, instances: *instances },
             Request::Reset { workers } => Command::Reset { workers: workers.clone() },

@@ -58,6 +58,9 @@ pub enum Request {
         /// Specs that take effect first.
         #[serde(default)]
         specs: Vec<Respec>,
+        /// Whether it takes the place of a reload that is under way, instead of being refused.
+        #[serde(default)]
+        force: bool,
     },
     /// Stops workers and forgets them.
     Delete {

@@ -33,7 +33,7 @@ pub(crate) fn wish(
     let scale = |instances: usize| Request::Scale { app: app.id, instances: instances as u32 };
     let wish = match command {
         Command::Reload => {
-            Wish { request: Request::Reload { workers, specs }, deed: format!("reload {target}"), confirm: false }
+            Wish { request: Request::Reload { workers, specs, force: false }, deed: format!("reload {target}"), confirm: false }
         }
         Command::Restart => {
             Wish { request: Request::Restart { workers, specs }, deed: format!("restart {target}"), confirm: true }

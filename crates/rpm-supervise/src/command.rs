@@ -43,6 +43,8 @@ pub enum Command {
         workers: Vec<WorkerId>,
         /// Specs that take effect first; taken back when the roll fails.
         specs: Vec<(AppId, Arc<AppSpec>)>,
+        /// Whether it takes the place of a roll that is under way, instead of being refused.
+        force: bool,
     },
     /// Replaces workers for a reason of the daemon's own, which every event then names: like `Reload` when `roll`, else
     /// like `Restart`.

@@ -35,8 +35,13 @@ impl Supervisor {
             Command::Start { specs } => specs.into_iter().for_each(|spec| self.start(turn, id, spec)),
             Command::Stop { workers } => self.stop(turn, id, workers),
             Command::Restart { workers, specs } => self.restart(turn, id, workers, specs, Cause::Restart),
-            Command::Reload { workers, specs } => self.reload(turn, id, workers, specs, Cause::Reload),
-            Command::Renew { workers, cause, roll: true } => self.reload(turn, id, workers, Vec::new(), cause),
+            Command::Reload { workers, specs, force } => {
+                let stood = if force { self.cancel_rolls(turn, &workers, &specs) } else { BTreeMap::new() };
+                self.reload(turn, id, workers, specs, stood, Cause::Reload);
+            }
+            Command::Renew { workers, cause, roll: true } => {
+                self.reload(turn, id, workers, Vec::new(), BTreeMap::new(), cause);
+            }
             Command::Renew { workers, cause, roll: false } => self.restart(turn, id, workers, Vec::new(), cause),
             Command::Delete { workers } => self.delete(turn, id, workers),
             Command::Scale { app, instances } => self.scale(turn, id, app, instances),
@@ -61,7 +66,11 @@ impl Supervisor {
                 self.all_known(workers, specs)?;
                 self.some_stay(workers)
             }
-            Command::Reload { workers, specs } => self.may_reload(workers, specs),
+            Command::Reload { workers, specs, force: true } => {
+                self.all_known(workers, specs)?;
+                self.some_stay(workers)
+            }
+            Command::Reload { workers, specs, force: false } => self.may_reload(workers, specs),
             Command::Renew { workers, roll: true, .. } => self.may_reload(workers, &Vec::new()),
             Command::Renew { workers, roll: false, .. } => {
                 self.all_known(workers, &Vec::new())?;
@@ -172,7 +181,28 @@ impl Supervisor {
         self.each(turn, workers, |this, turn, worker| this.start_again(turn, id, worker, cause));
     }
 
-    fn reload(&mut self, turn: &mut Turn<'_>, id: CommandId, workers: Vec<WorkerId>, specs: Specs, cause: Cause) {
+    /// Ends the rolls of the apps that a command names; returns what the specs of those apps were before them.
+    fn cancel_rolls(
+        &mut self,
+        turn: &mut Turn<'_>,
+        workers: &[WorkerId],
+        specs: &Specs,
+    ) -> BTreeMap<AppId, Arc<AppSpec>> {
+        let named = workers.iter().filter_map(|worker| self.app_of(*worker));
+        let apps: BTreeSet<AppId> = named.chain(specs.iter().map(|(app, _)| *app)).collect();
+        apps.into_iter().filter_map(|app| Some((app, self.cancel_roll(turn, app)?))).collect()
+    }
+
+    /// `stood` are the last specs that are known to be good, where those are not the present ones.
+    fn reload(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: CommandId,
+        workers: Vec<WorkerId>,
+        specs: Specs,
+        mut stood: BTreeMap<AppId, Arc<AppSpec>>,
+        cause: Cause,
+    ) {
         let mut apps: BTreeMap<AppId, Vec<WorkerId>> = BTreeMap::new();
         for worker in self.not_doomed(workers) {
             apps.entry(self.app_of(worker).expect("the workers of a command are known")).or_default().push(worker);
@@ -182,7 +212,7 @@ impl Supervisor {
             apps.entry(*app).or_default();
         }
         for (app, mut workers) in apps {
-            let before = self.apps[&app].spec.clone();
+            let before = stood.remove(&app).unwrap_or_else(|| self.apps[&app].spec.clone());
             let rescale = specs.remove(&app).is_some_and(|spec| self.apply(app, &spec));
             let spec = self.apps[&app].spec.clone();
             if rescale {

@@ -283,15 +283,16 @@ impl Supervisor {
         }
     }
 
-    /// Ends an app's roll where it stands, because a later command brings another spec.
-    pub(crate) fn cancel_roll(&mut self, turn: &mut Turn<'_>, app: AppId) {
-        let Some(roll) = self.app_mut(app).and_then(|app| app.roll.take()) else { return };
+    /// Ends an app's roll where it stands, because a later command takes its place; returns the spec from before it.
+    pub(crate) fn cancel_roll(&mut self, turn: &mut Turn<'_>, app: AppId) -> Option<Arc<AppSpec>> {
+        let roll = self.app_mut(app).and_then(|app| app.roll.take())?;
         let queued: Vec<_> = roll.queue.iter().map(|(worker, _)| *worker).collect();
         for worker in roll.active.iter().copied().chain(queued) {
             self.give_trial_up(turn, worker);
             self.disappoint(turn, worker, &[Goal::Rolled], FailureCause::Superseded);
         }
         self.roll_over(turn, roll.command);
+        roll.previous
     }
 
     /// Returns whether a seat has a part in its app's roll, now or later.

@@ -190,7 +190,7 @@ impl Calls {
         let _one_at_a_time = self.rolls.lock().await;
         let (id, list) = self.worker(&argument, |id| format!("pm_id {id} not available in {id}")).await?;
         let specs = changes(&argument, id, &list)?;
-        self.act_on(id, Request::Reload { workers: vec![id], specs }).await
+        self.act_on(id, Request::Reload { workers: vec![id], specs, force: false }).await
     }
 
     async fn delete(&self, argument: &Value) -> Done {

@@ -65,7 +65,7 @@ fn the_selection_stays_with_its_worker_and_moves_to_the_neighbour_when_that_is_g
 #[test]
 fn a_reload_is_asked_for_at_once_and_a_restart_only_after_yes() {
     let mut state = state();
-    let reload = Request::Reload { workers: vec![WorkerId(0)], specs: vec![] };
+    let reload = Request::Reload { workers: vec![WorkerId(0)], specs: vec![], force: false };
     assert_eq!(press(&mut state, "r"), Some(Action::Ask(reload)));
     assert_eq!(state.busy.as_deref(), Some("reload api (worker 0)"));
     state.handle(Event::Acted(Ok(Reply::Done { workers: vec![WorkerId(0)] })));

@@ -365,7 +365,8 @@ impl World {
             }
             6..14 => {
                 let specs = self.new_specs(&some);
-                self.ask(Command::Reload { workers: some, specs });
+                let force = self.rng.percent(20);
+                self.ask(Command::Reload { workers: some, specs, force });
             }
             14 => self.ask(Command::Delete { workers: some }),
             15..19 => {
@@ -392,7 +393,10 @@ impl World {
         self.unanswered.insert(id, Asked { command: command.clone(), releases, disturbed: false });
         let takes_away = !matches!(
             command,
-            Command::Start { .. } | Command::Reset { .. } | Command::Reload { .. } | Command::Renew { roll: true, .. }
+            Command::Start { .. }
+                | Command::Reset { .. }
+                | Command::Reload { force: false, .. }
+                | Command::Renew { roll: true, .. }
         );
         self.turn(Event::Command(id, command), 0);
         self.rolls_may_begin = true;

@@ -133,7 +133,7 @@ fn a_restart_of_an_errored_worker_gives_it_a_fresh_chance() {
     let restart = stage.ask(Command::Restart { workers: ids([0]), specs: vec![] });
     assert_eq!(stage.spawns(), [life(0, 2)]);
     assert_eq!(stage.worker(0).why, None);
-    let reload = stage.ask(Command::Reload { workers: ids([0]), specs: vec![] });
+    let reload = stage.ask(Command::Reload { workers: ids([0]), specs: vec![], force: false });
     stage.failed(restart, &[(0, FailureCause::Superseded)], false);
     assert_eq!(stage.exited(life(0, 2), 0).spawns(), [life(0, 3)]);
     stage.spawned(life(0, 3)).settled(life(0, 3)).done(reload, [0]);

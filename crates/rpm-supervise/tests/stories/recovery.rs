@@ -81,7 +81,7 @@ fn what_no_app_knows_is_killed() {
 #[test]
 fn a_roll_goes_on_where_it_was() {
     let mut stage = Stage::with(cluster(2));
-    stage.ask(Command::Reload { workers: ids([0, 1]), specs: vec![] });
+    stage.ask(Command::Reload { workers: ids([0, 1]), specs: vec![], force: false });
     stage.spawned(life(0, 2));
     let saved = stage.supervisor.saved();
     stage.reborn(saved, &[fact(life(0, 1)), fact(life(0, 2)), fact(life(1, 1))]);
@@ -96,7 +96,7 @@ fn a_roll_goes_on_where_it_was() {
 #[test]
 fn a_drain_is_asked_for_again() {
     let mut stage = Stage::with(cluster(1));
-    stage.ask(Command::Reload { workers: ids([0]), specs: vec![] });
+    stage.ask(Command::Reload { workers: ids([0]), specs: vec![], force: false });
     stage.spawned(life(0, 2)).listening(life(0, 2));
     let saved = stage.supervisor.saved();
     let until = stage.now + ms(10_000);
@@ -120,7 +120,7 @@ fn a_replacement_that_nobody_remembers_is_killed_and_the_old_worker_serves() {
 fn a_failed_replacement_found_dead_rolls_back() {
     let mut stage = Stage::with(cluster(1));
     let new = spec(ExecMode::Cluster, 1, |spec| spec.version = Some("2".into()));
-    stage.ask(Command::Reload { workers: ids([0]), specs: vec![(AppId(0), new)] });
+    stage.ask(Command::Reload { workers: ids([0]), specs: vec![(AppId(0), new)], force: false });
     stage.spawned(life(0, 2));
     let saved = stage.supervisor.saved();
     stage.reborn(saved, &[fact(life(0, 1)), ended(life(0, 2), Exit::Code(1), stage.now)]);
@@ -187,7 +187,7 @@ fn a_replacement_that_died_meanwhile_is_not_taken_for_ready() {
     // It had lived for longer than `min_uptime` when it died, which is enough to be ready where nothing else is known;
     // the old worker was drained for a dead one.
     let mut stage = Stage::with(spec(ExecMode::Socket, 1, |_| {}));
-    stage.ask(Command::Reload { workers: ids([0]), specs: vec![] });
+    stage.ask(Command::Reload { workers: ids([0]), specs: vec![], force: false });
     let saved = stage.supervisor.saved();
     let died_at = stage.now + ms(2000);
     stage.pass(ms(5000)).reborn(saved, &[fact(life(0, 1)), ended(life(0, 2), Exit::Code(1), died_at)]);
@@ -205,7 +205,7 @@ fn a_silent_replacement_that_is_alone_is_not_taken_away() {
     });
     stage.ask(Command::Start { specs: vec![waits] });
     stage.spawned(life(0, 1)).tell(Event::AppReady { life: life(0, 1) });
-    stage.ask(Command::Reload { workers: ids([0]), specs: vec![] });
+    stage.ask(Command::Reload { workers: ids([0]), specs: vec![], force: false });
     stage.spawned(life(0, 2));
     let saved = stage.supervisor.saved();
     let died_at = stage.now;

@@ -19,7 +19,7 @@ fn replace(stage: &mut Stage, worker: u32, old: u64, new: u64) {
 #[test]
 fn a_reload_replaces_one_after_another_and_drains_before_it_asks() {
     let mut stage = Stage::with(cluster(2));
-    let reload = stage.ask(Command::Reload { workers: ids([0, 1]), specs: vec![] });
+    let reload = stage.ask(Command::Reload { workers: ids([0, 1]), specs: vec![], force: false });
     assert_eq!(stage.spawns(), [life(0, 2)]);
     assert!(stage.supervisor.app(AppId(0)).expect("it is there").rolling);
     stage.spawned(life(0, 2));
@@ -43,7 +43,7 @@ fn a_reload_replaces_one_after_another_and_drains_before_it_asks() {
 #[test]
 fn reload_parallel_says_how_many_at_a_time() {
     let mut stage = Stage::with(spec(ExecMode::Cluster, 5, |spec| spec.reload_parallel = 2));
-    stage.ask(Command::Reload { workers: ids(0..5), specs: vec![] });
+    stage.ask(Command::Reload { workers: ids(0..5), specs: vec![], force: false });
     assert_eq!(stage.spawns(), [life(0, 2), life(1, 2)]);
     replace(&mut stage, 1, 1, 2);
     assert_eq!(stage.spawns(), [life(2, 2)]);
@@ -52,7 +52,7 @@ fn reload_parallel_says_how_many_at_a_time() {
 #[test]
 fn a_deaf_old_worker_is_killed_after_its_drain_and_its_grace() {
     let mut stage = Stage::with(cluster(1));
-    let reload = stage.ask(Command::Reload { workers: ids([0]), specs: vec![] });
+    let reload = stage.ask(Command::Reload { workers: ids([0]), specs: vec![], force: false });
     stage.spawned(life(0, 2)).listening(life(0, 2));
     assert_eq!(stage.pass(ms(10_000)).effects, [Effect::Ask { life: life(0, 1) }]);
     assert_eq!(stage.pass(ms(1600)).effects, [Effect::Kill { life: life(0, 1) }]);
@@ -62,7 +62,8 @@ fn a_deaf_old_worker_is_killed_after_its_drain_and_its_grace() {
 #[test]
 fn a_release_that_crashes_at_boot_never_stops_the_old_worker() {
     let mut stage = Stage::with(cluster(2));
-    let reload = stage.ask(Command::Reload { workers: ids([0, 1]), specs: vec![(AppId(0), version("bad", 2))] });
+    let reload =
+        stage.ask(Command::Reload { workers: ids([0, 1]), specs: vec![(AppId(0), version("bad", 2))], force: false });
     stage.spawned(life(0, 2)).pass(ms(80)).exited(life(0, 2), 1);
     stage.failed(reload, &[(0, FailureCause::Exited { exit: Exit::Code(1), uptime: ms(80) })], true);
     assert!(stage.spawns().is_empty());
@@ -76,7 +77,8 @@ fn a_release_that_crashes_at_boot_never_stops_the_old_worker() {
 #[test]
 fn workers_replaced_before_the_failure_are_rolled_back_without_a_gap() {
     let mut stage = Stage::with(cluster(3));
-    let reload = stage.ask(Command::Reload { workers: ids([0, 1, 2]), specs: vec![(AppId(0), version("2", 3))] });
+    let reload =
+        stage.ask(Command::Reload { workers: ids([0, 1, 2]), specs: vec![(AppId(0), version("2", 3))], force: false });
     replace(&mut stage, 0, 1, 2);
     stage.spawned(life(1, 2)).exited(life(1, 2), 1);
     assert_eq!(stage.replies(), [], "the answer comes when the old release is back");
@@ -93,7 +95,7 @@ fn workers_replaced_before_the_failure_are_rolled_back_without_a_gap() {
 #[test]
 fn a_failed_reload_of_the_same_release_rolls_nothing_back() {
     let mut stage = Stage::with(cluster(2));
-    let reload = stage.ask(Command::Reload { workers: ids([0, 1]), specs: vec![] });
+    let reload = stage.ask(Command::Reload { workers: ids([0, 1]), specs: vec![], force: false });
     replace(&mut stage, 0, 1, 2);
     stage.spawned(life(1, 2)).exited(life(1, 2), 1);
     stage.failed(reload, &[(1, FailureCause::Exited { exit: Exit::Code(1), uptime: ms(0) })], true);
@@ -103,7 +105,8 @@ fn a_failed_reload_of_the_same_release_rolls_nothing_back() {
 #[test]
 fn a_rollback_that_fails_too_is_told() {
     let mut stage = Stage::with(cluster(2));
-    let reload = stage.ask(Command::Reload { workers: ids([0, 1]), specs: vec![(AppId(0), version("2", 2))] });
+    let reload =
+        stage.ask(Command::Reload { workers: ids([0, 1]), specs: vec![(AppId(0), version("2", 2))], force: false });
     replace(&mut stage, 0, 1, 2);
     stage.spawned(life(1, 2)).exited(life(1, 2), 1);
     stage.spawned(life(0, 3)).exited(life(0, 3), 1);
@@ -115,7 +118,7 @@ fn a_rollback_that_fails_too_is_told() {
 #[test]
 fn an_unready_replacement_fails_the_roll_after_60_s() {
     let mut stage = Stage::with(cluster(1));
-    let reload = stage.ask(Command::Reload { workers: ids([0]), specs: vec![] });
+    let reload = stage.ask(Command::Reload { workers: ids([0]), specs: vec![], force: false });
     // The old one listened, so it is not enough to be there.
     stage.spawned(life(0, 2)).settled(life(0, 2));
     assert!(stage.pass(ms(59_999)).effects.is_empty());
@@ -129,7 +132,7 @@ fn an_unready_replacement_fails_the_roll_after_60_s() {
 #[test]
 fn a_listen_timeout_that_is_set_is_the_limit_in_a_roll() {
     let mut stage = Stage::with(spec(ExecMode::Cluster, 1, |spec| spec.listen_timeout = Some(ms(500))));
-    stage.ask(Command::Reload { workers: ids([0]), specs: vec![] });
+    stage.ask(Command::Reload { workers: ids([0]), specs: vec![], force: false });
     assert_eq!(stage.spawned(life(0, 2)).pass(ms(500)).effects, [Effect::Ask { life: life(0, 2) }]);
 }
 
@@ -138,7 +141,7 @@ fn a_worker_that_never_listened_is_replaced_by_one_that_settles() {
     let mut stage = Stage::new();
     stage.ask(Command::Start { specs: vec![cluster(1)] });
     stage.spawned(life(0, 1)).settled(life(0, 1)).pass(ms(1000));
-    let reload = stage.ask(Command::Reload { workers: ids([0]), specs: vec![] });
+    let reload = stage.ask(Command::Reload { workers: ids([0]), specs: vec![], force: false });
     stage.spawned(life(0, 2)).settled(life(0, 2)).pass(ms(1000));
     assert_eq!(stage.worker(0).life, Some(life(0, 2)));
     stage.tell(Event::Drained { life: life(0, 1) }).exited(life(0, 1), 0).done(reload, [0]);
@@ -147,7 +150,8 @@ fn a_worker_that_never_listened_is_replaced_by_one_that_settles() {
 #[test]
 fn an_address_taken_in_a_roll_fails_it() {
     let mut stage = Stage::with(cluster(1));
-    let reload = stage.ask(Command::Reload { workers: ids([0]), specs: vec![(AppId(0), version("2", 1))] });
+    let reload =
+        stage.ask(Command::Reload { workers: ids([0]), specs: vec![(AppId(0), version("2", 1))], force: false });
     let taken = Taken { address: ":::81".into(), owner: None, error: "address already in use".into() };
     stage.spawned(life(0, 2)).tell(Event::BindFailed { life: life(0, 2), taken: taken.clone() });
     stage.exited(life(0, 2), 1).failed(reload, &[(0, FailureCause::Taken(taken))], true);
@@ -157,7 +161,8 @@ fn an_address_taken_in_a_roll_fails_it() {
 #[test]
 fn a_crash_during_a_reload_lets_the_replacement_take_the_seat() {
     let mut stage = Stage::with(cluster(1));
-    let reload = stage.ask(Command::Reload { workers: ids([0]), specs: vec![(AppId(0), version("2", 1))] });
+    let reload =
+        stage.ask(Command::Reload { workers: ids([0]), specs: vec![(AppId(0), version("2", 1))], force: false });
     stage.spawned(life(0, 2)).pass(ms(100)).exited(life(0, 1), 1);
     assert!(stage.spawns().is_empty(), "the replacement is there already");
     assert_eq!(stage.status(0), Status::Launching);
@@ -168,7 +173,8 @@ fn a_crash_during_a_reload_lets_the_replacement_take_the_seat() {
 #[test]
 fn if_both_crash_the_old_release_is_started() {
     let mut stage = Stage::with(cluster(1));
-    let reload = stage.ask(Command::Reload { workers: ids([0]), specs: vec![(AppId(0), version("2", 1))] });
+    let reload =
+        stage.ask(Command::Reload { workers: ids([0]), specs: vec![(AppId(0), version("2", 1))], force: false });
     stage.spawned(life(0, 2)).pass(ms(1100)).exited(life(0, 1), 1).exited(life(0, 2), 1);
     stage.failed(reload, &[(0, FailureCause::Exited { exit: Exit::Code(1), uptime: ms(1100) })], true);
     assert_eq!(stage.spawns(), [life(0, 3)]);
@@ -178,7 +184,7 @@ fn if_both_crash_the_old_release_is_started() {
 #[test]
 fn a_plain_app_is_restarted() {
     let mut stage = Stage::with(spec(ExecMode::Fork, 1, |_| {}));
-    let reload = stage.ask(Command::Reload { workers: ids([0]), specs: vec![] });
+    let reload = stage.ask(Command::Reload { workers: ids([0]), specs: vec![], force: false });
     assert_eq!(stage.effects, [Effect::Ask { life: life(0, 1) }]);
     stage.exited(life(0, 1), 0).spawned(life(0, 2)).settled(life(0, 2)).done(reload, [0]);
     assert_eq!(stage.worker(0).restarts, 1);
@@ -189,7 +195,7 @@ fn workers_that_are_down_are_started() {
     let mut stage = Stage::with(cluster(2));
     stage.ask(Command::Stop { workers: ids([1]) });
     stage.exited(life(1, 1), 0);
-    let reload = stage.ask(Command::Reload { workers: ids([0, 1]), specs: vec![] });
+    let reload = stage.ask(Command::Reload { workers: ids([0, 1]), specs: vec![], force: false });
     assert_eq!(stage.spawns(), [life(1, 2)]);
     stage.spawned(life(1, 2)).listening(life(1, 2));
     assert_eq!(stage.spawns(), [life(0, 2)]);
@@ -200,16 +206,45 @@ fn workers_that_are_down_are_started() {
 #[test]
 fn a_second_reload_is_refused_while_the_first_goes_on() {
     let mut stage = Stage::with(cluster(2));
-    stage.ask(Command::Reload { workers: ids([0, 1]), specs: vec![] });
-    let second = stage.ask(Command::Reload { workers: ids([1]), specs: vec![] });
+    stage.ask(Command::Reload { workers: ids([0, 1]), specs: vec![], force: false });
+    let second = stage.ask(Command::Reload { workers: ids([1]), specs: vec![], force: false });
     let refusal = Refusal::AlreadyReloading { app: "api".into() };
     assert_eq!(stage.effects, [Effect::Reply { command: second, outcome: Outcome::Refused(refusal) }]);
 }
 
 #[test]
+fn a_forced_reload_takes_the_place_of_the_one_in_progress() {
+    let mut stage = Stage::with(cluster(2));
+    let first =
+        stage.ask(Command::Reload { workers: ids([0, 1]), specs: vec![(AppId(0), version("bad", 2))], force: false });
+    stage.spawned(life(0, 2));
+    let good = vec![(AppId(0), version("good", 2))];
+    let second = stage.ask(Command::Reload { workers: ids([0, 1]), specs: good, force: true });
+    stage.failed(first, &[(0, FailureCause::Superseded), (1, FailureCause::Superseded)], false);
+    assert!(stage.has(&Effect::Ask { life: life(0, 2) }), "the replacement of the first is not wanted any more");
+    assert!(!stage.has(&Effect::Ask { life: life(0, 1) }), "the old worker serves on");
+    assert_eq!(stage.spawns(), [life(1, 2)], "the other seat is free");
+    stage.exited(life(0, 2), 0);
+    replace(&mut stage, 1, 1, 2);
+    replace(&mut stage, 0, 1, 3);
+    stage.done(second, [0, 1]);
+}
+
+#[test]
+fn a_forced_reload_that_fails_goes_back_to_what_was_good_before_both() {
+    let mut stage = Stage::with(cluster(1));
+    stage.ask(Command::Reload { workers: ids([0]), specs: vec![(AppId(0), version("bad", 1))], force: false });
+    stage.spawned(life(0, 2));
+    stage.ask(Command::Reload { workers: ids([0]), specs: vec![], force: true });
+    stage.exited(life(0, 2), 0);
+    stage.spawned(life(0, 3)).exited(life(0, 3), 1);
+    assert_eq!(stage.supervisor.app(AppId(0)).expect("the app").spec.version, None);
+}
+
+#[test]
 fn a_stop_takes_its_seats_out_of_a_roll() {
     let mut stage = Stage::with(cluster(2));
-    let reload = stage.ask(Command::Reload { workers: ids([0, 1]), specs: vec![] });
+    let reload = stage.ask(Command::Reload { workers: ids([0, 1]), specs: vec![], force: false });
     stage.spawned(life(0, 2));
     let stop = stage.ask(Command::Stop { workers: ids([0]) });
     assert!(stage.has(&Effect::Ask { life: life(0, 1) }) && stage.has(&Effect::Ask { life: life(0, 2) }));
@@ -224,7 +259,8 @@ fn a_stop_takes_its_seats_out_of_a_roll() {
 #[test]
 fn a_reload_with_fewer_instances_removes_the_surplus_after_the_roll() {
     let mut stage = Stage::with(cluster(3));
-    let reload = stage.ask(Command::Reload { workers: ids(0..3), specs: vec![(AppId(0), version("2", 2))] });
+    let reload =
+        stage.ask(Command::Reload { workers: ids(0..3), specs: vec![(AppId(0), version("2", 2))], force: false });
     replace(&mut stage, 1, 1, 2);
     replace(&mut stage, 2, 1, 2);
     assert!(stage.effects.iter().any(|effect| matches!(effect, Effect::Drain { life: l, .. } if *l == life(0, 1))));
@@ -235,7 +271,7 @@ fn a_reload_with_fewer_instances_removes_the_surplus_after_the_roll() {
 #[test]
 fn a_single_instance_is_replaced_without_a_gap() {
     let mut stage = Stage::with(cluster(1));
-    stage.ask(Command::Reload { workers: ids([0]), specs: vec![] });
+    stage.ask(Command::Reload { workers: ids([0]), specs: vec![], force: false });
     stage.spawned(life(0, 2));
     assert_eq!(stage.status(0), Status::Online);
     stage.listening(life(0, 2));
@@ -245,7 +281,7 @@ fn a_single_instance_is_replaced_without_a_gap() {
 #[test]
 fn an_app_that_changes_how_it_gets_its_sockets_is_restarted() {
     let mut stage = Stage::with(spec(ExecMode::Fork, 1, |_| {}));
-    let reload = stage.ask(Command::Reload { workers: ids([0]), specs: vec![(AppId(0), cluster(1))] });
+    let reload = stage.ask(Command::Reload { workers: ids([0]), specs: vec![(AppId(0), cluster(1))], force: false });
     assert_eq!(stage.effects, [Effect::Ask { life: life(0, 1) }]);
     stage.exited(life(0, 1), 0).spawned(life(0, 2)).listening(life(0, 2)).done(reload, [0]);
     assert_eq!(stage.worker(0).spec.exec_mode, ExecMode::Cluster);
@@ -254,7 +290,7 @@ fn an_app_that_changes_how_it_gets_its_sockets_is_restarted() {
 #[test]
 fn a_restart_in_the_middle_of_a_roll_keeps_to_the_release_that_serves() {
     let mut stage = Stage::with(cluster(2));
-    stage.ask(Command::Reload { workers: ids([0, 1]), specs: vec![(AppId(0), version("2", 2))] });
+    stage.ask(Command::Reload { workers: ids([0, 1]), specs: vec![(AppId(0), version("2", 2))], force: false });
     stage.ask(Command::Restart { workers: ids([1]), specs: vec![] });
     stage.exited(life(1, 1), 0);
     assert_eq!(stage.worker(1).spec.version, None, "version 2 has not proved itself yet");
@@ -263,7 +299,8 @@ fn a_restart_in_the_middle_of_a_roll_keeps_to_the_release_that_serves() {
 #[test]
 fn a_worker_added_in_the_middle_of_a_roll_goes_back_with_the_others() {
     let mut stage = Stage::with(cluster(1));
-    let reload = stage.ask(Command::Reload { workers: ids([0]), specs: vec![(AppId(0), version("2", 1))] });
+    let reload =
+        stage.ask(Command::Reload { workers: ids([0]), specs: vec![(AppId(0), version("2", 1))], force: false });
     let scale = stage.ask(Command::Scale { app: AppId(0), instances: 2 });
     assert_eq!(stage.worker(1).spec.version.as_deref(), Some("2"));
     stage.spawned(life(1, 1)).listening(life(1, 1)).done(scale, [1]);
