@@ -161,10 +161,16 @@ const RACY: &[&str] =
 
 fn without_races(mut list: Value) -> Value {
     for process in list.as_array_mut().into_iter().flatten() {
+        let name = process["name"].as_str().unwrap_or_default().to_owned();
         // In the list a process is under `pm2_env`, in the dump it is that object.
         let process = if process["pm2_env"].is_object() { &mut process["pm2_env"] } else { process };
         if let Some(env) = process.as_object_mut() {
-            env.retain(|key, _| !RACY.contains(&key.as_str()));
+            // An empty object under the app's own name: once as an object, once as text; `counts` looks at the name.
+            let is_mark = |key: &str, value: &Value| key == name && (value == "{}" || *value == json!({}));
+            env.retain(|key, value| !RACY.contains(&key.as_str()) && !is_mark(key, value));
+            if let Some(env) = env.get_mut("env").and_then(Value::as_object_mut) {
+                env.retain(|key, value| !is_mark(key, value));
+            }
         }
     }
     list
