@@ -24,3 +24,17 @@ if ! [ -d "$deps/node_modules/express" ] || ! [ -x "$deps/node_modules/.bin/pm2"
     echo "installing npm packages: express, pm2"
     (cd "$deps" && npm install --silent --no-audit --no-fund --no-save express@5 pm2@7)
 fi
+
+# Modules of PM2's world, each with the client it asks for; one of them asks for a version that npm no longer serves.
+if ! [ -d "$deps/modules/node_modules/pm2-logrotate" ] || ! [ -d "$deps/modules/node_modules/pm2-prometheus-exporter" ]; then
+    echo "installing npm packages: pm2-logrotate, pm2-prometheus-exporter"
+    mkdir -p "$deps/modules"
+    cat >"$deps/modules/package.json" <<'END'
+{
+  "private": true,
+  "dependencies": { "pm2-logrotate": "3.0.0", "pm2-prometheus-exporter": "0.1.1" },
+  "overrides": { "pm2": "7" }
+}
+END
+    (cd "$deps/modules" && npm install --silent --no-audit --no-fund)
+fi

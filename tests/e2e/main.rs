@@ -8,6 +8,7 @@ mod daemon_death;
 mod errors;
 mod logs;
 mod pm2_api;
+mod pm2_modules;
 mod reload;
 mod socket;
 mod supervision;

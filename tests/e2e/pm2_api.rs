@@ -105,7 +105,9 @@ fn garbage_ends_its_own_connection_only() {
     let pm2 = Rpm::as_pm2();
     pm2.ok(&["ping"]);
     let mut good = connect(&pm2);
-    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\x12\xff\xff\xff\xff", b"\x11\0\0\0\x04j:{]", b"\x10", &[0x1f; 64]] {
+    for garbage in
+        [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\x12\xff\xff\xff\xff", b"\x11\0\0\0\x04j:{]", b"\x10", &[0x1f; 64]]
+    {
         let mut bad = connect(&pm2);
         bad.write_all(garbage).expect("it is sent");
         bad.shutdown(std::net::Shutdown::Write).expect("its end too");

@@ -1,0 +1,2 @@
+// Writes without end.
+setInterval(() => console.log('x'.repeat(100)), 5);
