@@ -146,6 +146,9 @@ impl Report {
         // People mend a file from top to bottom; what has no place stays in the order it was found.
         self.mistakes.sort_by_key(Diagnostic::position);
         self.warnings.sort_by_key(Diagnostic::position);
+        // An option of the command line is read once for each app of a file.
+        drop_repeated(&mut self.mistakes);
+        drop_repeated(&mut self.warnings);
         if self.mistakes.is_empty() { Ok(self.warnings) } else { Err(ConfigError::new(self.mistakes, self.warnings)) }
     }
 
@@ -166,6 +169,16 @@ impl Report {
         let quoted = text.len() >= 2 && text.starts_with(['"', '\'']) && text.ends_with(['"', '\'']);
         if quoted { span.start + 1..span.end - 1 } else { span }
     }
+}
+
+fn drop_repeated(diagnostics: &mut Vec<Diagnostic>) {
+    let mut kept: Vec<Diagnostic> = Vec::with_capacity(diagnostics.len());
+    for diagnostic in diagnostics.drain(..) {
+        if !kept.contains(&diagnostic) {
+            kept.push(diagnostic);
+        }
+    }
+    *diagnostics = kept;
 }
 
 /// Which part of a line a message points at.

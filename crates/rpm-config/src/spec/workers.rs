@@ -28,7 +28,9 @@ pub(super) fn apply(reader: &mut Reader<'_>, spec: &mut AppSpec) {
     reader.read("listen", values::texts).put(&mut spec.listen, Vec::new());
     for address in &spec.listen {
         if reader.setting("listen").is_some() && !is_address(address) {
-            let reason = format!("{address:?}: expected HOST:PORT or an absolute path, for example \"0.0.0.0:8002\"");
+            let reason = format!(
+                "{address:?}: expected ADDRESS:PORT with an IP address, or an absolute path, for example \"0.0.0.0:8002\""
+            );
             reader.refuse("listen", &reason);
         }
     }
@@ -79,7 +81,8 @@ fn exec_mode(reader: &mut Reader<'_>, spec: &mut AppSpec) {
     }
 }
 
-/// Returns whether a listening socket can be made of it: `HOST:PORT`, `[::]:PORT`, `:PORT` or an absolute path.
+/// Returns whether a listening socket can be made of it: `127.0.0.1:PORT`, `[::]:PORT`, `localhost:PORT`, `:PORT` or an
+/// absolute path. Names are not looked up: what they mean may change between two starts.
 fn is_address(address: &str) -> bool {
     if address.starts_with('/') {
         return address.len() > 1;
@@ -87,7 +90,7 @@ fn is_address(address: &str) -> bool {
     let Some((host, port)) = address.rsplit_once(':') else { return false };
     let host_fits = match host.strip_prefix('[') {
         Some(rest) => rest.strip_suffix(']').is_some_and(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok()),
-        None => !host.contains([':', '/', ' ', ']']),
+        None => matches!(host, "" | "*" | "localhost") || host.parse::<std::net::Ipv4Addr>().is_ok(),
     };
     host_fits && port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
 }
@@ -101,7 +104,20 @@ mod tests {
         for good in ["0.0.0.0:80", "[::]:80", "localhost:0", ":8080", "/run/app.sock"] {
             assert!(is_address(good), "{good}");
         }
-        for bad in ["", "8080", "host", "host:", "host:http", "::1:80", "[x]:80", "host:70000", "host:+1", "/"] {
+        for bad in [
+            "",
+            "8080",
+            "host",
+            "host:",
+            "host:http",
+            "::1:80",
+            "[x]:80",
+            "127.1:80",
+            "example.com:80",
+            "0.0.0.0:70000",
+            "0.0.0.0:+1",
+            "/",
+        ] {
             assert!(!is_address(bad), "{bad}");
         }
     }
