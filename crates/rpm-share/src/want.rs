@@ -213,7 +213,8 @@ impl fmt::Display for Want {
             (_, Kind::Descriptor) => write!(f, "descriptor {}", self.fd.unwrap_or(-1)),
             (address, Kind::Unix) => f.write_str(address.as_deref().unwrap_or("")),
             (None, Kind::Udp4) => write!(f, "0.0.0.0:{}", self.port),
-            (None, _) => write!(f, ":::{}", self.port),
+            (None, _) => write!(f, "[::]:{}", self.port),
+            (Some(address), _) if address.contains(':') => write!(f, "[{address}]:{}", self.port),
             (Some(address), _) => write!(f, "{address}:{}", self.port),
         }
     }
@@ -336,6 +337,10 @@ mod tests {
             assert!(Want::parse(wrong).is_err(), "{wrong}");
         }
         assert!(Want::parse("h:80").unwrap_err().to_string().contains("`h:80`"));
+        for text in ["[::]:80", "[::1]:80", "127.0.0.1:80", "/run/x.sock"] {
+            assert_eq!(Want::parse(text).unwrap().to_string(), text, "shown as it is written");
+        }
+        assert_eq!(Want::parse("80").unwrap().to_string(), "[::]:80");
     }
 
     #[test]

@@ -129,7 +129,7 @@ fn a_taken_port_is_an_error_in_the_app_and_names_its_owner() {
     assert_eq!(worker.said[0]["code"], "EADDRINUSE");
     let refused = &worker.refused[0];
     assert!(matches!(refused.owner, Some(Owner::Process { pid, .. }) if pid == std::process::id() as i32));
-    assert!(refused.to_string().starts_with(&format!("listen on :::{port}: Address already in use")), "{refused}");
+    assert!(refused.to_string().starts_with(&format!("listen on [::]:{port}: Address already in use")), "{refused}");
     assert!(daemon.keeper.0.is_empty());
     let mut ports = Ports::new();
     let want = Want::parse("0").unwrap();

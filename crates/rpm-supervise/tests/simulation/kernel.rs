@@ -307,7 +307,7 @@ impl Kernel {
             self.tell(boot + later, Event::AppReady { life });
         }
         if self.rng.percent(chaos.bind_fails) {
-            let taken = Taken { address: ":::80".into(), owner: None, error: "address already in use".into() };
+            let taken = Taken { address: "[::]:80".into(), owner: None, error: "address already in use".into() };
             self.tell(boot, Event::BindFailed { life, taken });
             self.at(boot + 50, Item::Die(life, Exit::Code(1)));
         }

@@ -152,7 +152,7 @@ fn an_address_taken_in_a_roll_fails_it() {
     let mut stage = Stage::with(cluster(1));
     let reload =
         stage.ask(Command::Reload { workers: ids([0]), specs: vec![(AppId(0), version("2", 1))], force: false });
-    let taken = Taken { address: ":::81".into(), owner: None, error: "address already in use".into() };
+    let taken = Taken { address: "[::]:81".into(), owner: None, error: "address already in use".into() };
     stage.spawned(life(0, 2)).tell(Event::BindFailed { life: life(0, 2), taken: taken.clone() });
     stage.exited(life(0, 2), 1).failed(reload, &[(0, FailureCause::Taken(taken))], true);
     assert_eq!(stage.worker(0).life, Some(life(0, 1)));

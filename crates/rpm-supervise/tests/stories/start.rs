@@ -4,7 +4,7 @@ use rpm_supervise::{Cause, Command, Effect, Event, FailureCause, Happening, Take
 use crate::stage::{Stage, cluster, fork, ids, life, ms, spec};
 
 fn taken() -> Taken {
-    Taken { address: ":::80".into(), owner: Some("nginx (pid 7)".into()), error: "address already in use".into() }
+    Taken { address: "[::]:80".into(), owner: Some("nginx (pid 7)".into()), error: "address already in use".into() }
 }
 
 #[test]
