@@ -22,8 +22,10 @@ fn workers_that_answer(port: u16, count: usize) -> BTreeSet<i64> {
 }
 
 fn start_http(rpm: &Rpm, port: u16, instances: &str) {
-    let output =
-        rpm.command(&["start", &app("http.js"), "--name", "web", "-i", instances]).env("PORT", port.to_string()).output();
+    let output = rpm
+        .command(&["start", &app("http.js"), "--name", "web", "-i", instances])
+        .env("PORT", port.to_string())
+        .output();
     let output = output.expect("rpm runs");
     assert!(output.status.success(), "{output:?}\n{}", rpm.daemon_log());
 }
@@ -104,7 +106,8 @@ fn a_unix_path_is_shared() {
     let (script, path) = (rpm.home().join("unix.js"), rpm.home().join("app.sock"));
     let source = "require('http').createServer((q, r) => r.end(String(process.pid))).listen(process.env.SOCKET);";
     std::fs::write(&script, source).expect("a script");
-    let started = rpm.command(&["start", &script.to_string_lossy(), "--name", "unix", "-i", "2"]).env("SOCKET", &path).output();
+    let started =
+        rpm.command(&["start", &script.to_string_lossy(), "--name", "unix", "-i", "2"]).env("SOCKET", &path).output();
     assert!(started.expect("rpm runs").status.success());
     let mut stream = std::os::unix::net::UnixStream::connect(&path).expect("the path accepts");
     stream.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("a request");

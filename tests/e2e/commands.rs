@@ -142,7 +142,9 @@ fn ping_starts_the_daemon_and_says_pong() {
 #[test]
 fn two_first_commands_at_once_start_one_daemon() {
     let rpm = Rpm::new();
-    let commands: Vec<_> = (0..6).map(|_| rpm.command(&["jlist"]).stdout(std::process::Stdio::piped()).spawn().expect("rpm runs")).collect();
+    let commands: Vec<_> = (0..6)
+        .map(|_| rpm.command(&["jlist"]).stdout(std::process::Stdio::piped()).spawn().expect("rpm runs"))
+        .collect();
     for command in commands {
         let output = command.wait_with_output().expect("an end");
         assert!(output.status.success(), "{output:?}\n{}", rpm.daemon_log());

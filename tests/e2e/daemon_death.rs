@@ -9,7 +9,9 @@ fn a_killed_daemon_loses_no_request_and_restarts_no_worker() {
     let started = rpm.command(&["start", &script, "--name", "web", "-i", "2"]).env("PORT", port.to_string()).output();
     assert!(started.expect("rpm runs").status.success());
     signal(rpm.pids("web")[0], 9);
-    rpm.until("one restart", "web", |list| list[0]["pm2_env"]["restart_time"] == 1 && list[0]["pm2_env"]["status"] == "online");
+    rpm.until("one restart", "web", |list| {
+        list[0]["pm2_env"]["restart_time"] == 1 && list[0]["pm2_env"]["status"] == "online"
+    });
     let (pids, restarts) = (rpm.pids("web"), rpm.restarts("web"));
 
     let load = Load::start(port, "/?slow=5", 4);
@@ -25,7 +27,9 @@ fn a_killed_daemon_loses_no_request_and_restarts_no_worker() {
 
     // The new daemon supervises for real: it restarts, reloads and scales what it took over.
     signal(pids[0], 9);
-    rpm.until("a restart", "web", |list| list[0]["pm2_env"]["restart_time"] == 2 && list[0]["pm2_env"]["status"] == "online");
+    rpm.until("a restart", "web", |list| {
+        list[0]["pm2_env"]["restart_time"] == 2 && list[0]["pm2_env"]["status"] == "online"
+    });
     let load = Load::start(port, "/", 4);
     rpm.ok(&["reload", "web"]);
     rpm.ok(&["scale", "web", "3"]);
@@ -44,7 +48,8 @@ fn an_exit_while_no_daemon_was_there_is_known_with_its_code() {
     let daemon = rpm.daemon_pid();
     signal(daemon, 19);
     let pid = rpm_tests::http::get(port, "/exit?code=7").expect("an answer");
-    let worker: i32 = pid.split("\"pid\":").nth(1).and_then(|rest| rest.split(',').next()?.parse().ok()).expect("a pid");
+    let worker: i32 =
+        pid.split("\"pid\":").nth(1).and_then(|rest| rest.split(',').next()?.parse().ok()).expect("a pid");
     until("the exit", || !rpm_tests::is_alive(worker));
     signal(daemon, 9);
     rpm.until("the exit to be known", "web", |list| list[0]["pm2_env"]["status"] == "stopped");
@@ -61,7 +66,9 @@ fn a_crash_while_no_daemon_was_there_is_followed_by_a_restart() {
     signal(pid, 9);
     until("the exit", || !rpm_tests::is_alive(pid));
     signal(daemon, 9);
-    rpm.until("a restart", "idle", |list| list[0]["pm2_env"]["restart_time"] == 1 && list[0]["pm2_env"]["status"] == "online");
+    rpm.until("a restart", "idle", |list| {
+        list[0]["pm2_env"]["restart_time"] == 1 && list[0]["pm2_env"]["status"] == "online"
+    });
 }
 
 fn lines_survive(options: &[&str], strip: impl Fn(&str) -> String) {

@@ -51,7 +51,8 @@ fn a_taken_port_names_who_has_it() {
     let holder = std::net::TcpListener::bind("0.0.0.0:0").expect("a port");
     let port = holder.local_addr().expect("an address").port().to_string();
     let script = app("http.js");
-    let output = rpm.command(&["start", &script, "--name", "web", "-i", "2"]).env("PORT", &port).output().expect("rpm runs");
+    let output =
+        rpm.command(&["start", &script, "--name", "web", "-i", "2"]).env("PORT", &port).output().expect("rpm runs");
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{error}");
     assert!(error.contains(&port) && error.contains(&format!("pid {}", std::process::id())), "{error}");
@@ -63,7 +64,10 @@ fn a_second_app_on_the_same_port_is_refused_and_the_first_serves_on() {
     let (rpm, port) = (Rpm::new(), free_port());
     let script = app("http.js");
     let start = |name: &str| {
-        rpm.command(&["start", &script, "--name", name, "-i", "2"]).env("PORT", port.to_string()).output().expect("rpm runs")
+        rpm.command(&["start", &script, "--name", name, "-i", "2"])
+            .env("PORT", port.to_string())
+            .output()
+            .expect("rpm runs")
     };
     assert!(start("first").status.success());
     let second = start("second");
@@ -91,6 +95,7 @@ fn a_reader_that_leaves_early_is_no_error() {
     rpm.ok(&["start", &app("idle.sh"), "--name", "a", "-i", "20", "-x"]);
     let binary = rpm.command(&[]).get_program().to_string_lossy().into_owned();
     let script = format!("{binary} list | head -1; echo ${{PIPESTATUS[0]}}");
-    let output = std::process::Command::new("bash").args(["-c", &script]).env("RPM_HOME", rpm.home()).output().expect("bash");
+    let output =
+        std::process::Command::new("bash").args(["-c", &script]).env("RPM_HOME", rpm.home()).output().expect("bash");
     assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"), "{output:?}");
 }

@@ -59,7 +59,8 @@ fn each_line_gets_its_time() {
 fn logs_shows_the_last_lines_and_follows() {
     let rpm = Rpm::new();
     let script = rpm.home().join("count.sh");
-    let source = "#!/bin/bash\nfor i in 1 2 3; do echo before $i; done\nread -r < \"$GO\"\necho after\nexec sleep 100000\n";
+    let source =
+        "#!/bin/bash\nfor i in 1 2 3; do echo before $i; done\nread -r < \"$GO\"\necho after\nexec sleep 100000\n";
     std::fs::write(&script, source).expect("a script");
     let go = rpm.home().join("go");
     assert!(std::process::Command::new("mkfifo").arg(&go).status().expect("mkfifo runs").success());
@@ -72,7 +73,8 @@ fn logs_shows_the_last_lines_and_follows() {
     assert!(shown.contains("0|count"), "{shown}");
     assert!(rpm.ok(&["logs", "count", "--nostream", "--raw"]).lines().any(|line| line == "before 1"));
 
-    let mut follower = rpm.command(&["logs", "count", "--raw", "--lines", "1"]).stdout(Stdio::piped()).spawn().expect("rpm runs");
+    let mut follower =
+        rpm.command(&["logs", "count", "--raw", "--lines", "1"]).stdout(Stdio::piped()).spawn().expect("rpm runs");
     let mut lines = BufReader::new(follower.stdout.take().expect("a pipe")).lines();
     assert!(lines.by_ref().map_while(Result::ok).any(|line| line == "before 3"));
     std::fs::write(&go, "go\n").expect("the fifo takes it");
@@ -88,7 +90,10 @@ fn logs_as_json_are_one_object_a_line() {
     until("the output", || rpm.log("talk-error.log").contains("to err"));
     let text = rpm.ok(&["logs", "talk", "--nostream", "--json"]);
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    assert!(lines.iter().any(|line| line["message"] == "to out" && line["type"] == "out" && line["app_name"] == "talk"), "{text}");
+    assert!(
+        lines.iter().any(|line| line["message"] == "to out" && line["type"] == "out" && line["app_name"] == "talk"),
+        "{text}"
+    );
     assert!(lines.iter().any(|line| line["message"] == "to err" && line["type"] == "err"), "{text}");
 }
 

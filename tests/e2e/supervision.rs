@@ -15,7 +15,8 @@ fn a_crash_is_followed_by_a_new_start() {
     rpm.ok(&["start", &app("idle.sh"), "--name", "idle"]);
     let before = rpm.pids("idle")[0];
     signal(before, 9);
-    let list = rpm.until("a restart", "idle", |list| env(&list[0])["restart_time"] == 1 && env(&list[0])["status"] == "online");
+    let list = rpm
+        .until("a restart", "idle", |list| env(&list[0])["restart_time"] == 1 && env(&list[0])["status"] == "online");
     assert_ne!(list[0]["pid"], before);
     assert!(rpm.ok(&["describe", "idle"]).contains("SIGKILL"), "the true signal is shown");
 }
@@ -76,7 +77,8 @@ fn a_worker_above_its_memory_limit_is_replaced_within_seconds_and_without_a_gap(
     let args = ["start", &script, "--name", "fat", "-i", "2", "--max-memory-restart", "120M"];
     assert!(rpm.command(&args).env("PORT", port.to_string()).output().expect("rpm runs").status.success());
     let load = Load::start(port, "/", 2);
-    let grown: i32 = http::get(port, "/grow").expect("an answer").lines().find_map(|line| line.parse().ok()).expect("a pid");
+    let grown: i32 =
+        http::get(port, "/grow").expect("an answer").lines().find_map(|line| line.parse().ok()).expect("a pid");
     let noticed = Instant::now();
     rpm.until("a replacement", "fat", |list| {
         list.iter().all(|process| process["pid"] != grown)
@@ -97,7 +99,9 @@ fn a_deaf_worker_is_killed_after_its_grace_and_delays_nobody() {
     let stopping = rpm.command(&["stop", "deaf"]).spawn().expect("rpm runs");
     rpm.until("stopping", "deaf", |list| env(&list[0])["status"] == "stopping");
     signal(rpm.pids("idle")[0], 9);
-    rpm.until("a restart meanwhile", "idle", |list| env(&list[0])["restart_time"] == 1 && env(&list[0])["status"] == "online");
+    rpm.until("a restart meanwhile", "idle", |list| {
+        env(&list[0])["restart_time"] == 1 && env(&list[0])["status"] == "online"
+    });
     assert!(asked.elapsed() < Duration::from_secs(2), "another app waited for the deaf one");
     assert!(stopping.wait_with_output().expect("an end").status.success());
     assert!(asked.elapsed() >= Duration::from_secs(3), "the grace was not kept");
@@ -125,7 +129,11 @@ fn a_stop_leaves_no_descendant_not_even_a_double_forked_one() {
     let pids = family(&rpm, &["--kill-timeout", "300"]);
     assert!(pids.iter().all(|pid| is_alive(*pid)), "{pids:?}");
     rpm.ok(&["stop", "family"]);
-    assert!(pids.iter().all(|pid| !is_alive(*pid)), "left: {:?}", pids.iter().filter(|pid| is_alive(**pid)).collect::<Vec<_>>());
+    assert!(
+        pids.iter().all(|pid| !is_alive(*pid)),
+        "left: {:?}",
+        pids.iter().filter(|pid| is_alive(**pid)).collect::<Vec<_>>()
+    );
 }
 
 #[test]
@@ -143,7 +151,8 @@ fn wait_ready_waits_for_the_app() {
     let script = app("ready.js");
     let args = ["start", &script, "--name", "web", "--wait-ready", "-i", "2"];
     let begun = Instant::now();
-    let output = rpm.command(&args).envs([("PORT", port.to_string().as_str()), ("AFTER", "700")]).output().expect("rpm runs");
+    let output =
+        rpm.command(&args).envs([("PORT", port.to_string().as_str()), ("AFTER", "700")]).output().expect("rpm runs");
     assert!(output.status.success(), "{output:?}");
     assert!(begun.elapsed() >= Duration::from_millis(700));
     assert_eq!(rpm.statuses("web"), ["online", "online"]);
@@ -158,7 +167,9 @@ fn a_hundred_workers_start_stop_and_leave_nothing() {
     for pid in &pids {
         signal(*pid, 9);
     }
-    rpm.until("all back", "many", |list| list.iter().all(|process| env(process)["restart_time"] == 1 && env(process)["status"] == "online"));
+    rpm.until("all back", "many", |list| {
+        list.iter().all(|process| env(process)["restart_time"] == 1 && env(process)["status"] == "online")
+    });
     let pids = rpm.pids("many");
     rpm.ok(&["stop", "many"]);
     assert!(pids.iter().all(|pid| !is_alive(*pid)));

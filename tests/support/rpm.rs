@@ -75,7 +75,12 @@ impl Rpm {
     pub fn ok(&self, args: &[&str]) -> String {
         let output = self.run(args);
         let (out, err) = texts(&output);
-        assert!(output.status.success(), "rpm {args:?} failed ({})\n{out}\n{err}\n{}", output.status, self.daemon_log());
+        assert!(
+            output.status.success(),
+            "rpm {args:?} failed ({})\n{out}\n{err}\n{}",
+            output.status,
+            self.daemon_log()
+        );
         out
     }
 
@@ -86,7 +91,11 @@ impl Rpm {
     pub fn fails(&self, args: &[&str]) -> String {
         let output = self.run(args);
         let (out, err) = texts(&output);
-        assert!(matches!(output.status.code(), Some(1..=5)), "rpm {args:?} did not fail: {}\n{out}\n{err}", output.status);
+        assert!(
+            matches!(output.status.code(), Some(1..=5)),
+            "rpm {args:?} did not fail: {}\n{out}\n{err}",
+            output.status
+        );
         assert!(!err.contains("panicked"), "rpm {args:?} panicked\n{err}");
         err
     }
