@@ -170,7 +170,7 @@ fn launch(home: &Home) -> Result<bool, Failure> {
     if home.flavour() == Flavour::Pm2 {
         command.push("--pm2".into());
     }
-    match rpm_keeper::launch(home.root(), &command) {
+    match rpm_keeper::launch(home.root(), &home.daemon_log(), &command) {
         Ok(()) => Ok(true),
         Err(LaunchError::AlreadyRunning) => Ok(false),
         Err(error) => {

@@ -51,6 +51,8 @@ pub(crate) struct Daemon {
     pub(crate) pump_news: (mpsc::UnboundedSender<rpm_logs::Event>, mpsc::UnboundedReceiver<rpm_logs::Event>),
     pub(crate) processes: BTreeMap<Life, Process>,
     pub(crate) seats: BTreeMap<WorkerId, SeatFiles>,
+    /// The names of the apps of seats that may be deleted: the core forgets a seat before its end is told.
+    pub(crate) names: BTreeMap<WorkerId, String>,
     /// Leftover processes of lives that ended, by life: descendants that still run.
     pub(crate) leftovers: BTreeMap<Life, Vec<ProcessRef>>,
     pub(crate) rounds: Rounds,
@@ -140,7 +142,10 @@ impl Daemon {
         while !self.events.is_empty() {
             let mut urgent = false;
             while let Some(event) = self.events.pop_front() {
-                urgent |= matches!(event, Event::Command(..));
+                if matches!(event, Event::Command(..)) {
+                    urgent = true;
+                    self.remember_names();
+                }
                 self.core.handle(now, event, &mut effects);
             }
             self.dirty |= effects.contains(&Effect::Persist);
@@ -170,6 +175,15 @@ impl Daemon {
             .into_iter()
             .flatten()
             .min()
+    /// Notes whose each seat is: commands are what deletes seats.
+    fn remember_names(&mut self) {
+        for app in self.core.apps() {
+            for worker in app.workers {
+                self.names.insert(worker.id, app.spec.name.clone());
+            }
+        }
+    }
+
     }
 
     /// Returns whether the state must be written before an effect is carried out.

@@ -68,6 +68,7 @@ impl Daemon {
                 }
             }
             Effect::Forget { worker } => {
+                self.names.remove(&worker);
                 if let Some(files) = self.seats.remove(&worker)
                     && self.core.app(files.app).is_none()
                 {
@@ -90,9 +91,7 @@ impl Daemon {
                     let cause = self.core.worker(worker).and_then(|worker| worker.cause);
                     pm2.tell(News::Happened { worker, happening, cause });
                 }
-                let app = self.core.app_of(worker).and_then(|app| self.core.app(app));
-                let name = app.map(|app| app.spec.name.clone()).unwrap_or_default();
-                let happened = view::happened(name, worker, happening, self.why(worker, happening));
+                let happened = view::happened(self.app_name(worker), worker, happening, self.why(worker, happening));
                 let detail = happened.detail.as_deref().map(|detail| format!(" ({detail})")).unwrap_or_default();
                 tracing::info!("app [{}:{worker}] {}{detail}", happened.app, happened.event);
                 self.listeners.retain(|(line, _)| !line.is_closed());
@@ -385,7 +384,8 @@ impl Daemon {
 
     pub(crate) fn app_name(&self, worker: WorkerId) -> String {
         let app = self.core.app_of(worker).and_then(|app| self.core.app(app));
-        app.map(|app| app.spec.name.clone()).unwrap_or_default()
+        let name = app.map(|app| app.spec.name.clone()).or_else(|| self.names.get(&worker).cloned());
+        name.unwrap_or_default()
     }
 
     /// Tells the keeper which listening sockets to hold.

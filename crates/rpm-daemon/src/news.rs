@@ -434,7 +434,7 @@ pub(crate) fn exit_of(exit: ExitStatus) -> Exit {
 
 fn write_pid(path: &std::path::Path, pid: i32) -> std::io::Result<()> {
     use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
+    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
     // Never through a symlink that somebody put there.
     let open = || {
         std::fs::OpenOptions::new()
@@ -447,7 +447,8 @@ fn write_pid(path: &std::path::Path, pid: i32) -> std::io::Result<()> {
     };
     let mut file = match open() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+            let private = |directory| std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+            path.parent().map_or(Ok(()), private)?;
             open()?
         }
         other => other?,

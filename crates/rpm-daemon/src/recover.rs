@@ -93,6 +93,7 @@ pub(crate) fn start(home: Home) -> Result<(Daemon, mpsc::Receiver<Inbound>), Dae
         pump_news: mpsc::unbounded_channel(),
         processes: BTreeMap::new(),
         seats: BTreeMap::new(),
+        names: BTreeMap::new(),
         leftovers: BTreeMap::new(),
         rounds: Rounds::default(),
         events: VecDeque::new(),

@@ -56,16 +56,16 @@ const READY_FD: i32 = 3;
 ///
 /// `keeper_argv` is the keeper's program and arguments; that program is to call [`crate::run()`] with the pipe it gets
 /// from [`crate::ready::inherited`]. The keeper has our environment, `/` as its directory, and its own words go to
-/// `home/rpm.log`. After [`LaunchError::Late`] a keeper may be there, and its daemon ready a little later.
-pub fn launch(home: &Path, keeper_argv: &[OsString]) -> Result<(), LaunchError> {
+/// `log`. After [`LaunchError::Late`] a keeper may be there, and its daemon ready a little later.
+pub fn launch(home: &Path, log: &Path, keeper_argv: &[OsString]) -> Result<(), LaunchError> {
     let deadline = Instant::now() + PATIENCE;
     let made = DirBuilder::new().recursive(true).mode(0o700).create(home);
     made.map_err(|error| SysError::from_io("mkdir", &error))?;
     let _one_at_a_time = lock_until(home.join("launch.lock"), deadline)?;
 
     let (read, write) = fd::pipe(None)?;
-    let log_path = home.join("rpm.log");
-    let log = rpm_sys::open::append_log(&log_path, 0o600)?;
+    let log_path = log;
+    let log = rpm_sys::open::append_log(log_path, 0o600)?;
     let [program, args @ ..] = keeper_argv else {
         return Err(SpawnError { step: "find program", errno: rpm_sys::signal::ENOENT }.into());
     };
@@ -86,7 +86,7 @@ pub fn launch(home: &Path, keeper_argv: &[OsString]) -> Result<(), LaunchError> 
 
     match listen(read, deadline)?.as_deref() {
         None => Err(LaunchError::Late(PATIENCE)),
-        Some([]) => Err(LaunchError::Died(log_path)),
+        Some([]) => Err(LaunchError::Died(log_path.to_owned())),
         Some([READY, ..]) => Ok(()),
         Some([ALREADY_RUNNING, ..]) => Err(LaunchError::AlreadyRunning),
         Some(text) => Err(LaunchError::Daemon(String::from_utf8_lossy(text).trim_end().to_owned())),

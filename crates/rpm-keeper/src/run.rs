@@ -35,6 +35,8 @@ use crate::{ready, upgrade};
 pub struct Options {
     /// The directory it may write to; created (0700) when it is not there.
     pub home: PathBuf,
+    /// Where the words of the daemon go.
+    pub log: PathBuf,
     /// The daemon's program (an absolute path) and arguments.
     pub daemon_command: Vec<OsString>,
     /// The pipe on which the launcher waits for the first daemon; see [`crate::ready`].
@@ -133,7 +135,7 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     fn start(options: Options) -> Result<Self, (Option<OwnedFd>, KeeperError)> {
-        let Options { home, daemon_command, ready } = options;
+        let Options { home, log, daemon_command, ready } = options;
         let prepared = || -> Result<(Lock, Signals, Option<u64>), KeeperError> {
             create_home(&home)?;
             let lock = fd::flock_exclusive(&home.join("keeper.lock"))?.ok_or(KeeperError::AlreadyRunning)?;
@@ -147,7 +149,7 @@ impl Keeper {
             Ok(prepared) => prepared,
             Err(error) => return Err((ready, error)),
         };
-        let mut daemon = Daemon::new(daemon_command, home.join("rpm.log"));
+        let mut daemon = Daemon::new(daemon_command, log);
         let spare = ready.as_ref().and_then(|pipe| fd::dup(pipe).ok());
         if let Err(error) = daemon.start(ready) {
             return Err((spare, KeeperError::Daemon(error.to_string())));
@@ -157,7 +159,7 @@ impl Keeper {
 
     fn resume(options: Options, state: OwnedFd) -> Result<Self, KeeperError> {
         let (signals, _) = prepare_process()?;
-        let daemon = Daemon::new(options.daemon_command, options.home.join("rpm.log"));
+        let daemon = Daemon::new(options.daemon_command, options.log);
         upgrade::restore(state, |lock, nofile| Self::with(lock, signals, daemon, nofile))
     }
 

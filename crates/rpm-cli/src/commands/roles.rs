@@ -14,7 +14,7 @@ pub fn keeper(home: Home) -> Result<(), Failure> {
     }
     let ready = rpm_keeper::ready::inherited()
         .map_err(|error| Failure::new(format!("the keeper cannot tell when it is ready: {error}")))?;
-    let options = rpm_keeper::Options { home: home.root().to_owned(), daemon_command, ready };
+    let options = rpm_keeper::Options { home: home.root().to_owned(), log: home.daemon_log(), daemon_command, ready };
     rpm_keeper::run(options).map_err(|error| Failure::new(format!("the keeper could not start: {}", chain(&error))))
 }
 

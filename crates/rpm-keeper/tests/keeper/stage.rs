@@ -21,6 +21,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) fn play_keeper(home: &Path) {
     let options = Options {
         home: home.to_owned(),
+        log: home.join("rpm.log"),
         daemon_command: argv("role-daemon", home),
         ready: ready::inherited().expect("a sound environment"),
     };
@@ -51,7 +52,7 @@ pub(crate) fn play_daemon(home: &Path) {
 }
 
 pub(crate) fn play_launcher(home: &Path) {
-    match rpm_keeper::launch(home, &argv("role-keeper", home)) {
+    match rpm_keeper::launch(home, &home.join("rpm.log"), &argv("role-keeper", home)) {
         Ok(()) => println!("launched"),
         Err(error) => println!("{error}"),
     }
