@@ -4,7 +4,7 @@
 //! order of the keys and how often a word occurs are part of the shape: scripts count the lines that grep finds.
 
 use rpm_ipc::{AppInfo, List, WorkerInfo};
-use rpm_model::{AppId, AppSpec, ExecMode, Exit, LogFormat, RestartPolicy, StopPolicy, WorkerId};
+use rpm_model::{AppId, AppSpec, Every, ExecMode, Exit, LogFormat, RestartPolicy, Rotation, StopPolicy, WorkerId};
 use serde_json::{Map, Value, json};
 
 /// Returns the list as a value, by id.
@@ -59,6 +59,33 @@ fn environment(spec: &AppSpec, worker: &WorkerInfo) -> Map<String, Value> {
     environment
 }
 
+/// Rotation is ours, so what is as usual is not said.
+fn rotation(rotation: &Rotation, put: &mut impl FnMut(&str, Value)) {
+    let usual = Rotation::default();
+    let ms = |duration: std::time::Duration| Value::from(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
+    if rotation.max_size != usual.max_size {
+        put("max_log_size", rotation.max_size.map_or(0, |size| size.0).into());
+    }
+    if let Some(every) = rotation.every {
+        put(
+            "log_rotate",
+            match every {
+                Every::Day => "daily".into(),
+                Every::Millis(period) => period.into(),
+            },
+        );
+    }
+    if rotation.retain != usual.retain {
+        put("log_retain", rotation.retain.unwrap_or(0).into());
+    }
+    if let Some(age) = rotation.retain_age {
+        put("log_retain_age", ms(age));
+    }
+    if rotation.compress != usual.compress {
+        put("log_compress", rotation.compress.into());
+    }
+}
+
 fn configuration(out: &mut Map<String, Value>, app: &AppInfo, worker: &WorkerInfo, environment: &Map<String, Value>) {
     let spec = &app.spec;
     let policy = RestartPolicy::default();
@@ -80,6 +107,7 @@ fn configuration(out: &mut Map<String, Value>, app: &AppInfo, worker: &WorkerInf
     if spec.logs.format == LogFormat::Json {
         put("log_type", "json".into());
     }
+    rotation(&spec.logs.rotation, &mut put);
     if let Some(limit) = spec.max_memory_restart {
         put("max_memory_restart", limit.0.into());
     }

@@ -352,3 +352,30 @@ fn restart_with_watch_turns_watching_over() {
     let set = AppOptions { watch_toggles: false, ..toggle };
     assert!(update(&on, &set, &common::context()).expect("a good change").watch.enabled);
 }
+
+#[test]
+fn logs_are_rotated_as_asked() {
+    use rpm_model::{Every, Rotation};
+
+    let of = |keys: &str| {
+        let text = format!(r#"{{"apps": [{{"name": "a", "script": "app.js"{keys}}}]}}"#);
+        from_json(&text, &AppOptions::default()).remove(0).logs.rotation
+    };
+    assert_eq!(of(""), Rotation::default());
+    let asked = of(
+        r#", "max_log_size": "5M", "log_retain": 3, "log_retain_age": "2h", "log_compress": false, "log_rotate": "daily""#,
+    );
+    assert_eq!(
+        asked,
+        Rotation {
+            max_size: Some(Bytes(5 << 20)),
+            every: Some(Every::Day),
+            retain: Some(3),
+            retain_age: Some(Duration::from_secs(7200)),
+            compress: false,
+        }
+    );
+    let off = of(r#", "max_log_size": 0, "log_retain": 0, "log_rotate": "6h""#);
+    assert_eq!((off.max_size, off.retain, off.every), (None, None, Some(Every::Millis(21_600_000))));
+    assert!(!of(r#", "max_log_size": 0"#).is_on());
+}

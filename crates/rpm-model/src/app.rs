@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::Bytes;
+use crate::rotation::Rotation;
 use crate::time::duration_ms;
 
 /// Names one app within one daemon; never reused while the daemon's state lives.
@@ -291,6 +292,9 @@ pub struct LogSpec {
     /// How lines are written.
     #[serde(default)]
     pub format: LogFormat,
+    /// When the files are rotated.
+    #[serde(default, skip_serializing_if = "Rotation::is_default")]
+    pub rotation: Rotation,
 }
 
 impl LogSpec {

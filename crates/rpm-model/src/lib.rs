@@ -7,6 +7,7 @@
 //! - [`time`]: moments and durations as the user writes them
 //! - [`bytes`]: amounts of memory as the user writes them
 //! - [`home`]: the state directory
+//! - [`rotation`]: when logs are rotated, and what is kept
 //! - [`nearest`]: the valid name closest to a mistyped one
 #![forbid(unsafe_code)]
 
@@ -14,6 +15,7 @@ pub mod app;
 pub mod bytes;
 pub mod home;
 pub mod nearest;
+pub mod rotation;
 pub mod time;
 pub mod worker;
 
@@ -24,5 +26,6 @@ pub use app::{
 pub use bytes::Bytes;
 pub use home::{Flavour, Home};
 pub use nearest::nearest;
+pub use rotation::{Every, Rotation};
 pub use time::Moment;
 pub use worker::{Exit, Generation, Life, Status, WorkerId};

@@ -1,6 +1,8 @@
 //! Where the output goes.
 
-use rpm_model::{AppSpec, ExecMode, LogFormat, LogTarget};
+use std::time::Duration;
+
+use rpm_model::{AppSpec, Every, ExecMode, LogFormat, LogTarget, Rotation};
 use serde_json::Value;
 
 use super::{Given, Reader};
@@ -8,6 +10,9 @@ use crate::values;
 
 /// What `time: true` means, as in PM2.
 const TIME_FORMAT: &str = "YYYY-MM-DDTHH:mm:ss";
+
+/// More often is a mistake in the unit: a number alone is milliseconds.
+const ROTATE_MIN: Duration = Duration::from_secs(60);
 
 const LOG_TYPES: &[(&str, LogFormat)] = &[("json", LogFormat::Json), ("raw", LogFormat::Raw)];
 
@@ -40,6 +45,38 @@ pub(super) fn apply(reader: &mut Reader<'_>, spec: &mut AppSpec) {
         Given::Value(format) if format.is_empty() => spec.logs.date_format = None,
         given => given.put_option(&mut spec.logs.date_format),
     }
+    rotation(reader, &mut spec.logs.rotation);
+}
+
+/// Nothing and `0` turn a limit off where that is sensible; `null` is the default again.
+fn rotation(reader: &mut Reader<'_>, rotation: &mut Rotation) {
+    let default = Rotation::default();
+    reader
+        .read("max_log_size", values::memory)
+        .map(|bytes| (bytes.0 > 0).then_some(bytes))
+        .put(&mut rotation.max_size, default.max_size);
+    reader
+        .read("log_retain", values::number)
+        .map(|count| (count > 0).then_some(count))
+        .put(&mut rotation.retain, default.retain);
+    reader.read("log_retain_age", values::duration).put_option(&mut rotation.retain_age);
+    reader.read("log_compress", Value::as_bool).put(&mut rotation.compress, default.compress);
+    match reader.read("log_rotate", |value| Some(value.clone())) {
+        Given::Value(value) => match every(&value) {
+            Some(every) => rotation.every = Some(every),
+            None => reader.refuse("log_rotate", "expected \"daily\", or a duration of a minute or more such as \"6h\""),
+        },
+        Given::Default => rotation.every = None,
+        Given::Absent => {}
+    }
+}
+
+fn every(value: &Value) -> Option<Every> {
+    if value.as_str() == Some("daily") {
+        return Some(Every::Day);
+    }
+    let period = values::duration(value)?;
+    (period >= ROTATE_MIN).then_some(Every::Millis(u64::try_from(period.as_millis()).ok()?))
 }
 
 /// One set of files for all workers is the default only where one worker was asked for, by saying nothing.

@@ -56,6 +56,15 @@ impl<T> Given<T> {
         }
     }
 
+    /// Changes the value, if there is one.
+    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Given<U> {
+        match self {
+            Given::Absent => Given::Absent,
+            Given::Default => Given::Default,
+            Given::Value(value) => Given::Value(change(value)),
+        }
+    }
+
     /// Returns the value, if there is one.
     pub(crate) fn value(self) -> Option<T> {
         match self {
