@@ -3,22 +3,23 @@
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::process::Command;
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rpm_tests::{Rpm, app, deps, is_alive, signal};
 use serde_json::Value;
 
+/// Returns a command that is about to run a Node program against the daemon of `pm2`.
+fn command(pm2: &Rpm, script: &str) -> Command {
+    let mut command = Command::new("node");
+    command.arg(app(script)).env("PM2_HOME", pm2.home()).env("RPM_TEST_DEPS", deps());
+    command.env("PM2_DISABLE_VERSION_CHECK", "1");
+    command
+}
+
 /// Runs a Node program against the daemon of `pm2`; it must succeed.
 fn node(pm2: &Rpm, script: &str, args: &[String]) {
-    let output = Command::new("node")
-        .arg(app(script))
-        .args(args)
-        .env("PM2_HOME", pm2.home())
-        .env("RPM_TEST_DEPS", deps())
-        .env("PM2_DISABLE_VERSION_CHECK", "1")
-        .output()
-        .expect("node runs");
+    let output = command(pm2, script).args(args).output().expect("node runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "{script}\n{}\n{}", text(&output.stdout), text(&output.stderr));
 }
@@ -77,6 +78,20 @@ fn the_sockets_are_for_the_user_alone_and_go_with_the_daemon() {
     }
     pm2.ok(&["kill"]);
     assert!(!pm2.home().join("rpc.sock").exists());
+}
+
+#[test]
+fn the_bus_tells_that_the_daemon_leaves() {
+    let pm2 = Rpm::as_pm2();
+    pm2.ok(&["start", &app("idle.sh"), "--name", "sleeper"]);
+    let mut listener = command(&pm2, "pm2/farewell.js").stdout(Stdio::piped()).spawn().expect("node runs");
+    let mut said = [0; 9];
+    listener.stdout.take().expect("it is piped").read_exact(&mut said).expect("it says that it listens");
+    assert_eq!(&said, b"listening");
+    let began = Instant::now();
+    pm2.ok(&["kill"]);
+    assert!(began.elapsed() < Duration::from_secs(5));
+    assert!(listener.wait().expect("it ends").success());
 }
 
 #[test]

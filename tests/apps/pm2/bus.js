@@ -50,4 +50,7 @@ run(async () => {
   const once = (name, app) => heard.filter(({ topic, data }) => topic === 'process:event' && data.event === name && data.process.name === app);
   assert.strictEqual(once('delete', 'talks').length, 1);
   await call('delete', 'all');
+
+  await call('killDaemon');
+  await until('the end', (topic) => topic === 'pm2:kill');
 });

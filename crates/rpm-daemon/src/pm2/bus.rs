@@ -134,7 +134,8 @@ impl Bus {
         }
         let happened = batch.iter().any(|news| matches!(news, News::Happened { .. } | News::Noted { .. }));
         let mut gone = Vec::new();
-        if happened {
+        // A daemon that leaves answers nothing any more.
+        if happened && !batch.iter().any(|news| matches!(news, News::Leaving)) {
             let before = std::mem::take(&mut self.processes);
             self.look().await;
             for (id, process) in before {
@@ -319,4 +320,88 @@ fn files(list: &List, daemon_log: &std::path::Path) -> BTreeMap<PathBuf, Label> 
 
 fn now_ms() -> u64 {
     rpm_sys::proc::wall_clock_millis()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rpm_model::Exit;
+
+    #[test]
+    fn what_happens_has_pm2_s_words() {
+        let told = |happening, cause| events(happening, cause).into_iter().map(|(event, _)| event).collect::<Vec<_>>();
+        assert_eq!(told(Happening::Online, Some(Cause::Start)), ["online", "start"]);
+        assert_eq!(told(Happening::Online, Some(Cause::Reload)), ["online", "reload"]);
+        assert_eq!(told(Happening::Online, Some(Cause::Crash)), ["online"]);
+        assert_eq!(events(Happening::Online, Some(Cause::Memory)), [("online", false), ("restart", false)]);
+        assert_eq!(told(Happening::Exited { exit: Exit::Code(1) }, None), ["exit"]);
+        assert_eq!(told(Happening::Errored, None), ["restart overlimit"]);
+        assert!(told(Happening::Stopping { cause: Cause::Stop }, None).is_empty());
+    }
+
+    /// A bus with one subscriber, whose messages come out of the receiver.
+    fn bus() -> (Bus, mpsc::Receiver<Bytes>) {
+        let (messages, received) = mpsc::channel(WAITING);
+        let (leaving, _) = mpsc::channel(1);
+        let (requests, _) = mpsc::channel(1);
+        let feed = tokio::spawn(async {});
+        let process = json!({ "name": "api", "namespace": "default", "status": "online" });
+        let bus = Bus {
+            inside: Inside::new(requests),
+            count: Arc::default(),
+            daemon_log: PathBuf::new(),
+            leaving,
+            subscribers: vec![Subscriber { messages, feed }],
+            processes: [(3, process)].into(),
+            output: None,
+        };
+        (bus, received)
+    }
+
+    fn heard(received: &mut mpsc::Receiver<Bytes>) -> (String, Value) {
+        let bytes = received.try_recv().expect("something was told");
+        let (message, _) = rpm_axon::Message::read(&bytes).expect("a message").expect("all of it");
+        let [rpm_axon::Argument::Text(topic), rpm_axon::Argument::Json(mut payload)] =
+            <[_; 2]>::try_from(message.0).expect("a topic and a payload")
+        else {
+            panic!("a text and a value")
+        };
+        assert!(payload["at"].take().is_u64());
+        (topic, payload)
+    }
+
+    #[tokio::test]
+    async fn what_apps_say_has_a_topic() {
+        let (bus, mut received) = bus();
+        let process = json!({ "pm_id": 3, "name": "api", "rev": null, "namespace": "default" });
+        bus.publish_said(3, json!({ "type": "my:topic", "data": [1] }));
+        assert_eq!(heard(&mut received), ("my:topic".into(), json!({"at": null, "data": [1], "process": process})));
+        for raw in [json!("hello"), json!(7), json!({ "data": 1 }), json!({ "type": "lonely" })] {
+            bus.publish_said(3, raw.clone());
+            assert_eq!(
+                heard(&mut received),
+                ("process:msg".into(), json!({"at": null, "raw": raw, "process": process}))
+            );
+        }
+        bus.publish_said(4, json!("nobody knows this one"));
+        assert!(received.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_subscriber_that_does_not_read_delays_nobody() {
+        let (bus, received) = bus();
+        for _ in 0..WAITING + 10 {
+            bus.publish("t", json!({}));
+        }
+        assert_eq!(received.len(), WAITING);
+    }
+
+    #[tokio::test]
+    async fn an_exit_is_told_as_one_though_the_next_process_runs() {
+        let (bus, mut received) = bus();
+        bus.publish_event(3, "exit", false);
+        assert_eq!(heard(&mut received).1["process"]["status"], "stopped");
+        bus.publish_event(3, "online", false);
+        assert_eq!(heard(&mut received).1["process"]["status"], "online");
+    }
 }

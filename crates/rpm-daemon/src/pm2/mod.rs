@@ -105,8 +105,11 @@ impl Room {
 
     /// Says goodbye to the subscribers.
     pub(crate) async fn close(self) {
-        if self.news.send(News::Leaving).await.is_ok() {
-            let _ = tokio::time::timeout(FAREWELL, self.bus).await;
-        }
+        let _ = tokio::time::timeout(FAREWELL, async {
+            if self.news.send(News::Leaving).await.is_ok() {
+                let _ = self.bus.await;
+            }
+        })
+        .await;
     }
 }
