@@ -1,10 +1,11 @@
 //! The programs that were started on request, alive or with an exit that nobody has acknowledged.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use rpm_sys::poll::{Interest, wait_all};
 use rpm_sys::reap::{Reaped, Status};
 
 use crate::client::{Exit, ExitStatus};
@@ -17,6 +18,8 @@ pub(crate) const CHILDREN_MAX: usize = 32_768;
 pub(crate) struct Children {
     by_key: BTreeMap<Box<str>, Child>,
     key_of: BTreeMap<i32, Box<str>>,
+    /// Those that live and are not our own. Not known by pid: whoever reaps them frees it before we know.
+    adopted: BTreeSet<Box<str>>,
     /// Exits that this daemon has not been told of, oldest first.
     untold: VecDeque<Box<str>>,
 }
@@ -33,7 +36,10 @@ pub(crate) struct Child {
 /// Whether a child lives.
 #[derive(Debug)]
 pub(crate) enum State {
+    /// It is our own: its exit is reaped.
     Alive(OwnedFd),
+    /// An earlier keeper has started it: only its pidfd tells when it is gone, and nothing tells how.
+    Adopted(OwnedFd),
     Exited(Exit),
 }
 
@@ -50,7 +56,7 @@ impl Children {
     /// Returns whether a child may be started under this key. An exit under the same key gives way to it.
     pub(crate) fn admits(&self, key: &str) -> Result<(), Taken> {
         match self.by_key.get(key) {
-            Some(Child { pid, state: State::Alive(_), .. }) => Err(Taken::Alive(*pid)),
+            Some(Child { pid, state: State::Alive(_) | State::Adopted(_), .. }) => Err(Taken::Alive(*pid)),
             Some(Child { state: State::Exited(_), .. }) => Ok(()),
             None if self.by_key.len() >= CHILDREN_MAX => Err(Taken::Full),
             None => Ok(()),
@@ -58,10 +64,14 @@ impl Children {
     }
 
     pub(crate) fn add(&mut self, key: &str, child: Child) {
-        if let State::Alive(_) = child.state {
-            self.key_of.insert(child.pid, key.into());
-        } else {
-            self.untold.push_back(key.into());
+        match child.state {
+            State::Alive(_) => {
+                self.key_of.insert(child.pid, key.into());
+            }
+            State::Adopted(_) => {
+                self.adopted.insert(key.into());
+            }
+            State::Exited(_) => self.untold.push_back(key.into()),
         }
         self.by_key.insert(key.into(), child);
     }
@@ -84,10 +94,42 @@ impl Children {
         true
     }
 
+    /// Takes in what the daemon knows of a process that an earlier keeper has started.
+    pub(crate) fn adopt(&mut self, key: &str, child: Child) {
+        let told = matches!(child.state, State::Exited(_));
+        self.add(key, child);
+        if told {
+            self.untold.retain(|untold| **untold != *key);
+        }
+    }
+
+    /// Returns the pidfds of those whose exit is not reaped by us.
+    pub(crate) fn adopted(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.adopted.iter().filter_map(|key| self.by_key.get(key)?.pidfd())
+    }
+
+    /// Writes down which of those have ended.
+    pub(crate) fn look_at_adopted(&mut self, at_micros: u64) {
+        if self.adopted.is_empty() {
+            return;
+        }
+        let interests: Vec<Interest<'_>> = self.adopted().map(|fd| Interest { fd, read: true, write: false }).collect();
+        // Out of memory, at worst: the next turn looks again.
+        let Ok(ready) = wait_all(&interests, Some(Duration::ZERO)) else { return };
+        let ended: Vec<Box<str>> =
+            self.adopted.iter().zip(ready).filter(|(_, ready)| ready.read).map(|(key, _)| key.clone()).collect();
+        for key in ended {
+            self.adopted.remove(&key);
+            let child = self.by_key.get_mut(&key).expect("a living child is in the table");
+            child.state = State::Exited(Exit::unknown(at_micros));
+            self.untold.push_back(key);
+        }
+    }
+
     /// Forgets a child that has exited; a living one stays.
     pub(crate) fn acknowledge(&mut self, key: &str) -> Result<(), Taken> {
         match self.by_key.get(key) {
-            Some(Child { pid, state: State::Alive(_), .. }) => return Err(Taken::Alive(*pid)),
+            Some(Child { pid, state: State::Alive(_) | State::Adopted(_), .. }) => return Err(Taken::Alive(*pid)),
             Some(Child { state: State::Exited(_), .. }) => {
                 self.by_key.remove(key);
             }
@@ -127,14 +169,14 @@ impl Children {
     }
 
     pub(crate) fn alive(&self) -> usize {
-        self.key_of.len()
+        self.key_of.len() + self.adopted.len()
     }
 }
 
 impl Child {
-    pub(crate) fn pidfd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+    pub(crate) fn pidfd(&self) -> Option<BorrowedFd<'_>> {
         match &self.state {
-            State::Alive(pidfd) => Some(pidfd.as_fd()),
+            State::Alive(pidfd) | State::Adopted(pidfd) => Some(pidfd.as_fd()),
             State::Exited(_) => None,
         }
     }

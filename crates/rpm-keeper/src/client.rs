@@ -12,7 +12,10 @@
 //! | `Inventory` | `Child`*, `Held`*, `InventoryEnd` |
 //! | `Orphans` | `Orphans` |
 //! | `Upgrade` | `Hello` from the new keeper, or `Error` |
-//! | `Ack`, `Store`, `Drop`, `DropPrefix`, `Shutdown` | nothing, or `Error` |
+//! | `Ack`, `Store`, `Drop`, `DropPrefix`, `Adopt`, `Shutdown` | nothing, or `Error` |
+//!
+//! The keeper may be killed too. So this side keeps a copy of everything that the keeper has (see `mirror`), and hands it to
+//! the next one: [`Client::hand_over`].
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -24,7 +27,9 @@ use rpm_sys::fd;
 use rpm_sys::spawn::Credentials;
 
 use crate::KEEPER_FD_VAR;
+use crate::handover::{Handover, HandoverError};
 use crate::link::{Incoming, Link, receive};
+use crate::mirror::Mirror;
 use crate::wire::{self, Field, Fields, Malformed, PACKET_MAX, op, tag};
 
 /// The longest key of a child.
@@ -44,13 +49,14 @@ const QUEUED_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub struct Client {
     link: Link,
     buffer: Box<[u8]>,
+    mirror: Mirror,
 }
 
 impl Client {
     /// Takes the daemon's end of the connection, and makes it non-blocking.
     pub fn new(socket: OwnedFd) -> io::Result<Self> {
         let link = Link::new(socket, QUEUED_BYTES_MAX)?;
-        Ok(Self { link, buffer: vec![0; PACKET_MAX].into_boxed_slice() })
+        Ok(Self { link, buffer: vec![0; PACKET_MAX].into_boxed_slice(), mirror: Mirror::default() })
     }
 
     /// Takes the connection this process was started with; `None` when it was not started by a keeper.
@@ -67,6 +73,8 @@ impl Client {
 
     /// Sends a request. When the socket is full the request is queued, with duplicates of its descriptors; call
     /// [`Client::flush`] when the socket is writable.
+    ///
+    /// A keeper that is gone is no failure: [`Client::recv`] tells, and its successor gets what it should have got.
     pub fn send(&mut self, request: &Request<'_>) -> io::Result<()> {
         let packet = &mut self.link.packet;
         let mut fds = Vec::new();
@@ -101,6 +109,19 @@ impl Client {
             Request::Orphans => {
                 packet.begin(op::ORPHANS);
             }
+            Request::Adopt(adopted) => {
+                within("a key", adopted.key, KEY_MAX)?;
+                if adopted.note.len() > NOTE_MAX {
+                    return Err(too_long("a note", adopted.note.len(), NOTE_MAX));
+                }
+                fds.push(adopted.pidfd);
+                packet
+                    .begin(op::ADOPT)
+                    .bytes(tag::KEY, adopted.key.as_bytes())
+                    .bytes(tag::NOTE, adopted.note)
+                    .i32(tag::PID, adopted.pid)
+                    .u64(tag::STARTED_AT, adopted.started_at_micros);
+            }
             Request::Upgrade { binary } => {
                 packet.begin(op::UPGRADE).bytes(tag::BINARY, binary.as_os_str().as_bytes());
             }
@@ -108,14 +129,47 @@ impl Client {
                 packet.begin(op::SHUTDOWN);
             }
         }
+        self.mirror.asked(request, self.link.packet.as_slice(), &fds);
         let sent = self.link.send(&fds);
         self.link.packet.shrink();
-        sent
+        sent.or_else(unless_gone)
     }
 
     /// Sends what waits; returns whether everything has left.
     pub fn flush(&mut self) -> io::Result<bool> {
-        self.link.flush()
+        self.link.flush().or_else(|error| unless_gone(error).map(|()| true))
+    }
+
+    /// Returns the keys of the programs whose start was asked for and not answered.
+    pub fn unanswered(&self) -> impl Iterator<Item = &str> {
+        self.mirror.unanswered()
+    }
+
+    /// Notes that a program runs whose start was not answered: the keeper died in between.
+    pub fn found(&mut self, key: &str, pid: i32, pidfd: BorrowedFd<'_>, at_micros: u64) {
+        self.mirror.spawned(key, pid, pidfd, at_micros);
+    }
+
+    /// Starts a keeper in place of one that is gone, and hands it everything the old one had; what was asked and not
+    /// answered is asked again. The conversation goes on with it, from its `Hello`.
+    ///
+    /// `keeper_argv` is as for [`crate::launch()`].
+    ///
+    /// # Errors
+    /// When no keeper can be started, or there is another one already.
+    pub fn hand_over(
+        &mut self,
+        home: &Path,
+        log: &Path,
+        keeper_argv: &[OsString],
+    ) -> Result<rpm_sys::spawn::Spawned, HandoverError> {
+        let (handover, ours) = Handover::prepare(home)?;
+        let mut link = Link::new(ours, QUEUED_BYTES_MAX)?;
+        // Before it is started: what fits into the socket is there even if this process dies in the next moment.
+        self.mirror.tell(&mut link)?;
+        let spawned = handover.start(log, keeper_argv, self.mirror.nofile)?;
+        self.link = link;
+        Ok(spawned)
     }
 
     /// Returns whether requests wait for the socket to become writable.
@@ -136,7 +190,8 @@ impl Client {
                 Incoming::FdsLost(packet) => return Ok(Some(fds_lost(packet))),
                 Incoming::Unusable(malformed) => return Err(invalid(malformed)),
             };
-            if let Some(message) = Message::read(&packet, fds).map_err(invalid)? {
+            if let Some(message) = Message::read(&packet, fds, &mut self.mirror).map_err(invalid)? {
+                self.mirror.told(&message);
                 return Ok(Some(message));
             }
         }
@@ -170,6 +225,8 @@ pub enum Request<'a> {
         /// Its key.
         key: &'a str,
     },
+    /// Takes in a process that an earlier keeper has started: its end will be told, as [`ExitStatus::Unknown`].
+    Adopt(Adopted<'a>),
     /// Keeps a descriptor open; one already stored under the name is closed.
     Store {
         /// The name, at most [`NAME_MAX`] bytes.
@@ -203,6 +260,21 @@ pub enum Request<'a> {
     },
     /// Announces that the daemon leaves on purpose: it is not started again, and the keeper leaves after it.
     Shutdown,
+}
+
+/// A process that an earlier keeper has started.
+#[derive(Debug, Clone, Copy)]
+pub struct Adopted<'a> {
+    /// As in [`SpawnRequest`].
+    pub key: &'a str,
+    /// As in [`SpawnRequest`].
+    pub note: &'a [u8],
+    /// Its pid.
+    pub pid: i32,
+    /// Its pidfd.
+    pub pidfd: BorrowedFd<'a>,
+    /// When it was started.
+    pub started_at_micros: u64,
 }
 
 /// A program to start.
@@ -406,6 +478,8 @@ pub enum ExitStatus {
         /// Whether a core was dumped.
         core: bool,
     },
+    /// Its parent was killed before it, so nobody knows.
+    Unknown,
 }
 
 /// The end of a child, as the inventory has it.
@@ -424,11 +498,17 @@ pub struct Exit {
 }
 
 impl Exit {
+    /// The end of a process that is not ours.
+    pub(crate) fn unknown(at_micros: u64) -> Self {
+        Self { exit: ExitStatus::Unknown, at_micros, utime_micros: 0, stime_micros: 0, maxrss_bytes: 0 }
+    }
+
     pub(crate) fn write(&self, packet: &mut wire::Packet) {
         match self.exit {
             ExitStatus::Code(code) => packet.i32(tag::EXIT_CODE, code),
             ExitStatus::Signal { signal, core: false } => packet.i32(tag::EXIT_SIGNAL, signal),
             ExitStatus::Signal { signal, core: true } => packet.i32(tag::EXIT_SIGNAL, signal).flag(tag::CORE),
+            ExitStatus::Unknown => packet.flag(tag::EXIT_UNKNOWN),
         };
         packet
             .u64(tag::AT, self.at_micros)
@@ -454,11 +534,13 @@ pub(crate) struct Told {
     code: Option<i32>,
     signal: Option<i32>,
     core: bool,
+    unknown: bool,
     utime: u64,
     stime: u64,
     maxrss: u64,
     about: String,
     text: String,
+    nofile: Option<u64>,
 }
 
 impl Told {
@@ -485,6 +567,8 @@ impl Told {
             tag::EXIT_CODE => self.code = Some(field.i32()?),
             tag::EXIT_SIGNAL => self.signal = Some(field.i32()?),
             tag::CORE => self.core = true,
+            tag::EXIT_UNKNOWN => self.unknown = true,
+            tag::NOFILE => self.nofile = Some(field.u64()?),
             tag::UTIME => self.utime = field.u64()?,
             tag::STIME => self.stime = field.u64()?,
             tag::MAXRSS => self.maxrss = field.u64()?,
@@ -500,6 +584,7 @@ impl Told {
         let exit = match (self.code, self.signal) {
             (Some(code), _) => ExitStatus::Code(code),
             (None, Some(signal)) => ExitStatus::Signal { signal, core: self.core },
+            (None, None) if self.unknown => ExitStatus::Unknown,
             (None, None) => return None,
         };
         Some(Exit {
@@ -526,14 +611,17 @@ impl Told {
 
 impl Message {
     /// Reads one packet; `None` for a kind of message that this side does not know.
-    fn read(packet: &[u8], fds: Vec<OwnedFd>) -> Result<Option<Self>, Malformed> {
+    fn read(packet: &[u8], fds: Vec<OwnedFd>, mirror: &mut Mirror) -> Result<Option<Self>, Malformed> {
         let (_, op, fields) = wire::head(packet)?;
         let mut told = Told::read(fields)?;
         let found = fds.len();
         let mut fds = fds.into_iter();
         let mut fd = || fds.next().ok_or(Malformed::Descriptors { expected: 1, found });
         Ok(Some(match op {
-            op::IS_HELLO => Self::Hello { version: told.version, pid: told.pid()? },
+            op::IS_HELLO => {
+                mirror.nofile = told.nofile;
+                Self::Hello { version: told.version, pid: told.pid()? }
+            }
             op::SPAWNED => Self::Spawned { key: told.key()?, pid: told.pid()?, pidfd: fd()?, at_micros: told.at },
             op::SPAWN_FAILED => Self::SpawnFailed { key: told.key()?, step: told.step, errno: told.errno },
             op::EXITED => {
@@ -571,6 +659,14 @@ fn fds_lost(packet: &[u8]) -> Message {
     Message::Error {
         about: told.key.or(told.name).unwrap_or_default(),
         text: "the descriptors of a message could not be taken: too many open files in this process".to_owned(),
+    }
+}
+
+/// Lets pass that nobody is there any more.
+fn unless_gone(error: io::Error) -> io::Result<()> {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected => Ok(()),
+        _ => Err(error),
     }
 }
 

@@ -18,6 +18,7 @@ use rpm_sys::proc::boot_clock_micros;
 use rpm_sys::signal::{ENOENT, SIGKILL};
 use rpm_sys::spawn::{Spawn, SpawnError};
 
+use crate::handover::HANDOVER_VAR;
 use crate::link::Link;
 use crate::upgrade::STATE_FD_VAR;
 use crate::{KEEPER_FD_VAR, READY_FD_VAR};
@@ -58,6 +59,8 @@ pub(crate) struct Process {
     pub(crate) pid: i32,
     pub(crate) pidfd: Pidfd,
     pub(crate) started_at: u64,
+    /// It is not our child but our parent: it has started us in place of a keeper that was killed.
+    pub(crate) adopted: bool,
 }
 
 /// The connection to one daemon.
@@ -108,7 +111,8 @@ impl Daemon {
         spawn.fds.extend(ready.iter().map(|pipe| (pipe.as_fd(), READY_FD)));
         let spawned = spawn.start()?;
 
-        self.process = Some(Process { pid: spawned.pid, pidfd: spawned.pidfd, started_at: boot_clock_micros() });
+        let started_at = boot_clock_micros();
+        self.process = Some(Process { pid: spawned.pid, pidfd: spawned.pidfd, started_at, adopted: false });
         self.connection = Some(connection);
         self.due_at = None;
         Ok(())
@@ -123,8 +127,14 @@ impl Daemon {
         self.connection = connection;
     }
 
+    /// Returns whether this child of ours is the daemon.
     pub(crate) fn is(&self, pid: i32) -> bool {
-        self.process.as_ref().is_some_and(|process| process.pid == pid)
+        self.process.as_ref().is_some_and(|process| !process.adopted && process.pid == pid)
+    }
+
+    /// Returns the pidfd by which its death is noticed, if it is not reaped by us.
+    pub(crate) fn adopted(&self) -> Option<&Pidfd> {
+        self.process.as_ref().filter(|process| process.adopted).map(|process| &process.pidfd)
     }
 
     /// It has died: plans when to start it again.
@@ -189,7 +199,7 @@ pub(crate) fn say(text: std::fmt::Arguments<'_>) {
 
 /// Our own environment with our own variables set right.
 fn environment(with_ready: bool) -> Vec<OsString> {
-    let ours = [KEEPER_FD_VAR, READY_FD_VAR, STATE_FD_VAR];
+    let ours = [KEEPER_FD_VAR, READY_FD_VAR, STATE_FD_VAR, HANDOVER_VAR];
     let inherited = std::env::vars_os().filter(|(name, _)| ours.iter().all(|own| name != own));
     let mut env: Vec<OsString> = inherited.map(|(name, value)| joined(&name, &value)).collect();
     env.push(format!("{KEEPER_FD_VAR}={KEEPER_FD}").into());

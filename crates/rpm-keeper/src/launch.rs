@@ -20,6 +20,7 @@ use rpm_sys::poll::{Interest, wait};
 use rpm_sys::spawn::{Spawn, SpawnError};
 
 use crate::daemon::joined;
+use crate::handover::HANDOVER_VAR;
 use crate::ready::{ALREADY_RUNNING, READY};
 use crate::upgrade::STATE_FD_VAR;
 use crate::{KEEPER_FD_VAR, READY_FD_VAR};
@@ -70,7 +71,7 @@ pub fn launch(home: &Path, log: &Path, keeper_argv: &[OsString]) -> Result<(), L
         return Err(SpawnError { step: "find program", errno: rpm_sys::signal::ENOENT }.into());
     };
     let env: Vec<OsString> = std::env::vars_os()
-        .filter(|(name, _)| [READY_FD_VAR, KEEPER_FD_VAR, STATE_FD_VAR].iter().all(|own| name != own))
+        .filter(|(name, _)| [READY_FD_VAR, KEEPER_FD_VAR, STATE_FD_VAR, HANDOVER_VAR].iter().all(|own| name != own))
         .map(|(name, value)| joined(&name, &value))
         .chain([format!("{READY_FD_VAR}={READY_FD}").into()])
         .collect();

@@ -8,6 +8,8 @@
 //! - **A stored descriptor stays open** under its name until it is dropped. Nothing is read from or written to it.
 //! - **A daemon that dies is started again**; its successor takes the inventory and finds the same children, the same
 //!   exits and the same descriptors.
+//! - **A keeper that is killed is replaced** by the daemon, which hands the next one everything. Processes that another keeper has
+//!   started are watched through their pidfds; how they end is then unknown, and said to be.
 //! - **Garbage is answered with an error.** No packet ends the keeper; a daemon that does not read blocks only itself.
 //!
 //! ```text
@@ -22,6 +24,7 @@
 //! | [`client`] | the daemon's side: [`Client`], [`Request`], [`Message`] |
 //! | [`mod@launch`] | starting a keeper and waiting until its daemon is ready |
 //! | [`mod@run`] | the loop |
+//! | [`handover`], `mirror` | a keeper in place of one that was killed, and what it is told |
 //! | `children`, `store` | the two tables |
 //! | `daemon`, `link` | the daemon as a child, and the connection to it |
 //! | `upgrade` | exec in place: same pid, same children, same descriptors |
@@ -29,6 +32,7 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod handover;
 pub mod launch;
 pub mod ready;
 pub mod run;
@@ -36,12 +40,14 @@ pub mod run;
 mod children;
 mod daemon;
 mod link;
+mod mirror;
 mod request;
 mod store;
 mod upgrade;
 mod wire;
 
-pub use client::{Client, Exit, ExitStatus, Message, Request, SpawnRequest};
+pub use client::{Adopted, Client, Exit, ExitStatus, Message, Request, SpawnRequest};
+pub use handover::HandoverError;
 pub use launch::{LaunchError, launch};
 pub use run::{KeeperError, Options, run};
 

@@ -15,15 +15,17 @@ use std::time::Duration;
 
 use rpm_sys::SysError;
 use rpm_sys::fd::{self, Lock};
-use rpm_sys::poll::{Interest, wait};
+use rpm_sys::pidfd::Pidfd;
+use rpm_sys::poll::{Interest, wait_all};
 use rpm_sys::proc::{self, boot_clock_micros};
 use rpm_sys::reap::{self, Signals, Status};
 use rpm_sys::signal::{SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGTERM};
 use rpm_sys::spawn::Spawn;
 
 use crate::children::{Child, Children, State};
-use crate::client::{Exit, NAME_MAX};
-use crate::daemon::{Connection, Cursor, Daemon, say};
+use crate::client::{Exit, KEY_MAX, NAME_MAX, NOTE_MAX, Told};
+use crate::daemon::{Connection, Cursor, Daemon, Process, say};
+use crate::handover::Inherited;
 use crate::link::{Incoming, Link, receive};
 use crate::request::{SpawnFields, about, only, only_field};
 use crate::store::Store;
@@ -73,9 +75,11 @@ pub enum KeeperError {
 /// To be called early in a process with one thread: signals are blocked for this thread only.
 pub fn run(options: Options) -> Result<(), KeeperError> {
     let pid_file = options.home.join("keeper.pid");
-    let mut keeper = match upgrade::inherited_state()? {
-        Some(state) => Keeper::resume(options, state)?,
-        None => match Keeper::start(options) {
+    let mut keeper = match (upgrade::inherited_state()?, Inherited::take()) {
+        (Some(state), _) => Keeper::resume(options, state)?,
+        (None, Ok(Some(inherited))) => Keeper::succeed(options, inherited)?,
+        (None, Err(error)) => return Err(error.into()),
+        (None, Ok(None)) => match Keeper::start(options) {
             Ok(keeper) => keeper,
             Err((ready, error)) => {
                 if !matches!(error, KeeperError::AlreadyRunning) {
@@ -163,6 +167,21 @@ impl Keeper {
         upgrade::restore(state, |lock, nofile| Self::with(lock, signals, daemon, nofile))
     }
 
+    /// Takes the place of a keeper that was killed; the daemon tells what that one had.
+    fn succeed(options: Options, inherited: Inherited) -> Result<Self, KeeperError> {
+        let Inherited { connection, daemon: pidfd, daemon_pid, lock, nofile } = inherited;
+        reap::lead_session()?;
+        reap::become_subreaper()?;
+        let (signals, own_nofile) = prepare_process()?;
+        write_pid(&options.home.join("keeper.pid"))?;
+        let mut daemon = Daemon::new(options.daemon_command, options.log);
+        let process = Process { pid: daemon_pid, pidfd, started_at: boot_clock_micros(), adopted: true };
+        daemon.resume(Some(process), Some(Connection::new(connection)?));
+        let mut keeper = Self::with(lock, signals, daemon, nofile.or(own_nofile));
+        keeper.proven = true;
+        Ok(keeper)
+    }
+
     fn with(lock: Lock, signals: Signals, daemon: Daemon, nofile: Option<u64>) -> Self {
         Self {
             lock,
@@ -191,14 +210,15 @@ impl Keeper {
 
     fn wait(&self) -> Result<(), SysError> {
         let timeout = self.daemon.due_in_micros().map(Duration::from_micros);
-        let signals = Interest { fd: self.signals.as_fd(), read: true, write: false };
-        match &self.daemon.connection {
-            Some(Connection { link, .. }) => {
-                let waiting = link.is_waiting();
-                wait([signals, Interest { fd: link.as_fd(), read: !waiting, write: waiting }], timeout).map(drop)
-            }
-            None => wait([signals], timeout).map(drop),
+        let readable = |fd| Interest { fd, read: true, write: false };
+        let mut interests = vec![readable(self.signals.as_fd())];
+        if let Some(Connection { link, .. }) = &self.daemon.connection {
+            let waiting = link.is_waiting();
+            interests.push(Interest { fd: link.as_fd(), read: !waiting, write: waiting });
         }
+        interests.extend(self.daemon.adopted().map(|pidfd| readable(pidfd.as_fd())));
+        interests.extend(self.children.adopted().map(readable));
+        wait_all(&interests, timeout).map(drop)
     }
 
     fn take_signals(&mut self) {
@@ -217,15 +237,20 @@ impl Keeper {
     fn reap(&mut self) {
         while let Some(reaped) = reap::wait_any() {
             if self.daemon.is(reaped.pid) {
-                self.daemon_died(reaped.status);
+                self.daemon_died(Some(reaped.status));
             } else {
                 // An orphan's exit is nobody's news.
                 self.children.exited(&reaped, boot_clock_micros());
             }
         }
+        self.children.look_at_adopted(boot_clock_micros());
+        if self.daemon.adopted().is_some_and(Pidfd::has_exited) {
+            self.daemon_died(None);
+        }
     }
 
-    fn daemon_died(&mut self, status: Status) {
+    /// `status` is known of a child only.
+    fn daemon_died(&mut self, status: Option<Status>) {
         // Its last words may still wait in the socket: a Shutdown, a Store. There is an end to them, unless someone else
         // holds its end of the connection and goes on talking.
         if let Some(connection) = &mut self.daemon.connection {
@@ -242,11 +267,12 @@ impl Keeper {
         }
         match status {
             // It says itself that it cannot work, and there is nothing to guard.
-            Status::Code(code) if !self.proven => {
+            Some(Status::Code(code)) if !self.proven => {
                 self.end = Some(Err(KeeperError::Daemon(format!("it left with exit code {code}"))));
             }
-            Status::Code(code) => say(format_args!("the daemon left with exit code {code}; it is started again")),
-            Status::Signal { signal, .. } => {
+            Some(Status::Code(code)) => say(format_args!("the daemon left with exit code {code}; it is started again")),
+            None => say(format_args!("the daemon is gone; it is started again")),
+            Some(Status::Signal { signal, .. }) => {
                 say(format_args!("the daemon was killed by signal {signal}; it is started again"));
             }
         }
@@ -369,8 +395,9 @@ impl Keeper {
                     // The signal came before there was a daemon to understand it.
                     self.daemon.signal(SIGTERM);
                 }
-                send_hello(link);
+                send_hello(link, self.nofile);
             }
+            op::ADOPT => self.adopt(link, fields, fds)?,
             op::SPAWN => self.spawn(link, SpawnFields::read(fields, fds.len())?, fds),
             op::ACK => {
                 if let Err(alive) = self.children.acknowledge(only(fields, tag::KEY)?) {
@@ -411,6 +438,32 @@ impl Keeper {
                 let text = format!("this keeper (protocol version {}) does not know request {unknown}", wire::VERSION);
                 refuse(link, "packet", &text);
             }
+        }
+        Ok(())
+    }
+
+    /// Takes in a process that another keeper has started, or the exit of one that nobody has acknowledged.
+    fn adopt(&mut self, link: &mut Link, fields: wire::Fields<'_>, fds: Vec<OwnedFd>) -> Result<(), Malformed> {
+        let key = only_field(fields, tag::KEY)?.text_up_to(KEY_MAX)?;
+        let told = Told::read(fields)?;
+        if told.note.len() > NOTE_MAX {
+            return Err(Malformed::Long { tag: tag::NOTE, found: told.note.len(), max: NOTE_MAX });
+        }
+        let pid = told.pid.ok_or(Malformed::Missing { tag: tag::PID })?;
+        let found = fds.len();
+        let state = match (told.exit(), fds.into_iter().next()) {
+            (Some(exit), _) => State::Exited(exit),
+            (None, Some(pidfd)) => State::Adopted(pidfd),
+            (None, None) => return Err(Malformed::Descriptors { expected: 1, found }),
+        };
+        if let Err(taken) = self.children.admits(key) {
+            refuse(link, key, &taken.to_string());
+        } else if !self.has_room_for(1) {
+            refuse(link, key, &self.fullness());
+        } else {
+            let child = Child { note: told.note.into(), pid, started_at: told.started_at, state };
+            self.children.adopt(key, child);
+            self.proven = true;
         }
         Ok(())
     }
@@ -498,15 +551,18 @@ fn refuse(link: &mut Link, about: &str, text: &str) {
     send(link, &[]);
 }
 
-fn send_hello(link: &mut Link) {
+fn send_hello(link: &mut Link, nofile: Option<u64>) {
     let pid = std::process::id().cast_signed();
     link.packet.begin(op::IS_HELLO).u16(tag::VERSION, wire::VERSION).i32(tag::PID, pid);
+    if let Some(nofile) = nofile {
+        link.packet.u64(tag::NOFILE, nofile);
+    }
     send(link, &[]);
 }
 
 /// Tells the daemon that the keeper's new program has taken over.
-pub(crate) fn greet_again(link: &mut Link) {
-    send_hello(link);
+pub(crate) fn greet_again(link: &mut Link, nofile: Option<u64>) {
+    send_hello(link, nofile);
 }
 
 pub(crate) fn write_child(packet: &mut wire::Packet, key: &str, child: &Child) {

@@ -18,6 +18,7 @@ use rpm_sys::spawn::execute;
 use crate::children::{Child, State};
 use crate::client::Told;
 use crate::daemon::{Connection, Process, joined};
+use crate::handover::HANDOVER_VAR;
 use crate::run::{Keeper, KeeperError, greet_again, write_child};
 use crate::wire::{self, Fields, Malformed, Packet, tag};
 
@@ -43,6 +44,8 @@ mod field {
     pub(super) const TERMINATING: u16 = 0x4004;
     pub(super) const LEAVES: u16 = 0x4005;
     pub(super) const GREETED: u16 = 0x4006;
+    /// Not our own child: a process of an earlier keeper, or the daemon that has started us.
+    pub(super) const ADOPTED: u16 = 0x4007;
 }
 
 /// Executes the new program; returns only when that fails, with the reason.
@@ -58,7 +61,7 @@ pub(crate) fn become_program(keeper: &Keeper, connection: &Connection, binary: &
             let argv: Vec<OsString> = std::env::args_os().collect();
             let argv: Vec<&OsStr> = argv.iter().map(OsString::as_os_str).collect();
             let env: Vec<OsString> = std::env::vars_os()
-                .filter(|(name, _)| name != STATE_FD_VAR)
+                .filter(|(name, _)| name != STATE_FD_VAR && name != HANDOVER_VAR)
                 .map(|(name, value)| joined(&name, &value))
                 .chain([format!("{STATE_FD_VAR}={}", number(&state)).into()])
                 .collect();
@@ -101,8 +104,11 @@ fn write(keeper: &Keeper, connection: &Connection) -> Vec<u8> {
     add(&mut state, &packet);
 
     packet.begin(record::DAEMON).i32(field::LINK_FD, number(&connection.link));
-    if let Some(Process { pid, pidfd, started_at }) = &keeper.daemon.process {
+    if let Some(Process { pid, pidfd, started_at, adopted }) = &keeper.daemon.process {
         packet.i32(tag::PID, *pid).i32(field::FD, number(pidfd)).u64(tag::STARTED_AT, *started_at);
+        if *adopted {
+            packet.flag(field::ADOPTED);
+        }
     }
     if connection.greeted {
         packet.flag(field::GREETED);
@@ -113,6 +119,9 @@ fn write(keeper: &Keeper, connection: &Connection) -> Vec<u8> {
         write_child(&mut packet, key, child);
         if let Some(pidfd) = child.pidfd() {
             packet.i32(field::FD, number(pidfd));
+        }
+        if let State::Adopted(_) = child.state {
+            packet.flag(field::ADOPTED);
         }
         add(&mut state, &packet);
     }
@@ -159,7 +168,7 @@ pub(crate) fn restore(state: OwnedFd, make: impl FnOnce(Lock, Option<u64>) -> Ke
         take(&mut keeper, kind, extra, told)?;
     }
     if let Some(connection) = &mut keeper.daemon.connection {
-        greet_again(&mut connection.link);
+        greet_again(&mut connection.link, keeper.nofile);
     }
     Ok(keeper)
 }
@@ -175,7 +184,8 @@ fn take(keeper: &mut Keeper, kind: u16, extra: Extra, told: Told) -> Result<(), 
             });
             let process = match (told.pid, owned) {
                 (Some(pid), Some(pidfd)) => {
-                    Some(Process { pid, pidfd: Pidfd::from_fd(pidfd), started_at: told.started_at })
+                    let pidfd = Pidfd::from_fd(pidfd);
+                    Some(Process { pid, pidfd, started_at: told.started_at, adopted: extra.adopted })
                 }
                 _ => None,
             };
@@ -188,6 +198,7 @@ fn take(keeper: &mut Keeper, kind: u16, extra: Extra, told: Told) -> Result<(), 
             };
             let state = match (exit, owned) {
                 (Some(exit), _) => State::Exited(exit),
+                (None, Some(pidfd)) if extra.adopted => State::Adopted(pidfd),
                 (None, Some(pidfd)) => State::Alive(pidfd),
                 (None, None) => return Err(KeeperError::Resume(format!("the living child {key} has no pidfd"))),
             };
@@ -214,6 +225,7 @@ struct Extra {
     terminating: bool,
     leaves: bool,
     greeted: bool,
+    adopted: bool,
 }
 
 fn read_record(packet: &[u8]) -> Result<(u16, Extra, Told), Malformed> {
@@ -233,6 +245,7 @@ impl Extra {
                 field::TERMINATING => extra.terminating = true,
                 field::LEAVES => extra.leaves = true,
                 field::GREETED => extra.greeted = true,
+                field::ADOPTED => extra.adopted = true,
                 tag::NOFILE => extra.nofile = Some(one.u64()?),
                 _ => {}
             }

@@ -37,6 +37,7 @@ pub(crate) mod op {
     pub(crate) const ORPHANS: u16 = 9;
     pub(crate) const UPGRADE: u16 = 10;
     pub(crate) const SHUTDOWN: u16 = 11;
+    pub(crate) const ADOPT: u16 = 12;
 
     pub(crate) const IS_HELLO: u16 = 0x8001;
     pub(crate) const SPAWNED: u16 = 0x8002;
@@ -92,6 +93,8 @@ pub(crate) mod tag {
     pub(crate) const STARTED_AT: u16 = 44;
     pub(crate) const ABOUT: u16 = 45;
     pub(crate) const TEXT: u16 = 46;
+    /// Present when nobody can know how a process ended.
+    pub(crate) const EXIT_UNKNOWN: u16 = 47;
 }
 
 /// Builds one packet in a buffer that is used again for the next.
@@ -137,6 +140,12 @@ impl Packet {
 
     pub(crate) fn numbers<const N: usize>(&mut self, tag: u16, values: impl Iterator<Item = [u8; N]>) -> &mut Self {
         self.bytes(tag, &values.flatten().collect::<Vec<u8>>())
+    }
+
+    /// Becomes a packet that was built before.
+    pub(crate) fn again(&mut self, bytes: &[u8]) {
+        self.0.clear();
+        self.0.extend_from_slice(bytes);
     }
 
     pub(crate) fn as_slice(&self) -> &[u8] {
