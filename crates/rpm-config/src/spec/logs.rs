@@ -79,9 +79,12 @@ fn every(value: &Value) -> Option<Every> {
     (period >= ROTATE_MIN).then_some(Every::Millis(u64::try_from(period.as_millis()).ok()?))
 }
 
-/// One set of files for all workers is the default only where one worker was asked for, by saying nothing.
+/// One set of files for all workers is the default where one worker was asked for, by saying nothing, and, as in PM2,
+/// where the number was left to the machine.
 fn merge(reader: &mut Reader<'_>, spec: &mut AppSpec) {
-    let default = spec.exec_mode != ExecMode::Cluster && !spec.instances_given;
+    let instances = reader.setting("instances").and_then(|setting| values::text(&setting.value));
+    let as_many_as_possible = matches!(instances.as_deref(), Some("max" | "0"));
+    let default = as_many_as_possible || spec.exec_mode != ExecMode::Cluster && !spec.instances_given;
     match reader.read("merge_logs", Value::as_bool) {
         Given::Value(merge) => spec.logs.merge = merge,
         Given::Default => spec.logs.merge = default,
