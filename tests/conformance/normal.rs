@@ -31,11 +31,7 @@ impl Normal {
     /// Knows the places and the ports of a run.
     pub(crate) fn new(root: &Path, ports: &[u16]) -> Self {
         let root = root.to_string_lossy().into_owned();
-        let replaced = vec![
-            (format!("{root}/home"), "<home>"),
-            (format!("{root}/work"), "<work>"),
-            (root, "<root>"),
-        ];
+        let replaced = vec![(format!("{root}/home"), "<home>"), (format!("{root}/work"), "<work>"), (root, "<root>")];
         Self { replaced, ports: ports.iter().map(u16::to_string).collect() }
     }
 

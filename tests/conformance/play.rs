@@ -110,7 +110,8 @@ impl Player<'_> {
                 let documents = || content.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>();
                 let value = serde_json::from_str(&content).or_else(|_| documents().map(Value::Array));
                 let value = value.map(without_races);
-                let saw = value.map_or_else(|error| json!(format!("not JSON: {error}")), |value| self.normal.json(&value));
+                let saw =
+                    value.map_or_else(|error| json!(format!("not JSON: {error}")), |value| self.normal.json(&value));
                 self.saw(text, saw, String::new());
             }
             Step::List(keys) => {

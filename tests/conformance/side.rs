@@ -174,7 +174,8 @@ impl Side {
 
 impl Drop for Side {
     fn drop(&mut self) {
-        let started: Vec<i32> = self.list().iter().filter_map(|process| process["pid"].as_i64()).map(|p| p as i32).collect();
+        let started: Vec<i32> =
+            self.list().iter().filter_map(|process| process["pid"].as_i64()).map(|p| p as i32).collect();
         let pids: Vec<i32> = [self.daemon(), self.pid_in("keeper.pid")].into_iter().flatten().collect();
         if pids.is_empty() {
             return;
