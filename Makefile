@@ -8,7 +8,7 @@ TARGET  = $(or $(CARGO_TARGET_DIR),target)
 RELEASE = $(TARGET)/release/rpm
 DEPS    = $(abspath $(TARGET))/test-deps
 
-.PHONY: all run test check unit e2e setup load bench install uninstall clean
+.PHONY: all run test check unit e2e conformance conformance-record setup load bench install uninstall clean
 
 all: check unit
 
@@ -39,6 +39,14 @@ unit:
 e2e: setup
 	$(CARGO) build -p rpm-cli
 	RPM_TEST_DEPS=$(DEPS) $(CARGO) test -p rpm-tests
+
+# The scenarios of tests/conformance with PM2 beside rpm; `make test` compares with what PM2 did when it was recorded.
+conformance: setup
+	$(CARGO) build -p rpm-cli
+	RPM_TEST_DEPS=$(DEPS) $(CARGO) test -p rpm-tests --test conformance -- --live $(SCENARIOS)
+
+conformance-record: setup
+	RPM_TEST_DEPS=$(DEPS) $(CARGO) test -p rpm-tests --test conformance -- --record $(SCENARIOS)
 
 # Reloads, scaling and kill -9 of the daemon under load: the number of failed requests is the result.
 load: $(RELEASE)
