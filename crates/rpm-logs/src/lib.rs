@@ -11,6 +11,7 @@
 //! | [`frame`] | bytes to framed lines; pure |
 //! | [`target`] | opening log files |
 //! | [`mod@pump`] | the thread that carries pipes to files |
+//! | [`mod@rotate`] | archives, and what of them is kept |
 //! | [`tail`] | the last lines of a file |
 //! | [`mod@follow`] | new lines of many files as they come |
 //! | [`escape`] | lines made safe for a terminal |
@@ -18,12 +19,14 @@
 //! Nothing here knows the daemon, the keeper or the socket.
 #![forbid(unsafe_code)]
 
+mod crash;
 pub mod date;
 pub mod escape;
 pub mod follow;
 pub mod frame;
 pub mod names;
 pub mod pump;
+pub mod rotate;
 pub mod tail;
 pub mod target;
 
@@ -32,5 +35,6 @@ pub use escape::escape_control;
 pub use follow::{Begin, Follower, FollowerHandle, Line};
 pub use names::{LogPaths, paths, pid_path};
 pub use pump::{Counters, Event, Pump, Stream, new_staging};
+pub use rotate::rotator::{self, Log, Rotator};
 pub use tail::{last_lines, last_lines_until};
 pub use target::{DirectFiles, Kind, Target, direct, open_targets};

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, fstat};
 use rustix::io::{Errno, write};
 
-use super::crash::step;
+use crate::crash::step;
 use super::staging::Place;
 use crate::target::{Target, direct};
 

@@ -49,7 +49,6 @@
 //! The app goes on. What it says is kept in staging, up to [`RETAIN_MAX`], and tried again every second; beyond that
 //! the oldest is dropped for the file that fails, counted and reported.
 
-mod crash;
 mod files;
 mod staging;
 mod stream;

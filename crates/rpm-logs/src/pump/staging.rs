@@ -12,7 +12,7 @@ use rustix::fs::{FallocateFlags, fallocate, fstat, ftruncate};
 use rustix::io::{Errno, pread, pwrite, read};
 use rustix::pipe::{SpliceFlags, splice};
 
-use super::crash::step;
+use crate::crash::step;
 use crate::date::Stamp;
 use crate::frame::State;
 

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::files::Files;
 use super::stream::{Flow, Live, Shop};
-use super::{Event, SharedCounters, Stream, crash, new_staging};
+use super::{Event, SharedCounters, Stream, new_staging};
 use crate::target::{Kind, Target};
 
 /// A stream with its pipe, its staging file and two logs: what outlives a pump.
@@ -76,7 +76,7 @@ impl Scene {
             counters: &counters,
             on_event: &mut on_event,
         };
-        crash::arm(steps);
+        crate::crash::arm(steps);
         let lived = (|| {
             let mut live = Live::adopt(self.stream(), &mut shop)?;
             if self.no_splice {
@@ -84,9 +84,9 @@ impl Scene {
             }
             live.carry_backlog(&mut shop)?;
             while live.advance(&mut shop)? == Flow::More {}
-            crash::step()
+            crate::crash::step()
         })();
-        crash::arm(None);
+        crate::crash::arm(None);
         lived.is_ok()
     }
 

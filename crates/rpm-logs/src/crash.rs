@@ -1,12 +1,12 @@
 //! Death at a chosen step, for tests: after it every step fails, as if the thread were no more.
 
 #[cfg(not(test))]
-pub(super) fn step() -> std::io::Result<()> {
+pub(crate) fn step() -> std::io::Result<()> {
     Ok(())
 }
 
 #[cfg(test)]
-pub(super) use countdown::{arm, step};
+pub(crate) use countdown::{arm, step};
 
 #[cfg(test)]
 mod countdown {
@@ -18,12 +18,12 @@ mod countdown {
     }
 
     /// Lets this thread take so many more steps; `None` lets it live.
-    pub(in crate::pump) fn arm(steps: Option<u32>) {
+    pub(crate) fn arm(steps: Option<u32>) {
         STEPS.set(steps);
     }
 
     /// Takes a step, or is dead.
-    pub(in crate::pump) fn step() -> io::Result<()> {
+    pub(crate) fn step() -> io::Result<()> {
         match STEPS.get() {
             Some(0) => Err(io::Error::other("killed")),
             left => {

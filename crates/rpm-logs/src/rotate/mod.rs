@@ -1,0 +1,19 @@
+//! Rotation: a log that grew too large, or whose time has come, goes to an archive, and the log goes on empty.
+//!
+//! | room | for |
+//! |---|---|
+//! | [`archive`] | the names of archives, and their order |
+//! | [`collapse`] | logs that the workers write themselves: the head is taken away under their hands |
+//! | [`ledger`] | how much was taken away, and when what was written |
+//! | [`rotator`] | the thread that watches how logs grow |
+//! | `moved` | logs that somebody renamed under their writers |
+//! | `tidy` | compression and what is kept, on a thread of the lowest priority |
+//!
+//! Logs that the [pump](crate::pump) writes are rotated by it, between two writes: renamed, and opened anew.
+
+pub mod archive;
+pub mod collapse;
+pub mod ledger;
+pub mod rotator;
+mod moved;
+mod tidy;
