@@ -141,14 +141,15 @@ impl Side {
         std::fs::create_dir(self.work()).expect("a directory");
     }
 
-    /// Returns the daemon's pid.
-    fn daemon(&self) -> Option<i32> {
-        self.pid_in("pm2.pid")
-    }
-
-    fn pid_in(&self, name: &str) -> Option<i32> {
-        let pid = std::fs::read_to_string(self.home().join(name)).ok()?.trim().parse().ok()?;
-        is_alive(pid).then_some(pid)
+    /// Returns every process that was started with our home in its environment.
+    fn processes_of_home(&self) -> Vec<i32> {
+        let mark = format!("PM2_HOME={}", self.home().display());
+        let has_mark = |pid: &i32| {
+            let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|line| line == mark.as_bytes()) && is_alive(*pid)
+        };
+        let entries = Path::new("/proc").read_dir().into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(has_mark).collect()
     }
 
     /// Calls a method of PM2's daemon: axon's `req` socket with JSON in AMP frames.
@@ -174,21 +175,20 @@ impl Side {
 
 impl Drop for Side {
     fn drop(&mut self) {
-        let started: Vec<i32> =
-            self.list().iter().filter_map(|process| process["pid"].as_i64()).map(|p| p as i32).collect();
-        let pids: Vec<i32> = [self.daemon(), self.pid_in("keeper.pid")].into_iter().flatten().collect();
-        if pids.is_empty() {
+        if self.processes_of_home().is_empty() {
             return;
         }
         let _ = self.run("pm2 kill", &BTreeMap::new());
-        // The keeper first: it would start the next daemon.
-        for pid in pids.into_iter().rev().chain(started.into_iter().filter(|pid| *pid > 0)) {
-            if is_alive(pid) {
-                signal(pid, 9);
-            }
-        }
-        if !std::thread::panicking() {
-            until("the daemon's end", || self.daemon().is_none());
+        // Whatever is left: a daemon whose PID file is elsewhere, the child of an app that was told not to kill it.
+        let is_clean = || {
+            let left = self.processes_of_home();
+            left.iter().for_each(|pid| signal(*pid, 9));
+            left.is_empty()
+        };
+        if std::thread::panicking() {
+            is_clean();
+        } else {
+            until("the end of everything that was started", is_clean);
         }
     }
 }
