@@ -55,6 +55,7 @@ fn through_pump(log: &std::path::Path, format: LogFormat, date: Option<&str>, si
         kind: Kind::Out,
         worker: WorkerId(0),
         app_name: "app".into(),
+        max_size: None,
     });
     let speed = write_for(std::fs::File::from(writer), size);
     match events.recv() {

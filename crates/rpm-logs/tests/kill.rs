@@ -46,6 +46,7 @@ fn child() {
         kind: Kind::Out,
         worker: WorkerId(0),
         app_name: "app".into(),
+        max_size: None,
     });
     pump.add_all(streams.collect());
     for _ in KEYS {

@@ -31,6 +31,7 @@ fn raw(key: &str, pipe: OwnedFd, logs: &[&Path]) -> Stream {
         kind: Kind::Out,
         worker: WorkerId(7),
         app_name: "app".into(),
+        max_size: None,
     }
 }
 

@@ -11,6 +11,7 @@ use rustix::io::{Errno, write};
 
 use crate::crash::step;
 use super::staging::Place;
+use crate::rotate::archive;
 use crate::target::{Target, direct};
 
 /// Names one file in [`Files`].
@@ -31,11 +32,15 @@ struct File {
     users: usize,
     /// The last write failed; told once.
     failing: bool,
+    /// Longer than this it is rotated.
+    max_size: Option<u64>,
+    /// The last rotation failed; told once.
+    stuck: bool,
 }
 
 impl Files {
     /// Returns the file for a target, opened if that is possible already.
-    pub(super) fn acquire(&mut self, target: Target) -> FileId {
+    pub(super) fn acquire(&mut self, target: Target, max_size: Option<u64>) -> FileId {
         let (path, fd) = match target {
             Target::Path(path) => (Some(path), None),
             Target::Fd(fd) => (None, Some(fd)),
@@ -43,10 +48,11 @@ impl Files {
         let known = self.files.iter_mut().find(|(_, file)| path.is_some() && file.path == path);
         if let Some((id, file)) = known {
             file.users += 1;
+            file.max_size = max_size;
             return *id;
         }
         self.last += 1;
-        self.files.insert(self.last, File { path, fd, users: 1, failing: false });
+        self.files.insert(self.last, File { path, fd, users: 1, failing: false, max_size, stuck: false });
         // An error shows again, and is told, at the first write.
         let _ = self.open(self.last);
         self.last
@@ -69,6 +75,43 @@ impl Files {
                 self.file(id).fd = None;
                 let _ = self.open(id);
             }
+        }
+    }
+
+    /// Rotates a file if it is too long, and returns its name and its archive's, or that this fails, once.
+    ///
+    /// `ends_line`: what was written last ended a line. Nothing may be in doubt about a write to it.
+    pub(super) fn rotate_if_full(&mut self, id: FileId, ends_line: bool) -> Option<(PathBuf, io::Result<PathBuf>)> {
+        let max = self.file(id).max_size?;
+        let length = self.place(id).ok()??.length;
+        if length <= max || !(ends_line || length > max.saturating_mul(2)) {
+            return None;
+        }
+        self.rotate(id)
+    }
+
+    /// Rotates a file that has this path and is not empty.
+    pub(super) fn rotate_path(&mut self, path: &Path) -> Option<(PathBuf, io::Result<PathBuf>)> {
+        let (id, _) = self.files.iter().find(|(_, file)| file.path.as_deref() == Some(path))?;
+        let id = *id;
+        let length = self.place(id).ok()??.length;
+        if length > 0 { self.rotate(id) } else { None }
+    }
+
+    fn rotate(&mut self, id: FileId) -> Option<(PathBuf, io::Result<PathBuf>)> {
+        let log = self.file(id).path.clone()?;
+        let open = self.place(id).ok()??;
+        let result = archive::rename(&log, (open.device, open.inode));
+        let was_stuck = std::mem::replace(&mut self.file(id).stuck, result.is_err());
+        match result {
+            Ok(None) => None,
+            Ok(Some(archive)) => {
+                self.file(id).fd = None;
+                // An error shows again, and is told, at the next write.
+                let _ = self.open(id);
+                Some((log, Ok(archive)))
+            }
+            Err(error) => (!was_stuck).then_some((log, Err(error))),
         }
     }
 

@@ -44,6 +44,13 @@
 //! whole; so are raw lines there. A stream alone in its files lets go of an unfinished line after a second (not in
 //! JSON), for prompts and progress bars.
 //!
+//! # Rotation
+//!
+//! A file that is too long, or whose time has come, is renamed between two writes ([`archive`](crate::rotate::archive) has
+//! the names) and made anew by the next one. A kill between the two finds no file, and makes it. A write in doubt
+//! is settled before anything is renamed, since whoever adds streams adds those in doubt first. By size the cut is at a
+//! line's end, unless none comes before the file is twice as long; by the clock it is wherever the output stands.
+//!
 //! # When a file cannot be written
 //!
 //! The app goes on. What it says is kept in staging, up to [`RETAIN_MAX`], and tried again every second; beyond that
@@ -96,6 +103,8 @@ pub struct Stream {
     pub worker: WorkerId,
     /// Whose, for JSON records.
     pub app_name: String,
+    /// A file with a path that is longer than this is rotated; see "Rotation". Streams that share a file say the same.
+    pub max_size: Option<u64>,
 }
 
 /// What the pump has to tell. The callback runs on the pump's thread: it should pass the event on and return.
@@ -130,6 +139,20 @@ pub enum Event {
         /// The file, where it has a path.
         path: Option<PathBuf>,
     },
+    /// A file was rotated.
+    Rotated {
+        /// The log.
+        log: PathBuf,
+        /// Its archive.
+        archive: PathBuf,
+    },
+    /// A file could not be rotated; it is written on, and tried again. Told once until it works.
+    RotateFailed {
+        /// The log.
+        log: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
     /// A stream's pipe or staging file does not work. A staging file that cannot be understood is begun anew, with
     /// what it holds carried as if none of it had been; a pipe that cannot be read is tried again.
     StreamFailed {
@@ -138,6 +161,15 @@ pub enum Event {
         /// Why.
         error: io::Error,
     },
+}
+
+impl Event {
+    fn of_rotation((log, result): (PathBuf, io::Result<PathBuf>)) -> Self {
+        match result {
+            Ok(archive) => Event::Rotated { log, archive },
+            Err(error) => Event::RotateFailed { log, error },
+        }
+    }
 }
 
 /// What the pump has done so far.
@@ -171,6 +203,7 @@ enum Command {
     Add(Vec<Stream>),
     Finish(String),
     Reopen,
+    Rotate(PathBuf),
     Shutdown,
 }
 
@@ -223,6 +256,11 @@ impl Pump {
     /// Opens all files again by their paths, after they were moved away.
     pub fn reopen(&self) {
         self.tell(Command::Reopen);
+    }
+
+    /// Rotates a file now, unless it is empty.
+    pub fn rotate(&self, log: impl Into<PathBuf>) {
+        self.tell(Command::Rotate(log.into()));
     }
 
     /// Carries what is in the pipes at this moment, then stops. What comes later, and unfinished lines, wait in the

@@ -74,7 +74,8 @@ pub(super) struct Live {
 impl Live {
     /// Takes a stream over, with the write it was in. Writes nothing to the files yet.
     pub(super) fn adopt(stream: Stream, shop: &mut Shop<'_>) -> io::Result<Self> {
-        let Stream { key, pipe, staging, resume, targets, format, date_format, kind, worker, app_name } = stream;
+        let Stream { key, pipe, staging, resume, targets, format, date_format, kind, worker, app_name, max_size } =
+            stream;
         if targets.len() > TARGETS_MAX {
             return Err(io::Error::other(format!("{} targets, allowed are {TARGETS_MAX}", targets.len())));
         }
@@ -93,7 +94,7 @@ impl Live {
             }
             false => (Staging::fresh(staging)?, State::default(), None),
         };
-        let files = targets.into_iter().map(|target| shop.files.acquire(target)).collect();
+        let files = targets.into_iter().map(|target| shop.files.acquire(target, max_size)).collect();
         let style = Style::new(format, date_format.as_deref(), kind, worker, &app_name);
         let mut live = Self {
             key,
@@ -345,6 +346,12 @@ impl Live {
         self.pending = None;
         self.retry_at = None;
         self.dropping = false;
+        let ends_line = shop.output.last() == Some(&b'\n');
+        for file in &self.files {
+            if let Some(rotated) = shop.files.rotate_if_full(*file, ends_line) {
+                (shop.on_event)(Event::of_rotation(rotated));
+            }
+        }
         Ok(true)
     }
 

@@ -104,6 +104,11 @@ impl Room {
                     }
                 }
                 Command::Reopen => self.files.reopen(),
+                Command::Rotate(log) => {
+                    if let Some(rotated) = self.files.rotate_path(&log) {
+                        (self.on_event)(Event::of_rotation(rotated));
+                    }
+                }
                 Command::Shutdown => {
                     self.stop();
                     return true;

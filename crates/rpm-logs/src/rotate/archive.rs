@@ -7,12 +7,15 @@
 //! The names are also the order: a new one is later than all there are, even when the clock was set back.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
+use crate::crash::step;
 use crate::date::Stamp;
 
 const DATE: &str = "%Y-%m-%d_%H-%M-%S";
@@ -78,6 +81,19 @@ pub fn list(log: &Path) -> io::Result<Vec<Archive>> {
     found.sort_by_key(|archive| (archive.mark, !archive.gzip));
     found.dedup_by_key(|archive| archive.mark);
     Ok(found)
+}
+
+/// Renames a log to its next archive; nothing when the name belongs to another file than `identity` by now.
+pub(crate) fn rename(log: &Path, identity: (u64, u64)) -> io::Result<Option<PathBuf>> {
+    let meta = std::fs::symlink_metadata(log)?;
+    if (meta.dev(), meta.ino()) != identity {
+        return Ok(None);
+    }
+    let archive = next(log)?;
+    step()?;
+    renameat_with(CWD, log, CWD, &archive, RenameFlags::NOREPLACE)?;
+    step()?;
+    Ok(Some(archive))
 }
 
 /// Returns the path of the next archive, which does not exist.
