@@ -48,7 +48,8 @@ pub fn pm2_env(app: &AppInfo, worker: &WorkerInfo) -> Map<String, Value> {
 /// Returns what the app finds in its environment by the user's will: the shell's variables under the declared ones.
 fn environment(spec: &AppSpec, worker: &WorkerInfo) -> Map<String, Value> {
     let mut environment: Map<String, Value> =
-        spec.env_shell.iter().chain(&spec.env).map(|(name, value)| (name.clone(), value.as_str().into())).collect();
+        spec.env_shell.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
+    environment.extend(spec.env.iter().map(|(name, value)| (name.clone(), as_written(spec, name, value))));
     environment.insert("PM2_USAGE".into(), "CLI".into());
     if let Some(name) = &spec.increment_var
         && let Some(base) = spec.env.get(name).or_else(|| spec.env_shell.get(name))
@@ -84,6 +85,15 @@ fn rotation(rotation: &Rotation, put: &mut impl FnMut(&str, Value)) {
     if rotation.compress != usual.compress {
         put("log_compress", rotation.compress.into());
     }
+}
+
+/// Returns a declared variable as the file has it: `PORT: 3000` is a number in PM2's list, and text for the app.
+fn as_written(spec: &AppSpec, name: &str, value: &str) -> Value {
+    let declared = spec.other.iter().filter(|(key, _)| *key == "env" || key.starts_with("env_"));
+    let port = spec.other.get("port").filter(|_| name == "PORT");
+    let mut written = declared.filter_map(|(_, object)| object.get(name)).chain(port);
+    let same = written.find(|written| !written.is_string() && written.to_string() == value);
+    same.cloned().unwrap_or_else(|| value.into())
 }
 
 fn configuration(out: &mut Map<String, Value>, app: &AppInfo, worker: &WorkerInfo, environment: &Map<String, Value>) {

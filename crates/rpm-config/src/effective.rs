@@ -19,6 +19,10 @@ pub(crate) fn create(
 ) {
     let env = reader.setting("env").and_then(|setting| setting.value.as_object());
     spec.env = env.map(variables).unwrap_or_default();
+    if let Some(env) = env.filter(|env| env.values().any(|value| value.is_number() || value.is_boolean())) {
+        // As it was written, so that a number is one in PM2's list too.
+        spec.other.insert("env".into(), Value::Object(env.clone()));
+    }
     spec.env.extend(deploy.map(variables).unwrap_or_default());
     if let Some(name) = name {
         apply_named(reader, spec, name);
@@ -28,6 +32,7 @@ pub(crate) fn create(
             reader.refuse("port", "expected a port, 0 to 65535");
         }
         spec.env.insert("PORT".into(), port.to_string());
+        spec.other.insert("port".into(), port.into());
     }
     let instance_var = reader.read("instance_var", values::text);
     let usual = reader.context.shell_env.get("PM2_PROCESS_INSTANCE_VAR").filter(|name| !name.is_empty());
