@@ -175,7 +175,8 @@ impl Rpm {
 
     /// Returns what the daemon and the keeper wrote.
     pub fn daemon_log(&self) -> String {
-        std::fs::read_to_string(self.home().join("rpm.log")).unwrap_or_default()
+        std::fs::read_to_string(self.home().join(if self.alias.is_some() { "pm2.log" } else { "rpm.log" }))
+            .unwrap_or_default()
     }
 
     /// Returns the log of an app: `api-out.log`.

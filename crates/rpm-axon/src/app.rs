@@ -27,7 +27,8 @@ const NOT_INHERITED: [&str; 13] = [
 ];
 
 /// Keys that are read here. The others are kept as written, for `jlist`.
-const KNOWN: [&str; 45] = [
+const KNOWN: [&str; 46] = [
+    "script",
     "name",
     "namespace",
     "pm_exec_path",

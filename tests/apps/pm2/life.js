@@ -36,6 +36,11 @@ run(async () => {
   await call('restart', 'one', { updateEnv: true });
   assert.strictEqual((await call('describe', 'one'))[0].pm2_env.COLOUR, 'blue');
 
+  // `start` of what is there restarts it, with what is new.
+  await call('start', { name: 'one', script, args: ['c'] });
+  const [renewed] = await call('describe', 'one');
+  assert.deepStrictEqual([renewed.pm_id, renewed.pm2_env.args, renewed.pm2_env.updateEnv], [0, ['c'], undefined]);
+
   const [stopped] = await call('stop', 'one');
   assert.strictEqual(stopped.status, 'stopped');
   assert.strictEqual((await call('describe', 'one'))[0].pid, 0);

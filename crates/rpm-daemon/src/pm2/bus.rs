@@ -4,6 +4,7 @@
 //! read loses messages, and nobody waits for it.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -139,8 +140,8 @@ impl Bus {
             let before = std::mem::take(&mut self.processes);
             self.look().await;
             for (id, process) in before {
-                if !self.processes.contains_key(&id) {
-                    self.processes.insert(id, process);
+                if let Entry::Vacant(place) = self.processes.entry(id) {
+                    place.insert(process);
                     gone.push(id);
                 }
             }

@@ -13,7 +13,7 @@ use rpm_axon::{Answer, Call, Message, app, process};
 use rpm_ipc::{AppInfo, List, Request, Respec};
 use rpm_model::worker::signal_number;
 use rpm_model::{Environment, Status, WorkerId};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio_util::codec::FramedRead;
@@ -321,11 +321,10 @@ fn changes(argument: &Value, id: WorkerId, list: &List) -> Result<Vec<Respec>, S
         return Ok(Vec::new());
     };
     let mut change = given.get("current_conf").and_then(Value::as_object).cloned().unwrap_or_default();
-    let env: Map<String, Value> = given
-        .iter()
-        .filter(|(key, _)| *key != "current_conf")
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect();
+    let mut env = change.get("env").and_then(Value::as_object).cloned().unwrap_or_default();
+    // Beside the variables there is what the client says to itself.
+    let is_variable = |key: &str| !matches!(key, "current_conf" | "updateEnv");
+    env.extend(given.iter().filter(|(key, _)| is_variable(key)).map(|(key, value)| (key.clone(), value.clone())));
     change.insert("env".into(), env.into());
     let spec = app::change(current, &change, &surroundings())?;
     Ok(if spec == *current { Vec::new() } else { vec![Respec { app: *app, spec }] })
