@@ -1,6 +1,7 @@
 //! The loop: what happened → the core → what is to be done.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use rpm_logs::Pump;
 use rpm_model::{Home, Life, Moment, WorkerId};
 use rpm_share::Ports;
 use rpm_supervise::{CommandId, Effect, Event, Supervisor};
-use rpm_sys::pidfd::ProcessRef;
+use rpm_sys::pidfd::{Pidfd, ProcessRef};
 use rpm_sys::reap::Signals;
 use tokio::sync::mpsc;
 
@@ -43,6 +44,12 @@ pub(crate) struct Daemon {
     pub(crate) keeper: Keeper,
     pub(crate) keeper_pid: i32,
     pub(crate) signals: Signals,
+    /// The keeper itself, to be sure that it is gone before another one is started.
+    pub(crate) keeper_process: Option<Pidfd>,
+    /// How a keeper is started.
+    pub(crate) keeper_command: Vec<OsString>,
+    /// Whose children orphans of ours become, besides the keeper's: of processes that a killed keeper has started.
+    pub(crate) reapers: BTreeSet<i32>,
     pub(crate) watch: Watch,
     pub(crate) ports: Ports,
     /// Started when the first log needs it: a raw log is written by the worker itself.
@@ -214,7 +221,11 @@ impl Daemon {
     /// Writes the state; returns whether it is written. Where it is not, the keeper goes on remembering the exits.
     fn write_state(&mut self) -> bool {
         self.persisted_at = view::now();
-        match state::write(&self.home.state(), &self.boot, &self.core.saved()) {
+        let processes = self.processes.iter().filter_map(|(life, process)| {
+            let running = process.running.as_ref()?;
+            Some((*life, (running.process.pid, running.process.start_time)))
+        });
+        match state::write(&self.home.state(), &self.boot, &self.core.saved(), processes) {
             Ok(()) => self.dirty = false,
             Err(error) => tracing::error!("the state could not be written: {error}"),
         }

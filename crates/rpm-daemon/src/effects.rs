@@ -24,7 +24,7 @@ use crate::watch::Token;
 const CHANNEL: i32 = 3;
 
 /// systemd's rule: passed listening sockets start here.
-const LISTEN_START: i32 = 3;
+pub(crate) const LISTEN_START: i32 = 3;
 
 /// The same number on every Linux.
 const SIGKILL: i32 = 9;

@@ -6,12 +6,14 @@
 //!
 //! It is nobody's parent: processes, listening sockets, IPC channels and log pipes belong to the keeper, so this
 //! program may be killed at any instant. The next one reads what was wanted, asks the keeper what is true, and goes on.
+//! So may the keeper: this program then starts another one, and hands it all it had.
 //!
 //! Rooms, which do not call one another:
 //!
 //! - `daemon`: the loop; `effects`: what the core asks for; `requests`: what clients ask for
 //! - `news`: what keeper and workers say; `rounds`: what is looked at from time to time
-//! - `recover`: the first moments of a daemon that finds workers
+//! - `recover`: the first moments of a daemon that finds workers; `update`: making room for a newer program
+//! - `succession`: another keeper in the place of one that was killed; `orphans`: workers that have lost both
 //! - `clients`: the local socket; `pm2`: the sockets of PM2's clients; `door`: who may come in to either
 //! - `actions`: what is sent to apps, and their answers; `watch`: one epoll set for everything else
 //! - `changes`: changed files restart apps; `cron`: so do certain times
@@ -34,6 +36,7 @@ mod news;
 mod notify;
 mod pm2;
 mod process;
+mod orphans;
 mod recover;
 mod requests;
 mod rounds;
@@ -42,9 +45,12 @@ mod settle;
 mod state;
 mod view;
 mod watch;
+mod succession;
+mod update;
 
 use std::io;
 use std::path::PathBuf;
+use std::ffi::OsString;
 
 use rpm_model::Home;
 
@@ -55,6 +61,8 @@ pub struct Options {
     pub home: Home,
 }
 
+    /// The keeper's program and arguments, to replace one that was killed.
+    pub keeper_command: Vec<OsString>,
 /// Why the daemon could not start, or had to leave.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
@@ -66,6 +74,9 @@ pub enum DaemonError {
     Keeper(io::Error),
     /// The socket for clients cannot be had.
     #[error("cannot listen on {path}: {error}")]
+    /// The keeper was killed, and there is no other.
+    #[error("no keeper could be put in the place of one that was killed: {0}")]
+    Handover(rpm_keeper::HandoverError),
     Socket {
         /// The socket.
         path: PathBuf,
@@ -95,7 +106,7 @@ pub fn run(options: &Options) -> Result<(), DaemonError> {
         .build()
         .map_err(|error| DaemonError::System { what: "start the runtime", error })?;
     runtime.block_on(async {
-        let (mut daemon, requests) = match recover::start(options.home.clone()) {
+        let (mut daemon, requests) = match recover::start(options) {
             Ok(started) => started,
             Err(error) => {
                 if let Some(ready) = ready {

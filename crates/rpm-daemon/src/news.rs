@@ -14,6 +14,7 @@ use crate::effects::{LogNames, Names};
 use crate::pm2::News;
 use crate::process::Running;
 use crate::sampling::Sampler;
+use crate::succession::home_mark;
 use crate::watch::Token;
 use crate::{DaemonError, launch, notify};
 
@@ -51,7 +52,13 @@ impl Daemon {
     }
 
     fn take_from_keeper(&mut self) -> Result<(), DaemonError> {
-        while let Some(message) = self.keeper.recv().map_err(DaemonError::Keeper)? {
+        loop {
+            let message = match self.keeper.recv() {
+                Ok(Some(message)) => message,
+                Ok(None) => return Ok(()),
+                Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return self.replace_keeper(),
+                Err(error) => return Err(DaemonError::Keeper(error)),
+            };
             match message {
                 Message::Spawned { key, pid, pidfd, at_micros } => {
                     if let Some(life) = Life::parse(&key) {
@@ -83,7 +90,7 @@ impl Daemon {
         Ok(())
     }
 
-    fn spawned(&mut self, life: Life, pid: i32, pidfd: Pidfd, at: Moment) {
+    pub(crate) fn spawned(&mut self, life: Life, pid: i32, pidfd: Pidfd, at: Moment) {
         let Some(process) = self.processes.get_mut(&life) else {
             tracing::error!("the keeper started {life}, which nobody wants");
             let _ = pidfd.signal(9);
@@ -167,25 +174,28 @@ impl Daemon {
         self.processes.range(Life::new(worker, 0)..=Life::new(worker, u64::MAX))
     }
 
-    /// Returns processes that left the tree of a life that runs: children of the keeper that carry its mark.
+    /// Returns processes that left the tree of a life that runs: children of the keeper, or of who else takes in orphans of
+    /// ours, that carry its mark.
+        let home = home_mark(&self.home);
     pub(crate) fn strays(&self, life: Life) -> Vec<ProcessRef> {
         let mark = format!("{}={life}", launch::MARK);
         let session = self.processes.get(&life).and_then(|process| process.pid());
         let is_of_life = |pid: &i32| {
             proc::stat(*pid).is_some_and(|stat| Some(stat.session) == session)
-                || proc::environ_has(*pid, mark.as_bytes())
+                || (proc::environ_has(*pid, mark.as_bytes()) && proc::environ_has(*pid, home.as_bytes()))
         };
         let found = self.unknown_children().into_iter().filter(is_of_life);
         found.filter_map(|pid| ProcessRef::open(pid).ok().flatten()).collect()
     }
 
-    /// Returns children of the keeper that are neither workers nor this program.
+    /// Returns children of those that take in orphans of ours that are neither workers nor this program.
     fn unknown_children(&self) -> Vec<i32> {
         let own = std::process::id() as i32;
         let workers: std::collections::BTreeSet<i32> =
             self.processes.values().filter_map(|process| process.pid()).collect();
         let mut children = proc::children(self.keeper_pid);
-        children.retain(|pid| *pid != own && !workers.contains(pid));
+        children.extend(self.reapers.iter().flat_map(|reaper| proc::children(*reaper)));
+        children.retain(|pid| *pid != own && *pid != self.keeper_pid && !workers.contains(pid));
         children
     }
 
@@ -431,6 +441,7 @@ pub(crate) fn exit_of(exit: ExitStatus) -> Exit {
         ExitStatus::Signal { signal, core } => Exit::Signal { signal, core },
     }
 }
+        ExitStatus::Unknown => Exit::Unknown,
 
 fn write_pid(path: &std::path::Path, pid: i32) -> std::io::Result<()> {
     use std::io::Write;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rpm_keeper::client::{Client as Keeper, Message, Request};
 use rpm_logs::{Kind, Stream};
-use rpm_model::{AppId, Home, Life, Moment};
+use rpm_model::{AppId, Life, Moment};
 use rpm_share::{Channel, Ports};
 use rpm_supervise::{Fact, Supervisor};
 use rpm_sys::pidfd::{Pidfd, ProcessRef};
@@ -28,23 +28,24 @@ use crate::process::{Process, Running, SeatFiles};
 use crate::rounds::Rounds;
 use crate::sampling::Sampler;
 use crate::watch::{Token, Watch};
-use crate::{DaemonError, door, files, pm2, state, view};
+use crate::{DaemonError, Options, door, files, orphans, pm2, state, view};
 
 /// The name by which the keeper knows the clients' socket.
 const SOCKET: &str = "clients";
 
 /// Everything the keeper has.
 #[derive(Default)]
-struct Inventory {
+pub(crate) struct Inventory {
     keeper_pid: i32,
-    facts: Vec<Fact>,
-    pidfds: BTreeMap<Life, Pidfd>,
-    held: BTreeMap<String, OwnedFd>,
+    pub(crate) facts: Vec<Fact>,
+    pub(crate) pidfds: BTreeMap<Life, Pidfd>,
+    pub(crate) held: BTreeMap<String, OwnedFd>,
     exited: BTreeSet<String>,
 }
 
 /// Starts the daemon: nothing runs twice, and nothing that runs is disturbed.
-pub(crate) fn start(home: Home) -> Result<(Daemon, mpsc::Receiver<Inbound>), DaemonError> {
+pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound>), DaemonError> {
+    let home = options.home.clone();
     let system = |what| move |error: io::Error| DaemonError::System { what, error };
     let mut keeper = Keeper::inherited().map_err(DaemonError::Keeper)?.ok_or(DaemonError::NoKeeper)?;
     let mut inventory = take_inventory(&mut keeper).map_err(DaemonError::Keeper)?;
@@ -53,7 +54,9 @@ pub(crate) fn start(home: Home) -> Result<(Daemon, mpsc::Receiver<Inbound>), Dae
         what: "read the boot id",
         error: io::Error::from_raw_os_error(error.errno),
     })?;
-    let saved = state::read(&home.state(), &boot).unwrap_or_else(|| Supervisor::new().saved());
+    let state = state::read(&home.state(), &boot);
+    let saved = state.saved.unwrap_or_else(|| Supervisor::new().saved());
+    orphans::take_in(&home, &saved, &state.processes, &mut keeper, &mut inventory).map_err(DaemonError::Keeper)?;
     let now = view::now();
     let mut effects = Vec::new();
     let core = Supervisor::restore(now, saved, &inventory.facts, &mut effects);
@@ -87,6 +90,9 @@ pub(crate) fn start(home: Home) -> Result<(Daemon, mpsc::Receiver<Inbound>), Dae
         keeper,
         keeper_pid: inventory.keeper_pid,
         signals,
+        keeper_process: Pidfd::open(inventory.keeper_pid).ok(),
+        keeper_command: options.keeper_command.clone(),
+        reapers: BTreeSet::new(),
         watch,
         ports,
         pump: None,
@@ -208,7 +214,10 @@ impl Daemon {
             let ready = worker.as_ref().is_some_and(|worker| worker.life == Some(life) && worker.ready);
             if let Some(pidfd) = inventory.pidfds.remove(&life) {
                 let sampler = Sampler::open(fact.pid, fact.started_at);
-                let start_time = rpm_sys::proc::start_time(fact.pid).unwrap_or_default();
+                let stat = rpm_sys::proc::stat(fact.pid);
+                let start_time = stat.as_ref().map_or(0, |stat| stat.start_time);
+                // A killed keeper had started it: whoever is its parent now takes in its orphans, too.
+                self.reapers.extend(stat.map(|stat| stat.ppid).filter(|parent| *parent != self.keeper_pid));
                 let reference = ProcessRef { pid: fact.pid, start_time, pidfd };
                 process.running = Some(Running { process: reference, sampler });
             }

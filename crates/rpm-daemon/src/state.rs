@@ -3,9 +3,11 @@
 //! What is written here is for a daemon that dies while its workers live on. It is whole for any later process, but not
 //! forced to the disk: after a reboot there are no workers left to be found again, and `resurrect` reads the dump.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rpm_model::Life;
 use rpm_supervise::Saved;
 use serde::{Deserialize, Serialize};
 
@@ -19,23 +21,54 @@ struct Written<'a> {
     version: u32,
     boot: &'a str,
     saved: &'a Saved,
+    processes: BTreeMap<String, Seen>,
 }
 
 #[derive(Deserialize)]
 struct Read {
     boot: String,
     saved: Saved,
+    #[serde(default)]
+    processes: BTreeMap<String, Seen>,
+}
+
+/// A pid, and when that process was started, in clock ticks since boot: with the boot this names a process for ever.
+pub(crate) type Seen = (i32, u64);
+
+/// What was read.
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) saved: Option<Saved>,
+    /// The processes that ran.
+    pub(crate) processes: BTreeMap<Life, Seen>,
 }
 
 /// Writes the state.
-pub(crate) fn write(path: &Path, boot: &str, saved: &Saved) -> io::Result<()> {
-    files::replace(path, &serde_json::to_vec(&Written { version: VERSION, boot, saved })?, Durability::Process)
+pub(crate) fn write(
+    path: &Path,
+    boot: &str,
+    saved: &Saved,
+    processes: impl Iterator<Item = (Life, Seen)>,
+) -> io::Result<()> {
+    let processes = processes.map(|(life, seen)| (life.to_string(), seen)).collect();
+    files::replace(
+        path,
+        &serde_json::to_vec(&Written { version: VERSION, boot, saved, processes })?,
+        Durability::Process,
+    )
 }
 
-/// Reads the state of this boot; `None` when there is none.
+/// Reads the state of this boot; an empty one when there is none.
 ///
 /// A file that cannot be read is put aside, so that nothing is lost and the daemon can go on.
-pub(crate) fn read(path: &Path, boot: &str) -> Option<Saved> {
+pub(crate) fn read(path: &Path, boot: &str) -> State {
+    read_file(path).filter(|read| read.boot == boot).map_or_else(State::default, |read| State {
+        saved: Some(read.saved),
+        processes: read.processes.into_iter().filter_map(|(life, seen)| Some((Life::parse(&life)?, seen))).collect(),
+    })
+}
+
+fn read_file(path: &Path) -> Option<Read> {
     let content = match std::fs::read(path) {
         Ok(content) => content,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
@@ -45,7 +78,7 @@ pub(crate) fn read(path: &Path, boot: &str) -> Option<Saved> {
         }
     };
     match serde_json::from_slice::<Read>(&content) {
-        Ok(read) => (read.boot == boot).then_some(read.saved),
+        Ok(read) => Some(read),
         Err(error) => {
             let aside = aside(path);
             let kept = std::fs::rename(path, &aside).map(|()| aside.display().to_string());

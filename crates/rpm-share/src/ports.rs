@@ -431,6 +431,25 @@ impl Ports {
         restored
     }
 
+    /// Returns the name under which [`Ports::restore`] finds a socket that was had back from a worker, when the keeper that
+    /// held it is gone.
+    ///
+    /// `ordinal` counts such sockets of this app at this address, of which there are `count`. Their places in the kernel's
+    /// group are not known, unless there is but one.
+    pub fn regained_name(
+        life: Life,
+        app: AppId,
+        want: &Want,
+        mode: SocketMode,
+        (ordinal, count): (u32, u32),
+    ) -> Option<String> {
+        let place = want.place()?;
+        let own = mode == SocketMode::Reuseport && want.kind.is_tcp();
+        // Beginning at one, they are seen to be out of order, so that nothing is steered by their indexes.
+        let index = own.then_some(if count == 1 { 0 } else { ordinal + 1 });
+        Some(Name { app, index, holder: own.then_some(life), place }.to_string())
+    }
+
     /// Returns what an app listens on, as it is bound.
     pub fn addresses(&self, app: AppId) -> Vec<String> {
         self.ports.iter().filter(|((owner, _), _)| *owner == app).map(|((_, place), port)| port.shown(place)).collect()

@@ -227,6 +227,19 @@ impl Supervisor {
 }
 
 impl Saved {
+    /// Returns which app a seat is of, how it is to run, and the generation of its newest process.
+    pub fn seat(&self, worker: WorkerId) -> Option<(AppId, &Arc<AppSpec>, u64)> {
+        let mut seats = self.apps.iter().flat_map(|app| app.seats.iter().map(move |seat| (app, seat)));
+        let (app, seat) = seats.find(|(_, seat)| seat.id == worker)?;
+        let spec = app.specs.get(seat.spec).or(app.specs.first())?;
+        Some((app.id, spec, seat.generation))
+    }
+
+    /// Returns whether there is no app.
+    pub fn is_empty(&self) -> bool {
+        self.apps.is_empty()
+    }
+
     /// Returns the state to be found after a shutdown: what runs is wanted, what is being deleted is gone.
     pub(crate) fn at_rest(mut self) -> Self {
         for app in &mut self.apps {

@@ -14,6 +14,7 @@
 //! | [`open`] | opening log files without being led astray |
 //! | [`pidfd`] | holding on to one process, whatever happens to its number |
 //! | [`mod@proc`] | what `/proc` says about processes and the machine |
+//! | [`borrow`] | descriptors of another process |
 //! | [`tree`] | signalling a process together with its descendants |
 //! | [`spawn`] | starting a program |
 //! | [`reap`] | being a parent: exits, orphans, signals as a descriptor |
@@ -21,6 +22,7 @@
 //! | [`signal`] | numbers of signals and errors |
 //! | [`net`] | sockets |
 
+pub mod borrow;
 pub mod fd;
 pub mod net;
 pub mod open;

@@ -237,6 +237,13 @@ pub fn environ_has(pid: i32, variable: &[u8]) -> bool {
     fs::read(format!("/proc/{pid}/environ")).is_ok_and(|all| all.split(|byte| *byte == 0).any(|one| one == variable))
 }
 
+/// Returns a variable of the environment that a process was started with; `None` when it is not there or may not be read.
+pub fn environ_get(pid: i32, name: &str) -> Option<String> {
+    let all = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let value = all.split(|byte| *byte == 0).find_map(|one| one.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
+    String::from_utf8(value.to_vec()).ok()
+}
+
 /// Returns the file name of the program a process executes, also when that file has been deleted.
 pub fn exe_name(pid: i32) -> Option<String> {
     let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?;

@@ -1,17 +1,14 @@
 //! The hidden roles of the same program: `rpm keeper` and `rpm daemon`. Their names show in `ps`.
 
+use std::ffi::OsString;
+
 use rpm_model::{Flavour, Home};
 
 use crate::report::{Failure, chain};
 
 /// Runs the parent of every worker.
 pub fn keeper(home: Home) -> Result<(), Failure> {
-    let program =
-        std::env::current_exe().map_err(|error| Failure::new(format!("failed to find our own program: {error}")))?;
-    let mut daemon_command = vec![program.into_os_string(), "daemon".into(), "--home".into(), home.root().into()];
-    if home.flavour() == Flavour::Pm2 {
-        daemon_command.push("--pm2".into());
-    }
+    let daemon_command = role("daemon", &home)?;
     let ready = rpm_keeper::ready::inherited()
         .map_err(|error| Failure::new(format!("the keeper cannot tell when it is ready: {error}")))?;
     let options = rpm_keeper::Options { home: home.root().to_owned(), log: home.daemon_log(), daemon_command, ready };
@@ -20,6 +17,18 @@ pub fn keeper(home: Home) -> Result<(), Failure> {
 
 /// Runs the program that decides.
 pub fn daemon(home: Home) -> Result<(), Failure> {
-    rpm_daemon::run(&rpm_daemon::Options { home })
+    let keeper_command = role("keeper", &home)?;
+    rpm_daemon::run(&rpm_daemon::Options { home, keeper_command })
         .map_err(|error| Failure::new(format!("the daemon could not start: {}", chain(&error))))
+}
+
+/// Returns the command that plays a role.
+pub fn role(name: &str, home: &Home) -> Result<Vec<OsString>, Failure> {
+    let program =
+        std::env::current_exe().map_err(|error| Failure::new(format!("failed to find our own program: {error}")))?;
+    let mut command = vec![program.into_os_string(), name.into(), "--home".into(), home.root().into()];
+    if home.flavour() == Flavour::Pm2 {
+        command.push("--pm2".into());
+    }
+    Ok(command)
 }
