@@ -202,7 +202,7 @@ struct SharedCounters {
 enum Command {
     Add(Vec<Stream>),
     Finish(String),
-    Reopen,
+    Reopen(Box<dyn FnOnce() + Send>),
     Rotate(PathBuf),
     Shutdown,
 }
@@ -255,7 +255,12 @@ impl Pump {
 
     /// Opens all files again by their paths, after they were moved away.
     pub fn reopen(&self) {
-        self.tell(Command::Reopen);
+        self.reopen_then(|| {});
+    }
+
+    /// The same, and calls `done` on the pump's thread when nothing is written to the old files any more.
+    pub fn reopen_then(&self, done: impl FnOnce() + Send + 'static) {
+        self.tell(Command::Reopen(Box::new(done)));
     }
 
     /// Rotates a file now, unless it is empty.

@@ -103,7 +103,10 @@ impl Room {
                         (self.on_event)(Event::Ended { key });
                     }
                 }
-                Command::Reopen => self.files.reopen(),
+                Command::Reopen(done) => {
+                    self.files.reopen();
+                    done();
+                }
                 Command::Rotate(log) => {
                     if let Some(rotated) = self.files.rotate_path(&log) {
                         (self.on_event)(Event::of_rotation(rotated));

@@ -1,0 +1,210 @@
+//! Which way the output goes, and who rotates it.
+//!
+//! A worker writes its log itself where that can be rotated under its hands, else through the pump
+//! ([`rpm_logs::rotate::collapse`] says why). The rotator is told of every log there is, whenever apps change.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use rpm_ipc::{Notice, Reply};
+use rpm_logs::rotate::collapse;
+use rpm_logs::rotator::{self, Log, Rotator, Writer};
+use rpm_logs::{LogPaths, Stream};
+use rpm_model::AppSpec;
+use tokio::sync::mpsc;
+
+use crate::clients::Line;
+use crate::daemon::Daemon;
+
+/// A smaller limit is soon less than a few blocks of the file system, which is what can be taken away.
+const DIRECT_MIN: u64 = 64 << 10;
+
+/// What is known of logs beside the pump.
+pub(crate) struct Logs {
+    rotator: Option<Rotator>,
+    told: Vec<Log>,
+    /// Whether the head of a file can be taken away, by directory.
+    can_collapse: BTreeMap<PathBuf, bool>,
+    /// Bounded by what is asked, and by one failure for each log.
+    news: (mpsc::UnboundedSender<News>, mpsc::UnboundedReceiver<News>),
+}
+
+/// What the rotator's threads have to tell.
+pub(crate) enum News {
+    Rotator(rotator::Event),
+    /// Logs were put back; the pump opens its files anew next.
+    PutBack {
+        failed: Vec<String>,
+        asked: Option<(Line, u64)>,
+    },
+}
+
+impl Default for Logs {
+    fn default() -> Self {
+        Self { rotator: None, told: Vec::new(), can_collapse: BTreeMap::new(), news: mpsc::unbounded_channel() }
+    }
+}
+
+impl Logs {
+    /// Waits for news; there is always somebody who could send some.
+    pub(crate) async fn news(&mut self) -> Option<News> {
+        self.news.1.recv().await
+    }
+
+    /// Returns whether a worker writes its logs itself.
+    pub(crate) fn is_direct(&mut self, spec: &AppSpec, paths: &LogPaths) -> bool {
+        let rotation = &spec.logs.rotation;
+        let by_size_only = rotation.every.is_none() && rotation.max_size.is_some_and(|size| size.0 >= DIRECT_MIN);
+        spec.logs.is_direct()
+            && (!rotation.is_on()
+                || [&paths.out, &paths.err].into_iter().flatten().all(|path| {
+                    is_no_file(path) || (by_size_only && path.parent().is_some_and(|dir| self.can_collapse(dir)))
+                }))
+    }
+
+    fn can_collapse(&mut self, directory: &Path) -> bool {
+        if let Some(known) = self.can_collapse.get(directory) {
+            return *known;
+        }
+        // What is not there yet will be made on the file system of what is.
+        let existing = directory.ancestors().find(|directory| directory.is_dir());
+        let possible = existing.is_some_and(collapse::is_possible);
+        self.can_collapse.insert(directory.to_owned(), possible);
+        possible
+    }
+
+    fn rotator(&mut self) -> Option<&Rotator> {
+        if self.rotator.is_none() {
+            let news = self.news.0.clone();
+            let started = Rotator::start(move |event| {
+                // The loop may have left already.
+                let _ = news.send(News::Rotator(event));
+            });
+            match started {
+                Ok(rotator) => self.rotator = Some(rotator),
+                Err(error) => tracing::error!("logs are not rotated, the thread could not be started: {error}"),
+            }
+        }
+        self.rotator.as_ref()
+    }
+
+    fn set(&mut self, logs: Vec<Log>) {
+        if logs == self.told {
+            return;
+        }
+        if let Some(rotator) = self.rotator() {
+            rotator.set(logs.clone());
+            self.told = logs;
+        }
+    }
+
+    /// Ends the threads; what they were at is finished by the next daemon.
+    pub(crate) fn stop(&mut self) {
+        self.rotator = None;
+    }
+}
+
+impl Daemon {
+    /// Tells the rotator which logs there are.
+    pub(crate) fn fit_logs(&mut self) {
+        let mut logs: BTreeMap<PathBuf, Log> = BTreeMap::new();
+        let apps: Vec<_> = self
+            .core
+            .apps()
+            .map(|app| (app.spec.clone(), app.workers.iter().map(|w| w.id).collect::<Vec<_>>()))
+            .collect();
+        for (spec, workers) in apps {
+            for worker in workers {
+                let paths = rpm_logs::paths(&spec, worker, &self.home);
+                let is_pumped = !self.logs.is_direct(&spec, &paths);
+                for path in [&paths.out, &paths.err, &paths.combined].into_iter().flatten() {
+                    let log = Log { path: path.clone(), rotation: spec.logs.rotation.clone(), is_pumped };
+                    // A file of two apps is never renamed where one of them writes it itself.
+                    logs.entry(path.clone()).and_modify(|log| log.is_pumped &= is_pumped).or_insert(log);
+                }
+            }
+        }
+        self.logs.set(logs.into_values().collect());
+    }
+
+    pub(crate) fn take_from_logs(&mut self, news: News) {
+        match news {
+            News::Rotator(rotator::Event::Rotated { log, archive }) => {
+                tracing::info!("{} was rotated to {}", log.display(), archive.display());
+            }
+            News::Rotator(rotator::Event::Due { log }) => {
+                if let Some(pump) = &self.pump {
+                    pump.rotate(log);
+                }
+            }
+            News::Rotator(rotator::Event::Failed { log, error }) => {
+                tracing::warn!("{} cannot be rotated: {error}", log.display());
+            }
+            News::PutBack { failed, asked } => {
+                for text in &failed {
+                    tracing::warn!("{text}");
+                    if let Some((line, id)) = &asked {
+                        line.notice(*id, Notice::Warning(text.clone()));
+                    }
+                }
+                let done = move || {
+                    if let Some((line, id)) = asked {
+                        line.reply(id, Reply::Done { workers: Vec::new() });
+                    }
+                };
+                match &self.pump {
+                    Some(pump) => pump.reopen_then(done),
+                    None => done(),
+                }
+            }
+        }
+    }
+
+    /// Takes in that the pump rotated a file.
+    pub(crate) fn pump_rotated(&mut self, log: &Path, archive: &Path) {
+        tracing::info!("{} was rotated to {}", log.display(), archive.display());
+        if let Some(rotator) = &self.logs.rotator {
+            rotator.tidy(log);
+        }
+    }
+
+    /// Has every log in its place again after somebody renamed it; whoever asked hears when that is done, so that what
+    /// was renamed can be compressed then.
+    pub(crate) fn reopen_logs(&mut self, asked: Option<(Line, u64)>) {
+        let mut writers = Vec::new();
+        let lives: Vec<_> =
+            self.processes.iter().map(|(life, process)| (*life, process.spec.clone(), process.pid())).collect();
+        for (life, spec, pid) in lives {
+            let paths = rpm_logs::paths(&spec, life.worker, &self.home);
+            if !self.logs.is_direct(&spec, &paths) {
+                continue;
+            }
+            let files = [(1, paths.out), (2, paths.err)];
+            let writer = |(descriptor, log): (i32, Option<PathBuf>)| Some(Writer { log: log?, pid: pid?, descriptor });
+            writers.extend(files.into_iter().filter_map(writer));
+        }
+        let news = self.logs.news.0.clone();
+        match self.logs.rotator() {
+            Some(rotator) if !writers.is_empty() => rotator.put_back(writers, move |failed| {
+                let _ = news.send(News::PutBack { failed, asked });
+            }),
+            Some(_) | None => self.take_from_logs(News::PutBack { failed: Vec::new(), asked }),
+        }
+    }
+
+    /// Hands streams of lives that go on to the pump, all at once: see [`rpm_logs::Pump::add_all`].
+    pub(crate) fn resume_streams(&mut self, streams: Vec<Stream>) {
+        if streams.is_empty() {
+            return;
+        }
+        match self.pump() {
+            Ok(pump) => pump.add_all(streams),
+            Err(error) => tracing::error!("the logs cannot be taken up again: {error}"),
+        }
+    }
+}
+
+/// Returns whether a log is a terminal, a pipe or something else that is there and not rotated.
+fn is_no_file(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_file())
+}
