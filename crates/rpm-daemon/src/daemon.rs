@@ -132,6 +132,8 @@ impl Daemon {
             self.turn();
             self.flush()?;
         }
+        // Whoever still asks is told so at once.
+        drop(requests);
         self.farewell().await;
         Ok(())
     }
@@ -175,13 +177,6 @@ impl Daemon {
         }
     }
 
-    /// Returns the moment anything is next due.
-    fn next_due(&self) -> Option<Moment> {
-        let persist = (self.dirty || !self.to_acknowledge.is_empty()).then(|| self.persisted_at + PERSIST_EVERY);
-        [self.core.next_deadline(), self.rounds.next_due(), self.changes.next_due(), self.actions.next_due(), persist]
-            .into_iter()
-            .flatten()
-            .min()
     /// Notes whose each seat is: commands are what deletes seats.
     fn remember_names(&mut self) {
         for app in self.core.apps() {
@@ -191,6 +186,13 @@ impl Daemon {
         }
     }
 
+    /// Returns the moment anything is next due.
+    fn next_due(&self) -> Option<Moment> {
+        let persist = (self.dirty || !self.to_acknowledge.is_empty()).then(|| self.persisted_at + PERSIST_EVERY);
+        [self.core.next_deadline(), self.rounds.next_due(), self.changes.next_due(), self.actions.next_due(), persist]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Returns whether the state must be written before an effect is carried out.
