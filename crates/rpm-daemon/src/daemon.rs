@@ -19,6 +19,7 @@ use crate::actions::Actions;
 use crate::changes::Changes;
 use crate::clients::{Inbound, Line};
 use crate::cron::Cron;
+use crate::logs::Logs;
 use crate::process::{Process, SeatFiles};
 use crate::rounds::Rounds;
 use crate::view::Clock;
@@ -54,6 +55,8 @@ pub(crate) struct Daemon {
     pub(crate) ports: Ports,
     /// Started when the first log needs it: a raw log is written by the worker itself.
     pub(crate) pump: Option<Pump>,
+    /// Logs beside the pump: who rotates them.
+    pub(crate) logs: Logs,
     /// What the log thread has to tell; bounded by what the streams can do: one end each, one failure each.
     pub(crate) pump_news: (mpsc::UnboundedSender<rpm_logs::Event>, mpsc::UnboundedReceiver<rpm_logs::Event>),
     pub(crate) processes: BTreeMap<Life, Process>,
@@ -110,6 +113,11 @@ impl Daemon {
                 inbound = requests.recv() => {
                     if let Some(inbound) = inbound {
                         self.on_request(inbound);
+                    }
+                }
+                news = self.logs.news() => {
+                    if let Some(news) = news {
+                        self.take_from_logs(news);
                     }
                 }
                 news = self.pump_news.1.recv() => {
@@ -169,6 +177,7 @@ impl Daemon {
         if std::mem::take(&mut self.apps_differ) {
             self.fit_changes();
             self.fit_cron();
+            self.fit_logs();
         }
         self.keep_port_changes();
         self.persist();
@@ -253,6 +262,7 @@ impl Daemon {
         if let Some(pump) = self.pump.take() {
             pump.shutdown();
         }
+        self.logs.stop();
         state::remove(&self.home.state());
         if let Some(pm2) = self.pm2.take() {
             pm2.close().await;

@@ -230,10 +230,11 @@ impl Daemon {
     /// Opens where the output goes.
     fn open_output(&mut self, life: Life, spec: &AppSpec, logs: &LogPaths) -> Result<Output, String> {
         let mut output = Output::default();
+        let direct = self.logs.is_direct(spec, logs);
         for (kind, slot) in [(Kind::Out, &mut output.out), (Kind::Err, &mut output.err)] {
             let paths = logs.of(kind);
             let Some(first) = paths.first() else { continue };
-            if spec.logs.is_direct() {
+            if direct {
                 let failed = |error| format!("the log {} cannot be opened: {error}", first.display());
                 *slot = Some(Stdio { child: rpm_logs::direct(first).map_err(failed)?, keep: Vec::new() });
                 continue;
@@ -253,6 +254,7 @@ impl Daemon {
                 kind,
                 worker: life.worker,
                 app_name: spec.name.clone(),
+                max_size: spec.logs.rotation.max_size.map(|size| size.0),
             };
             self.pump()?.add(stream);
             *slot = Some(Stdio { child: write, keep: vec![(names.pipe, read), (names.staging, staging)] });

@@ -15,6 +15,7 @@
 //! - `recover`: the first moments of a daemon that finds workers; `update`: making room for a newer program
 //! - `succession`: another keeper in the place of one that was killed; `orphans`: workers that have lost both
 //! - `clients`: the local socket; `pm2`: the sockets of PM2's clients; `door`: who may come in to either
+//! - `logs`: which way the output goes, and who rotates it
 //! - `actions`: what is sent to apps, and their answers; `watch`: one epoll set for everything else
 //! - `changes`: changed files restart apps; `cron`: so do certain times
 //! - pure: `launch` (what a worker sees), `settle`, `drains`, `view` (core to wire)
@@ -32,6 +33,7 @@ pub mod dump;
 mod effects;
 mod files;
 mod launch;
+mod logs;
 mod news;
 mod notify;
 mod pm2;

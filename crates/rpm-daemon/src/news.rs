@@ -135,9 +135,7 @@ impl Daemon {
             self.ask_keeper(&Request::Drop { name: &names.notify });
             notify::close(&self.home, life);
         }
-        if !process.spec.logs.is_direct()
-            && let Some(pump) = &self.pump
-        {
+        if let Some(pump) = &self.pump {
             for kind in [Kind::Out, Kind::Err] {
                 pump.finish(&LogNames::of(life, kind).stream);
             }
@@ -248,7 +246,9 @@ impl Daemon {
     }
 
     pub(crate) fn take_from_pump(&mut self, news: rpm_logs::Event) {
-        use rpm_logs::Event::{Dropping, Ended, StreamFailed, WriteFailed, WriteResumed};
+        use rpm_logs::Event::{
+            Dropping, Ended, RotateFailed, Rotated, StreamFailed, WriteFailed, WriteResumed,
+        };
         let name = |path: Option<std::path::PathBuf>| path.unwrap_or_default().display().to_string();
         match news {
             Ended { key } => {
@@ -258,6 +258,8 @@ impl Daemon {
             WriteFailed { key, path, error } => tracing::error!("{key}: {} cannot be written: {error}", name(path)),
             WriteResumed { key, path } => tracing::info!("{key}: {} is written again", name(path)),
             Dropping { key, path } => tracing::error!("{key}: output for {} is being dropped", name(path)),
+            Rotated { log, archive } => self.pump_rotated(&log, &archive),
+            RotateFailed { log, error } => tracing::error!("{} cannot be rotated: {error}", log.display()),
             StreamFailed { key, error } => tracing::error!("the output of {key} cannot be read: {error}"),
         }
     }

@@ -23,6 +23,7 @@ use crate::clients::{self, Inbound};
 use crate::cron::Cron;
 use crate::daemon::Daemon;
 use crate::effects::LogNames;
+use crate::logs::Logs;
 use crate::news::exit_of;
 use crate::process::{Process, Running, SeatFiles};
 use crate::rounds::Rounds;
@@ -96,6 +97,7 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
         watch,
         ports,
         pump: None,
+        logs: Logs::default(),
         pump_news: mpsc::unbounded_channel(),
         processes: BTreeMap::new(),
         seats: BTreeMap::new(),
@@ -205,6 +207,7 @@ impl Daemon {
     /// Takes over the processes that run.
     fn adopt(&mut self, mut inventory: Inventory) {
         let facts = std::mem::take(&mut inventory.facts);
+        let mut streams = Vec::new();
         for fact in facts.iter().filter(|fact| fact.exit.is_none()) {
             let life = fact.life;
             let Some(app) = self.core.app_of(life.worker) else { continue };
@@ -247,7 +250,7 @@ impl Daemon {
             let pid = rpm_logs::pid_path(&spec, life.worker, &self.home);
             self.seats.insert(life.worker, SeatFiles { app, logs, pid, err_from: 0 });
             self.processes.insert(life, process);
-            self.resume_logs(life, &spec, &mut inventory.held);
+            self.resume_logs(life, &spec, &mut inventory.held, &mut streams);
         }
         // Logs of lives that ended meanwhile still have to be read to their ends.
         let mut ended: BTreeSet<Life> = BTreeSet::new();
@@ -255,15 +258,16 @@ impl Daemon {
             let life = name.strip_prefix("log/").and_then(|rest| Life::parse(rest.split('/').next()?));
             ended.extend(life);
         }
-        for life in ended {
+        for life in &ended {
             let spec = self.core.app_of(life.worker).and_then(|app| Some(self.core.app(app)?.spec.clone()));
             if let Some(spec) = spec {
-                self.resume_logs(life, &spec, &mut inventory.held);
-                if let Some(pump) = &self.pump {
-                    for kind in [Kind::Out, Kind::Err] {
-                        pump.finish(&LogNames::of(life, kind).stream);
-                    }
-                }
+                self.resume_logs(*life, &spec, &mut inventory.held, &mut streams);
+            }
+        }
+        self.resume_streams(streams);
+        if let Some(pump) = &self.pump {
+            for (life, kind) in ended.iter().flat_map(|life| [(*life, Kind::Out), (*life, Kind::Err)]) {
+                pump.finish(&LogNames::of(life, kind).stream);
             }
         }
         for name in inventory.held.keys() {
@@ -275,7 +279,14 @@ impl Daemon {
         }
     }
 
-    fn resume_logs(&mut self, life: Life, spec: &rpm_model::AppSpec, held: &mut BTreeMap<String, OwnedFd>) {
+    /// Finds what is to be carried on of a life's output.
+    fn resume_logs(
+        &self,
+        life: Life,
+        spec: &rpm_model::AppSpec,
+        held: &mut BTreeMap<String, OwnedFd>,
+        streams: &mut Vec<Stream>,
+    ) {
         let logs = rpm_logs::paths(spec, life.worker, &self.home);
         for kind in [Kind::Out, Kind::Err] {
             let names = LogNames::of(life, kind);
@@ -293,11 +304,9 @@ impl Daemon {
                 kind,
                 worker: life.worker,
                 app_name: spec.name.clone(),
+                max_size: spec.logs.rotation.max_size.map(|size| size.0),
             };
-            match self.pump() {
-                Ok(pump) => pump.add(stream),
-                Err(error) => tracing::error!("the log of {life} cannot be taken up again: {error}"),
-            }
+            streams.push(stream);
         }
     }
 }

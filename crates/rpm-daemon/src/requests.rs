@@ -29,10 +29,7 @@ impl Daemon {
                 return line.reply(id, reply);
             }
             Request::ReopenLogs => {
-                if let Some(pump) = &self.pump {
-                    pump.reopen();
-                }
-                return line.reply(id, Reply::Done { workers: Vec::new() });
+                return self.reopen_logs(Some((line, id)));
             }
             Request::Trigger { workers, action, params } => {
                 return self.trigger(workers, action.clone(), params.clone(), (line, id));
@@ -78,10 +75,7 @@ impl Daemon {
     pub(crate) fn on_signal(&mut self, signal: i32) {
         const SIGUSR2: i32 = 12;
         if signal == SIGUSR2 {
-            if let Some(pump) = &self.pump {
-                pump.reopen();
-            }
-            return;
+            return self.reopen_logs(None);
         }
         // PM2's order: the list is saved, then the apps are stopped.
         if let Reply::Refused { message, .. } = self.save(false) {
