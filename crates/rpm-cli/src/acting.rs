@@ -1,10 +1,10 @@
 //! Asking for something to be done, and telling what came of it: a line for each worker, then the table.
 
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rpm_ipc::{List, Reply, Request};
-use rpm_model::WorkerId;
+use rpm_ipc::{Failed, List, Reply, Request};
+use rpm_model::{Status, WorkerId};
 
 use crate::commands::Invocation;
 use crate::progress::Progress;
@@ -13,9 +13,16 @@ use crate::say;
 use crate::screens::sort::Order;
 use crate::screens::{host, table};
 use crate::session::Session;
+use crate::target;
 
 /// More workers of one app than this are told in one line.
 const LINES_PER_APP: usize = 8;
+
+/// Sixteen starts of a broken release take about this long; then it is given up.
+const SETTLES_WITHIN: Duration = Duration::from_secs(1);
+
+/// Often enough for a person not to notice.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
 /// Asks, shows how far it is, and returns the workers acted on; `verb` completes "could not …".
 ///
@@ -27,13 +34,27 @@ pub fn act(
     verb: &'static str,
     request: Request,
 ) -> Result<Vec<WorkerId>, Failure> {
+    act_knowing(session, invocation, verb, request, None)
+}
+
+/// Acts, and can say of a failure whether somebody served before.
+fn act_knowing(
+    session: &mut Session,
+    invocation: &Invocation,
+    verb: &'static str,
+    request: Request,
+    before: Option<&List>,
+) -> Result<Vec<WorkerId>, Failure> {
     let mut progress = Progress::new(&invocation.voice, verb);
     let reply = session.act(request, |notice| progress.notice(notice));
     drop(progress);
     match reply? {
         Reply::Done { workers } => Ok(workers),
         Reply::Refused { message, hint } => Err(Failure::new(format!("could not {verb}: {message}")).maybe_hint(hint)),
-        Reply::Failed(failed) => Err(Failure::of_action(verb, failed, invocation.voice.program())),
+        Reply::Failed(failed) => {
+            let served = before.is_some_and(|before| served(&failed, before));
+            Err(Failure::of_action(verb, failed, served, invocation.voice.program()))
+        }
         other @ (Reply::Pong(_) | Reply::List(_) | Reply::Answers { .. }) => Err(crate::session::unexpected(other)),
     }
 }
@@ -51,7 +72,7 @@ pub fn act_and_show(
     let mut outcome = Ok(());
     let mut acted = Vec::new();
     for (verb, request) in requests {
-        match act(session, invocation, verb, request) {
+        match act_knowing(session, invocation, verb, request, Some(before)) {
             Ok(workers) => acted.push(workers),
             Err(failure) => {
                 outcome = Err(failure);
@@ -62,7 +83,7 @@ pub fn act_and_show(
     if invocation.voice.silent {
         return outcome;
     }
-    let after = match session.list(false) {
+    let after = match if outcome.is_ok() { session.list(false) } else { settled(session) } {
         Ok(after) => after,
         // The failure that was there first says more.
         Err(failure) => return outcome.and(Err(failure)),
@@ -72,6 +93,27 @@ pub fn act_and_show(
     }
     show(invocation, &after);
     outcome
+}
+
+/// Returns whether one of the workers that failed was up before.
+fn served(failed: &Failed, before: &List) -> bool {
+    let was_up = |id| target::find(before, id).is_some_and(|(_, worker)| worker.status == Status::Online);
+    failed.failures.iter().any(|failure| was_up(failure.worker))
+}
+
+/// Returns the list once nobody is on the way from one state to the next, or as it is when that takes too long: what has
+/// failed is being cleared away or tried again, and a table of that moment helps nobody.
+fn settled(session: &mut Session) -> Result<List, Failure> {
+    let deadline = Instant::now() + SETTLES_WITHIN;
+    loop {
+        let list = session.list(false)?;
+        let mut workers = list.apps.iter().flat_map(|app| &app.workers);
+        let moves = workers.any(|worker| matches!(worker.status, Status::Launching | Status::Stopping));
+        if !moves || Instant::now() > deadline {
+            return Ok(list);
+        }
+        std::thread::sleep(BETWEEN_LOOKS);
+    }
 }
 
 /// Tells which workers were acted on, by the names they have in the first list that knows them.

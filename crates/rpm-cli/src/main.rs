@@ -37,7 +37,7 @@ use crate::say::Voice;
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     let flavour = home::flavour(words.first().map(OsString::as_os_str));
-    let cli = match Cli::try_parse_from(args::command_first(words)) {
+    let cli = match Cli::try_parse_from(args::understood(words)) {
         Ok(cli) => cli,
         Err(error) => return misunderstood(&error, flavour),
     };

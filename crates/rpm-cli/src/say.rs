@@ -18,6 +18,11 @@ pub const YELLOW: Style = AnsiColor::Yellow.on_default();
 /// Words that matter less.
 pub const GREY: Style = AnsiColor::BrightBlack.on_default();
 
+/// The word before an error: that of a mistake in a file and of one in the command line, so that all look alike.
+pub const ERROR: Style = AnsiColor::Red.on_default().bold();
+/// The word before a warning.
+pub const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+
 /// Speaks to the user.
 #[derive(Debug, Clone, Copy)]
 pub struct Voice {
@@ -65,13 +70,13 @@ impl Voice {
     /// Tells something that is no failure but should be known.
     pub fn warn(&self, message: impl Display) {
         if !self.silent {
-            err(&format!("{YELLOW}[{}][WARN]{YELLOW:#} {message}\n", self.label()));
+            err(&format!("{WARNING}warning{WARNING:#}: {message}\n"));
         }
     }
 
     /// Tells a failure.
     pub fn error(&self, message: impl Display) {
-        err(&format!("{RED}[{}][ERROR]{RED:#} {message}\n", self.label()));
+        err(&format!("{ERROR}error{ERROR:#}: {message}\n"));
     }
 
     /// Writes a text that was formatted elsewhere to standard error.
@@ -126,7 +131,7 @@ fn written(outcome: io::Result<()>) {
         if error.kind() == io::ErrorKind::BrokenPipe {
             std::process::exit(0);
         }
-        err(&format!("{RED}error:{RED:#} failed to write to standard output: {error}\n"));
+        err(&format!("{ERROR}error{ERROR:#}: failed to write to standard output: {error}\n"));
         std::process::exit(1);
     }
 }

@@ -16,7 +16,7 @@ pub struct AppArgs {
     /// Number of workers: N, max, or -N for all CPUs but N; clusters a Node app
     #[arg(short = 'i', long, value_name = "N|max|-N", allow_hyphen_values = true)]
     pub instances: Option<String>,
-    /// fork, cluster, socket or proxy
+    /// fork, cluster or socket
     #[arg(long, value_name = "MODE")]
     pub exec_mode: Option<String>,
     /// Fork mode, whatever else is asked
@@ -82,7 +82,7 @@ pub struct AppArgs {
     #[arg(long, help_heading = "Restarting")]
     pub no_autorestart: bool,
     /// Exit codes after which the app stays down
-    #[arg(long, value_name = "CODE", num_args = 1.., value_delimiter = ',', help_heading = "Restarting")]
+    #[arg(long, value_name = "CODE,CODE", value_delimiter = ',', help_heading = "Restarting")]
     pub stop_exit_codes: Vec<String>,
     /// Restart by a cron expression; 0 turns it off
     #[arg(
@@ -99,7 +99,7 @@ pub struct AppArgs {
     /// Paths, globs and /regexes/ whose changes do not matter; may be repeated
     #[arg(long, value_name = "PATTERN", help_heading = "Restarting")]
     pub ignore_watch: Vec<String>,
-    /// Wait this long after a change: seconds, or with a unit
+    /// Wait this long after a change: seconds (1.5), or with a unit (500ms)
     #[arg(long, value_name = "SECONDS", help_heading = "Restarting")]
     pub watch_delay: Option<String>,
     /// Only changes of files with these extensions matter
@@ -159,7 +159,7 @@ pub struct AppArgs {
     #[arg(long, help_heading = "Logs")]
     pub disable_logs: bool,
 
-    /// Start it although it runs already; ignore a reload in progress
+    /// start: although it runs already; reload: take the place of a reload in progress
     #[arg(short = 'f', long)]
     pub force: bool,
     #[arg(long, hide = true)]
@@ -278,6 +278,10 @@ impl AppArgs {
         if taken.is_some() {
             self.watch.push(String::new());
             return taken;
+        }
+        if let Some(text) = self.filter_env.pop_if(|text| !text.is_empty()) {
+            self.filter_env.push(String::new());
+            return Some(text);
         }
         if let Some(path) = self.log.take_if(|path| !path.is_empty()) {
             self.log = Some(String::new());

@@ -50,7 +50,7 @@ Everywhere: -s, --silent   --no-color   -h, --help   -v, --version
 Targets are a name, an id, a namespace, /regex/, all, or an ecosystem file.
 `rpm COMMAND --help` lists the options of a command.";
 
-/// A process manager with a built-in load balancer; takes the commands and the ecosystem files of PM2.
+/// A process manager; takes the commands and the ecosystem files of PM2.
 #[derive(Debug, Parser)]
 #[command(name = "rpm", version, disable_version_flag = true, max_term_width = 100)]
 #[command(help_template = "{about}\n\n{usage-heading} {usage}{after-help}", after_help = OVERVIEW)]
@@ -324,9 +324,12 @@ pub struct Logs {
     #[arg(long)]
     pub out: bool,
     /// Put the time before each line, in this dayjs format
-    #[arg(long, value_name = "FORMAT", num_args = 0..=1, default_missing_value = "YYYY-MM-DD-HH:mm:ss")]
+    #[arg(long, value_name = "FORMAT", num_args = 0..=1, default_missing_value = TIMESTAMP_FORMAT)]
     pub timestamp: Option<String>,
 }
+
+/// PM2's format of `logs --timestamp`.
+pub const TIMESTAMP_FORMAT: &str = "YYYY-MM-DD-HH:mm:ss";
 
 /// `save`.
 #[derive(Debug, Args)]
@@ -362,7 +365,7 @@ pub struct Role {
 }
 
 /// Moves the command in front of the options given before it: PM2 takes `pm2 --name api start app.js`.
-pub fn command_first(mut words: Vec<OsString>) -> Vec<OsString> {
+fn command_first(mut words: Vec<OsString>) -> Vec<OsString> {
     const OURS: [&str; 8] = ["-h", "--help", "-v", "-V", "--version", "-s", "--silent", "--no-color"];
     let Some(first) = words.get(1).and_then(|word| word.to_str()) else { return words };
     if !first.starts_with('-') || OURS.contains(&first) && words.len() == 2 {
@@ -380,6 +383,40 @@ pub fn command_first(mut words: Vec<OsString>) -> Vec<OsString> {
         words.insert(1, command);
     }
     words
+}
+
+/// Returns the words in the order and the form that the definition above reads.
+pub fn understood(words: Vec<OsString>) -> Vec<OsString> {
+    exit_codes_joined(command_first(words))
+}
+
+/// Joins the exit codes that PM2 takes as so many words: `--stop-exit-codes 0 1 app.js` is `--stop-exit-codes=0,1 app.js`.
+///
+/// An option that takes every word that follows would take the target too.
+fn exit_codes_joined(words: Vec<OsString>) -> Vec<OsString> {
+    const OPTION: &str = "--stop-exit-codes";
+    let is_codes = |word: &OsString| {
+        word.to_str()
+            .is_some_and(|word| word.split([',', ' ']).all(|code| !code.is_empty() && code.parse::<u8>().is_ok()))
+    };
+    let mut joined = Vec::with_capacity(words.len());
+    let mut words = words.into_iter().peekable();
+    while let Some(word) = words.next() {
+        if word == "--" {
+            joined.push(word);
+            break;
+        }
+        if word != OPTION || !words.peek().is_some_and(is_codes) {
+            joined.push(word);
+            continue;
+        }
+        let codes: Vec<String> = std::iter::from_fn(|| words.next_if(is_codes))
+            .map(|code| code.to_string_lossy().replace(' ', ","))
+            .collect();
+        joined.push(format!("{OPTION}={}", codes.join(",")).into());
+    }
+    joined.extend(words);
+    joined
 }
 
 /// Returns whether the word after this option of `start` is its value.
@@ -413,7 +450,7 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Command {
-        let words = command_first(std::iter::once("rpm").chain(line.split(' ')).map(OsString::from).collect());
+        let words = understood(std::iter::once("rpm").chain(line.split(' ')).map(OsString::from).collect());
         Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}")).command.expect("a command")
     }
 
@@ -494,6 +531,24 @@ mod tests {
         assert_eq!(start.app.options(&[]).watch, Some(vec!["lib".into(), "src".into()]));
         assert_eq!(start.targets, ["app.js"]);
         let _ = start.app.give_back_target();
+    }
+
+    #[test]
+    fn exit_codes_leave_the_target_alone() {
+        for line in [
+            "start --stop-exit-codes 0 1 app.js",
+            "start app.js --stop-exit-codes 0,1",
+            "start --stop-exit-codes=0,1 app.js",
+        ] {
+            let Command::Start(start) = parse(line) else { panic!("not start") };
+            assert_eq!(
+                (start.targets, start.app.stop_exit_codes),
+                (vec!["app.js".into()], vec!["0".into(), "1".into()]),
+                "{line}"
+            );
+        }
+        let Command::Start(start) = parse("start app.js -- --stop-exit-codes 0 1") else { panic!("not start") };
+        assert_eq!(start.args, ["--stop-exit-codes", "0", "1"]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use rpm_logs::{DateFormat, Follower, FollowerHandle, Stamp, escape_control};
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
 
-use crate::args::Logs;
+use crate::args::{Logs, TIMESTAMP_FORMAT};
 use crate::commands::{Invocation, cwd};
 use crate::report::Failure;
 use crate::say::{self, GREEN, RED};
@@ -43,6 +43,13 @@ struct Source {
 
 pub(super) fn run(args: &Logs, invocation: &Invocation) -> Result<(), Failure> {
     let list = invocation.session()?.list(false)?;
+    let args = &timestamp_gives_back(args, &list);
+    if args.nostream && args.timestamp.is_some() {
+        let voice = &invocation.voice;
+        voice.warn("--timestamp has no effect with --nostream: lines in a file have no time of their own");
+        voice
+            .warn(format_args!("`{} restart NAME --time` makes an app's new lines begin with theirs", voice.program()));
+    }
     let sources = sources(args, &list, invocation)?;
     let mut writer = Writer::new(args, &sources);
     writer.header(args);
@@ -74,6 +81,18 @@ pub(super) fn run(args: &Logs, invocation: &Invocation) -> Result<(), Failure> {
 pub fn last_lines(path: &Path, count: usize) -> Vec<String> {
     let lines = rpm_logs::last_lines(path, count).unwrap_or_default();
     lines.iter().map(|line| escape_control(line).into_owned()).collect()
+}
+
+/// Returns the arguments with the target that `--timestamp api` took for a format.
+fn timestamp_gives_back(args: &Logs, list: &List) -> Logs {
+    let mut args = args.clone();
+    if args.target.is_none()
+        && let Some(word) = &args.timestamp
+        && target::workers_by_name(word, list).is_ok_and(|workers| !workers.is_empty())
+    {
+        args.target = args.timestamp.replace(TIMESTAMP_FORMAT.to_owned());
+    }
+    args
 }
 
 /// Returns the files of the workers that the arguments name, each file once.

@@ -106,6 +106,16 @@ fn cwd() -> PathBuf {
     std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"))
 }
 
+/// Refuses `--only` with a target that is no file of apps: it would be ignored, and more would be acted on than meant.
+///
+/// # Errors
+/// When it was given.
+fn only_chooses_in_files(only: Option<&str>, word: &str) -> Result<(), Failure> {
+    let Some(only) = only else { return Ok(()) };
+    Err(Failure::new(format!("`--only {only}` chooses apps of an ecosystem file, and `{word}` is none"))
+        .hint(format!("name the apps instead of `{word}`: {}", only.replace(',', " "))))
+}
+
 /// Returns the workers that words name, ecosystem files and standard input included, each once and in order.
 fn workers_of(
     words: &[String],
@@ -118,6 +128,7 @@ fn workers_of(
     for word in words {
         let target = target::resolve(word, list, rpm_config::is_config_file, &cwd)?;
         if let Target::Workers(ids) = &target {
+            only_chooses_in_files(only, word)?;
             workers.extend(ids);
             continue;
         }

@@ -5,7 +5,7 @@ use rpm_model::WorkerId;
 
 use crate::acting;
 use crate::args::Again;
-use crate::commands::{Invocation, cwd, start_or};
+use crate::commands::{Invocation, cwd, only_chooses_in_files, start_or};
 use crate::report::Failure;
 use crate::specs::{self, Plan};
 use crate::target::{self, Target};
@@ -28,11 +28,11 @@ impl How {
         }
     }
 
-    /// Returns the request.
-    pub fn request(self, workers: Vec<WorkerId>, specs: Vec<Respec>) -> Request {
+    /// Returns the request; `force` ends a reload that is under way.
+    pub fn request(self, workers: Vec<WorkerId>, specs: Vec<Respec>, force: bool) -> Request {
         match self {
             How::Restart => Request::Restart { workers, specs },
-            How::Reload => Request::Reload { workers, specs },
+            How::Reload => Request::Reload { workers, specs, force },
         }
     }
 }
@@ -50,7 +50,10 @@ pub(super) fn run(args: &Again, how: How, invocation: &Invocation) -> Result<(),
     let mut by_name = Plan::default();
     for word in &args.targets {
         match target::resolve(word, &before, rpm_config::is_config_file, &cwd)? {
-            Target::Workers(workers) => by_name.again(workers),
+            Target::Workers(workers) => {
+                only_chooses_in_files(args.app.only.as_deref(), word)?;
+                by_name.again(workers);
+            }
             target @ (Target::File(_) | Target::Stdin) => {
                 let context = specs::context(&invocation.home)?;
                 let loaded = specs::of_file(&target, &options, &context, &invocation.voice)?;
@@ -62,6 +65,6 @@ pub(super) fn run(args: &Again, how: How, invocation: &Invocation) -> Result<(),
         by_name.update(&before, &options, &specs::context(&invocation.home)?)?;
     }
     plan.merge(by_name);
-    let requests = start_or::requests(plan.finish(), how, invocation);
+    let requests = start_or::requests(plan.finish(), how, args.app.force, invocation);
     acting::act_and_show(&mut session, invocation, &before, requests)
 }

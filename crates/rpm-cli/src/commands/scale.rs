@@ -14,6 +14,11 @@ pub(super) fn run(args: &Scale, invocation: &Invocation) -> Result<(), Failure> 
     rpm_config::parse_scale(&args.number, 1, 1)?;
     let mut session = invocation.session()?;
     let before = session.list(false)?;
+    if args.app == "all" && !before.apps.iter().any(|app| app.spec.name == "all") {
+        let names: Vec<&str> = before.apps.iter().map(|app| app.spec.name.as_str()).collect();
+        let each = names.first().map(|name| format!("`{} scale {name} {}`", invocation.voice.program(), args.number));
+        return Err(Failure::new("scale takes one app, not all of them").maybe_hint(each));
+    }
     let app = find(&args.app, &before)?;
     let current = u32::try_from(app.workers.len()).unwrap_or(u32::MAX);
     let wanted = rpm_config::parse_scale(&args.number, current, specs::cpus())?;

@@ -7,7 +7,7 @@ use rpm_model::{AppSpec, ExecMode, Status};
 use crate::acting;
 use crate::args::{Logs, Start};
 use crate::commands::restart::How;
-use crate::commands::{Invocation, logs, start_or};
+use crate::commands::{Invocation, logs, only_chooses_in_files, start_or};
 use crate::report::Failure;
 use crate::specs::{self, Plan};
 use crate::target::{self, Target};
@@ -42,12 +42,16 @@ pub(super) fn run(mut args: Start, invocation: &Invocation) -> Result<(), Failur
     let mut by_name = Plan::default();
     for word in &args.targets {
         match named(word, &before, &context)? {
-            Some(Target::Workers(workers)) => by_name.again(workers),
+            Some(Target::Workers(workers)) => {
+                only_chooses_in_files(options.only.as_deref(), word)?;
+                by_name.again(workers);
+            }
             Some(file) => {
                 let loaded = specs::of_file(&file, &options, &context, &invocation.voice)?;
                 plan.apply(loaded, &before, args.app.update_env);
             }
             None => {
+                only_chooses_in_files(options.only.as_deref(), word)?;
                 for spec in specs::of_script(word, &options, &context, &invocation.voice)? {
                     match namesake(&spec, &before, &plan, args.app.force) {
                         Namesake::None => plan.missing.push(spec),
@@ -72,7 +76,7 @@ pub(super) fn run(mut args: Start, invocation: &Invocation) -> Result<(), Failur
         let (script, mode, count) = (spec.script.display(), mode(spec.exec_mode), spec.instances);
         invocation.voice.say(format_args!("Starting {script} in {mode} ({count} instance{s})"));
     }
-    let requests = start_or::requests(plan, How::Restart, invocation);
+    let requests = start_or::requests(plan, How::Restart, false, invocation);
     acting::act_and_show(&mut session, invocation, &before, requests)?;
     if args.attach {
         logs::run(

@@ -2,24 +2,33 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use anstyle::Style;
 use rpm_ipc::{AppInfo, WorkerInfo};
-use rpm_model::{ExecMode, Status};
+use rpm_model::{Every, ExecMode, Rotation, Status};
 
 use crate::say::{GREEN, GREY, RED};
 use crate::screens::boxes::{self, Cell};
 use crate::screens::format::{self, BOLD};
 use crate::screens::table;
 
-/// Writes the page; `last_words` are the last lines of the worker's standard error, oldest first.
-pub fn describe(app: &AppInfo, worker: &WorkerInfo, last_words: &[String], program: &str, now_ms: u64) -> String {
+/// Writes the page; `node` is the version of Node, `last_words` are the last lines of the worker's standard error, oldest
+/// first.
+pub fn describe(
+    app: &AppInfo,
+    worker: &WorkerInfo,
+    node: Option<&str>,
+    last_words: &[String],
+    program: &str,
+    now_ms: u64,
+) -> String {
     let mut out = String::new();
     let title = Style::new().bold().invert();
     let name = format::one_line(&app.spec.name);
     why_down(&mut out, worker, last_words, now_ms);
     let _ = writeln!(out, "{title} Describing process with id {} - name {name} {title:#}", worker.id);
-    out.push_str(&grid(rows(app, worker, now_ms)));
+    out.push_str(&grid(rows(app, worker, node, now_ms)));
     if let Some(actions) = worker.contact.get("axm_actions").and_then(|actions| actions.as_array())
         && !actions.is_empty()
     {
@@ -38,8 +47,9 @@ pub fn describe(app: &AppInfo, worker: &WorkerInfo, last_words: &[String], progr
 
 fn why_down(out: &mut String, worker: &WorkerInfo, last_words: &[String], now_ms: u64) {
     let up = matches!(worker.status, Status::Online);
-    // A worker that is up and never fell needs no explanation.
-    if up && worker.last_exit.is_none() && worker.why.is_none() {
+    // A worker that is up and did not fall needs no explanation: what a reload or a restart ended was meant to end.
+    let fell = matches!(worker.cause.as_deref(), Some("crash" | "memory" | "rollback"));
+    if up && worker.why.is_none() && !(fell && worker.last_exit.is_some()) {
         return;
     }
     let style = format::status_style(worker.status);
@@ -61,7 +71,29 @@ fn why_down(out: &mut String, worker: &WorkerInfo, last_words: &[String], now_ms
     out.push('\n');
 }
 
-fn rows(app: &AppInfo, worker: &WorkerInfo, now_ms: u64) -> Vec<(&'static str, Cell)> {
+/// Says when logs are rotated and what is kept: `at 100mb, daily; 10 archives, gzip`.
+fn rotation(rotation: &Rotation) -> String {
+    let whole = |duration: Duration| format::uptime(0, u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
+    let when: Vec<String> = [
+        rotation.max_size.map(|size| format!("at {size}")),
+        rotation.every.map(|every| match every {
+            Every::Day => "daily".to_owned(),
+            Every::Millis(period) => format!("every {}", whole(Duration::from_millis(period))),
+        }),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if when.is_empty() {
+        return "off".into();
+    }
+    let kept = rotation.retain.map_or_else(|| "all archives".to_owned(), |count| format!("{count} archives"));
+    let age = rotation.retain_age.map(|age| format!(" for {}", whole(age))).unwrap_or_default();
+    let form = if rotation.compress { ", gzip" } else { "" };
+    format!("{}; {kept}{age}{form}", when.join(", "))
+}
+
+fn rows(app: &AppInfo, worker: &WorkerInfo, node: Option<&str>, now_ms: u64) -> Vec<(&'static str, Cell)> {
     let spec = &app.spec;
     let plain = |text: &str| Cell::plain(format::one_line(text));
     let words = |words: &[String]| if words.is_empty() { plain("N/A") } else { plain(&words.join(" ")) };
@@ -89,7 +121,6 @@ fn rows(app: &AppInfo, worker: &WorkerInfo, now_ms: u64) -> Vec<(&'static str, C
         ExecMode::Socket => "socket_mode",
         ExecMode::Proxy => "proxy_mode",
     };
-    let node_version = worker.contact.get("node_version").and_then(|version| version.as_str());
     let node_env = spec.env.get("NODE_ENV").or_else(|| spec.env_shell.get("NODE_ENV"));
     let watching = if table::watches(app) { Cell::styled("✔", GREEN) } else { Cell::styled("✘", RED) };
     rows.extend([
@@ -97,13 +128,14 @@ fn rows(app: &AppInfo, worker: &WorkerInfo, now_ms: u64) -> Vec<(&'static str, C
         ("script args", words(&spec.args)),
         ("error log path", path(worker.err_log.as_deref())),
         ("out log path", path(worker.out_log.as_deref())),
+        ("log rotation", plain(&rotation(&spec.logs.rotation))),
         ("pid path", path(Some(&worker.pid_file))),
         ("interpreter", plain(spec.interpreter.as_deref().unwrap_or("none"))),
         ("interpreter args", words(&spec.interpreter_args)),
         ("script id", plain(&worker.id.to_string())),
         ("exec cwd", path(Some(&spec.cwd))),
         ("exec mode", plain(mode)),
-        ("node.js version", plain(node_version.unwrap_or("N/A"))),
+        ("node.js version", plain(node.unwrap_or("N/A"))),
         ("node env", plain(node_env.map_or("N/A", String::as_str))),
         ("watch & reload", watching),
         ("unstable restarts", plain(&worker.unstable.to_string())),
@@ -159,7 +191,7 @@ mod tests {
         worker.why = Some("16 unstable restarts in a row".into());
         worker.last_exit = Some(Exit::Signal { signal: 11, core: true });
         worker.last_exit_at_ms = Some(NOW_MS - 3_000);
-        let page = describe(&api, &api.workers[0], &["Error: no database".into()], "rpm", NOW_MS);
+        let page = describe(&api, &api.workers[0], None, &["Error: no database".into()], "rpm", NOW_MS);
         let page = anstream::adapter::strip_str(&page).to_string();
         let start = "errored: 16 unstable restarts in a row\n  its last process ended with SIGSEGV (core dumped), 3s ago\n  \
                      the last lines of its error log:\n  | Error: no database\n\n Describing process with id 0 - name api \n┌";
@@ -168,9 +200,22 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_a_process_that_was_replaced_is_not_told() {
+        let mut api = app(1, "api", "default", &[0]);
+        api.workers[0].last_exit = Some(Exit::Signal { signal: 2, core: false });
+        let page = |cause: &str, api: &mut AppInfo| {
+            api.workers[0].cause = Some(cause.into());
+            describe(api, &api.workers[0], Some("20.1.0"), &[], "rpm", NOW_MS)
+        };
+        assert!(!page("reload", &mut api).contains("its last process ended"));
+        assert!(page("crash", &mut api).contains("its last process ended"));
+        assert!(page("crash", &mut api).contains("20.1.0"));
+    }
+
+    #[test]
     fn a_worker_that_never_fell_needs_no_explanation() {
         let api = app(1, "api", "default", &[0]);
-        let page = describe(&api, &api.workers[0], &[], "rpm", NOW_MS);
+        let page = describe(&api, &api.workers[0], None, &[], "rpm", NOW_MS);
         assert!(
             anstream::adapter::strip_str(&page).to_string().starts_with(" Describing process with id 0 - name api ")
         );
