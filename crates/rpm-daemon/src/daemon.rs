@@ -44,13 +44,13 @@ pub(crate) struct Daemon {
     pub(crate) core: Supervisor,
     pub(crate) keeper: Keeper,
     pub(crate) keeper_pid: i32,
-    pub(crate) signals: Signals,
     /// The keeper itself, to be sure that it is gone before another one is started.
     pub(crate) keeper_process: Option<Pidfd>,
     /// How a keeper is started.
     pub(crate) keeper_command: Vec<OsString>,
     /// Whose children orphans of ours become, besides the keeper's: of processes that a killed keeper has started.
     pub(crate) reapers: BTreeSet<i32>,
+    pub(crate) signals: Signals,
     pub(crate) watch: Watch,
     pub(crate) ports: Ports,
     /// Started when the first log needs it: a raw log is written by the worker itself.
@@ -89,6 +89,8 @@ pub(crate) struct Daemon {
     pub(crate) dirty: bool,
     pub(crate) persisted_at: Moment,
     pub(crate) leaving: bool,
+    /// Who waits for the next daemon, while the keeper becomes a newer program.
+    pub(crate) updating: Option<(Line, u64)>,
     /// Effects of the turn under way; kept for its capacity.
     pub(crate) effects: Vec<Effect>,
 }
@@ -142,7 +144,10 @@ impl Daemon {
         }
         // Whoever still asks is told so at once.
         drop(requests);
-        self.farewell().await;
+        match self.updating.take() {
+            Some(asked) => self.hand_over(asked).await,
+            None => self.farewell().await,
+        }
         Ok(())
     }
 
@@ -230,7 +235,7 @@ impl Daemon {
     }
 
     /// Writes the state; returns whether it is written. Where it is not, the keeper goes on remembering the exits.
-    fn write_state(&mut self) -> bool {
+    pub(crate) fn write_state(&mut self) -> bool {
         self.persisted_at = view::now();
         let processes = self.processes.iter().filter_map(|(life, process)| {
             let running = process.running.as_ref()?;

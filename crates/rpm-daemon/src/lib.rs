@@ -36,23 +36,23 @@ mod launch;
 mod logs;
 mod news;
 mod notify;
+mod orphans;
 mod pm2;
 mod process;
-mod orphans;
 mod recover;
 mod requests;
 mod rounds;
 mod sampling;
 mod settle;
 mod state;
-mod view;
-mod watch;
 mod succession;
 mod update;
+mod view;
+mod watch;
 
+use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
-use std::ffi::OsString;
 
 use rpm_model::Home;
 
@@ -61,10 +61,10 @@ use rpm_model::Home;
 pub struct Options {
     /// The state directory; it exists.
     pub home: Home,
-}
-
     /// The keeper's program and arguments, to replace one that was killed.
     pub keeper_command: Vec<OsString>,
+}
+
 /// Why the daemon could not start, or had to leave.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
@@ -74,11 +74,11 @@ pub enum DaemonError {
     /// The keeper is gone, or does not answer.
     #[error("the keeper cannot be talked to: {0}")]
     Keeper(io::Error),
-    /// The socket for clients cannot be had.
-    #[error("cannot listen on {path}: {error}")]
     /// The keeper was killed, and there is no other.
     #[error("no keeper could be put in the place of one that was killed: {0}")]
     Handover(rpm_keeper::HandoverError),
+    /// The socket for clients cannot be had.
+    #[error("cannot listen on {path}: {error}")]
     Socket {
         /// The socket.
         path: PathBuf,

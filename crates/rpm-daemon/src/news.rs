@@ -78,16 +78,16 @@ impl Daemon {
                     }
                     self.to_acknowledge.insert(key);
                 }
+                Message::Error { about, text } if about == "Upgrade" => self.keeper_not_upgraded(text),
                 Message::Error { about, text } => tracing::error!("the keeper refused {about}: {text}"),
-                Message::Hello { .. }
-                | Message::Child { .. }
+                Message::Hello { .. } => self.keeper_upgraded(),
+                Message::Child { .. }
                 | Message::Held { .. }
                 | Message::InventoryEnd
                 | Message::Orphans { .. }
                 | Message::Fd { .. } => {}
             }
         }
-        Ok(())
     }
 
     pub(crate) fn spawned(&mut self, life: Life, pid: i32, pidfd: Pidfd, at: Moment) {
@@ -174,9 +174,9 @@ impl Daemon {
 
     /// Returns processes that left the tree of a life that runs: children of the keeper, or of who else takes in orphans of
     /// ours, that carry its mark.
-        let home = home_mark(&self.home);
     pub(crate) fn strays(&self, life: Life) -> Vec<ProcessRef> {
         let mark = format!("{}={life}", launch::MARK);
+        let home = home_mark(&self.home);
         let session = self.processes.get(&life).and_then(|process| process.pid());
         let is_of_life = |pid: &i32| {
             proc::stat(*pid).is_some_and(|stat| Some(stat.session) == session)
@@ -441,9 +441,9 @@ pub(crate) fn exit_of(exit: ExitStatus) -> Exit {
     match exit {
         ExitStatus::Code(code) => Exit::Code(code),
         ExitStatus::Signal { signal, core } => Exit::Signal { signal, core },
+        ExitStatus::Unknown => Exit::Unknown,
     }
 }
-        ExitStatus::Unknown => Exit::Unknown,
 
 fn write_pid(path: &std::path::Path, pid: i32) -> std::io::Result<()> {
     use std::io::Write;

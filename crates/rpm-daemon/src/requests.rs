@@ -45,6 +45,7 @@ impl Daemon {
                 let reply = self.write_input(*worker, text);
                 return line.reply(id, reply);
             }
+            Request::Update { binary } => return self.update(binary, (line, id)),
             Request::Events => {
                 self.listeners.push((line, id));
                 return;
@@ -124,6 +125,7 @@ impl Daemon {
         let apps: Vec<DumpedApp> = self
             .core
             .apps()
+            .filter(|app| !app.spec.is_module())
             .map(|app| DumpedApp {
                 spec: saved_spec(app.spec, app.workers.len()),
                 stopped: app.workers.iter().all(|worker| worker.status == Status::Stopped),

@@ -1,5 +1,7 @@
 //! What a client may ask.
 
+use std::path::PathBuf;
+
 use rpm_model::{AppId, AppSpec, WorkerId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -119,6 +121,11 @@ pub enum Request {
         worker: WorkerId,
         /// What, its line end included.
         text: String,
+    },
+    /// Replaces keeper and daemon by this program; no worker notices. The connection ends with it.
+    Update {
+        /// The program, an absolute path.
+        binary: PathBuf,
     },
     /// Stops every app, then daemon and keeper.
     Kill,

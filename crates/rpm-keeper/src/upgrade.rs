@@ -61,7 +61,8 @@ pub(crate) fn become_program(keeper: &Keeper, connection: &Connection, binary: &
             let argv: Vec<OsString> = std::env::args_os().collect();
             let argv: Vec<&OsStr> = argv.iter().map(OsString::as_os_str).collect();
             let env: Vec<OsString> = std::env::vars_os()
-                .filter(|(name, _)| name != STATE_FD_VAR && name != HANDOVER_VAR)
+                // The launcher's pipe is closed by now, and its number may be another descriptor's.
+                .filter(|(name, _)| [STATE_FD_VAR, HANDOVER_VAR, crate::READY_FD_VAR].iter().all(|own| name != own))
                 .map(|(name, value)| joined(&name, &value))
                 .chain([format!("{STATE_FD_VAR}={}", number(&state)).into()])
                 .collect();

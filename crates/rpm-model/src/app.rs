@@ -148,6 +148,11 @@ impl AppSpec {
         }
     }
 
+    /// Returns whether it is a module: run beside the apps, and not meant by `all`.
+    pub fn is_module(&self) -> bool {
+        self.other.get("pmx_module") == Some(&serde_json::Value::Bool(true))
+    }
+
     /// Returns whether workers share listening sockets that outlive them, so that one can be replaced without a gap.
     pub fn shares_sockets(&self) -> bool {
         matches!(self.exec_mode, ExecMode::Cluster | ExecMode::Socket)

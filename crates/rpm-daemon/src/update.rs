@@ -1,0 +1,75 @@
+//! Making room for a newer program: the keeper becomes it in place, then this daemon leaves and the keeper starts the
+//! next one.
+//!
+//! ```text
+//! client ──Update──▶ daemon ──Upgrade──▶ keeper (execs itself: same pid, children, descriptors)
+//!                      ◀──Hello── the new keeper          ◀──Error── it could not: nothing has happened
+//!                    writes its state down, answers, leaves; the new keeper starts the new daemon
+//! ```
+//!
+//! It is the death that the daemon is built to survive, at a chosen moment: no worker notices.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rpm_ipc::Reply;
+
+use crate::clients::Line;
+use crate::daemon::Daemon;
+
+/// How long the answer may take to reach the client; it also learns from the next daemon that all went well.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+impl Daemon {
+    /// Asks the keeper to become the program at `binary`.
+    pub(crate) fn update(&mut self, binary: &Path, (line, id): (Line, u64)) {
+        if let Err(message) = self.may_update(binary) {
+            let hint = Some("try again when it is done".to_owned()).filter(|_| binary.is_absolute());
+            return line.reply(id, Reply::Refused { message, hint });
+        }
+        tracing::info!("the keeper is asked to become {}", binary.display());
+        self.updating = Some((line, id));
+        self.ask_keeper(&rpm_keeper::client::Request::Upgrade { binary });
+    }
+
+    fn may_update(&self, binary: &Path) -> Result<(), String> {
+        if !binary.is_absolute() {
+            return Err(format!("{} is no absolute path", binary.display()));
+        }
+        if self.updating.is_some() {
+            return Err("an update is under way".into());
+        }
+        // Whoever waits for a command would be left without an answer.
+        match self.commands.len() {
+            0 => Ok(()),
+            1 => Err("a command is under way".into()),
+            count => Err(format!("{count} commands are under way")),
+        }
+    }
+
+    /// The keeper says hello: it is the new program.
+    pub(crate) fn keeper_upgraded(&mut self) {
+        if self.updating.is_some() {
+            self.leaving = true;
+        }
+    }
+
+    /// The keeper could not become the new program.
+    pub(crate) fn keeper_not_upgraded(&mut self, text: String) {
+        if let Some((line, id)) = self.updating.take() {
+            line.reply(id, Reply::Refused { message: text, hint: None });
+        }
+    }
+
+    /// Leaves everything to the next daemon.
+    pub(crate) async fn hand_over(&mut self, (line, id): (Line, u64)) {
+        if self.dirty {
+            self.write_state();
+        }
+        if let Err(error) = self.keeper.flush() {
+            tracing::warn!("the keeper did not take the last requests: {error}");
+        }
+        line.reply(id, Reply::Done { workers: Vec::new() });
+        let _ = tokio::time::timeout(FAREWELL, line.closed()).await;
+    }
+}
