@@ -9,8 +9,8 @@ as_root() {
 }
 
 missing=
-for pair in python3:python3 cc:gcc tmux:tmux node:nodejs npm:npm; do
-    command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
+for pair in python3:python3 cc:gcc tmux:tmux logrotate:logrotate node:nodejs npm:npm git:git ssh:openssh-client sshd:openssh-server; do
+    PATH="$PATH:/usr/sbin" command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
 done
 if [ -n "$missing" ]; then
     echo "installing:$missing"

@@ -7,11 +7,12 @@ use rpm_ipc::{Failed, List, Reply, Request};
 use rpm_model::{Status, WorkerId};
 
 use crate::commands::Invocation;
+use crate::modules;
 use crate::progress::Progress;
 use crate::report::Failure;
 use crate::say;
 use crate::screens::sort::Order;
-use crate::screens::{host, table};
+use crate::screens::{self, host, table};
 use crate::session::Session;
 use crate::target;
 
@@ -146,7 +147,9 @@ pub fn show_sorted(invocation: &Invocation, list: &List, order: Order) {
     if invocation.voice.silent {
         return;
     }
-    let mut screen = table::table(list, order, say::width(), now_ms());
+    let (apps, its_modules) = modules::split(list);
+    let mut screen = table::table(&apps, order, say::width(), now_ms());
+    screen.push_str(&screens::modules::modules(&its_modules));
     screen.extend(host::line());
     invocation.voice.show(&screen);
 }

@@ -12,12 +12,16 @@
 mod acting;
 mod args;
 mod commands;
+mod deploy;
 mod home;
+mod modules;
+mod pm2;
 mod progress;
 mod report;
 mod say;
 mod screens;
 mod session;
+mod settings;
 mod specs;
 mod target;
 

@@ -43,11 +43,16 @@ impl Session {
         }
         home::prepare(home)?;
         let deadline = Instant::now() + DAEMON_BACK_WITHIN;
+        let mut is_new = false;
         loop {
             if launch(home)? {
+                is_new = true;
                 voice.note(format_args!("daemon started (home {})", tilde(home)));
             }
-            if let Some(session) = Self::open_existing(home)? {
+            if let Some(mut session) = Self::open_existing(home)? {
+                if is_new && let Err(failure) = crate::modules::start_all(&mut session, home, voice) {
+                    voice.warn(format_args!("the modules were not started: {}", failure.text()));
+                }
                 return Ok(session);
             }
             if Instant::now() > deadline {

@@ -60,7 +60,7 @@ pub fn workers_by_name(word: &str, list: &List) -> Result<Vec<WorkerId>, Failure
 
 fn workers(word: &str, list: &List, cwd: Option<&Path>) -> Result<Vec<WorkerId>, Failure> {
     if word == "all" {
-        let all = ids(list, |_| true);
+        let all = ids(list, |app| !app.spec.is_module());
         return if all.is_empty() { Err(Failure::new("no app is there")) } else { Ok(all) };
     }
     if let Some(pattern) = word.strip_prefix('/').and_then(|rest| rest.strip_suffix('/'))

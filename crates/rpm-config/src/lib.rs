@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod context;
+mod deploy;
 mod diagnostic;
 mod document;
 mod effective;
@@ -27,6 +28,7 @@ mod top;
 mod values;
 
 pub use context::Context;
+pub use deploy::{Deployment, deployment};
 pub use diagnostic::{ConfigError, Diagnostic, Severity, Source};
 pub use document::Format;
 pub use effective::shell_variables;

@@ -3,6 +3,8 @@
 //! Only shapes live here; what a command does is in `commands/`.
 
 mod app;
+mod foreign;
+mod manage;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,6 +12,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 
 pub use app::AppArgs;
+pub use foreign::{Foreign, Monitored};
+pub use manage::{Deploy, Generate, Import, Install, Key, Manage, Multiset, Set, Unset};
 
 /// The commands by task: a list by the alphabet helps nobody who does not know the word yet.
 const OVERVIEW: &str = "\
@@ -39,10 +43,22 @@ Logs:
   flush            Empty the logs
   reloadLogs       Open the log files anew, after somebody has renamed them
 
+Settings, modules, deployment:
+  set, multiset    Set values of an app or module (module_conf.json)
+  get, unset       Print a value, remove it
+  conf, config     Print the values of an app or module
+  install          Install an npm package as a module; uninstall removes it
+  module:update    Install the newest version of a module
+  module:generate  Write the skeleton of a module
+  deploy           Deploy over ssh
+  pull             Update an app's directory by git and reload; forward, backward: by one commit
+
 Daemon:
   save             Save the list for `resurrect` (dump)
   resurrect        Start what was saved
   ping             Ask the daemon whether it is there; starts it if not
+  update           Replace the daemon by the program that is installed now (updatePM2)
+  import pm2       Take over the apps of PM2
   kill             Stop everything, and the daemon
   completion       Print a completion script
 
@@ -149,6 +165,11 @@ pub enum Command {
     Ping,
     /// Print a completion script
     Completion(Completion),
+
+    #[command(flatten)]
+    Manage(Manage),
+    #[command(flatten)]
+    Foreign(Foreign),
 
     #[command(hide = true)]
     Keeper(Role),

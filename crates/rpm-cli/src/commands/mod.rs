@@ -3,16 +3,21 @@
 mod attach;
 pub mod completion;
 mod delete;
+mod deploy;
 mod describe;
 mod env;
 mod flush;
+mod foreign;
 mod id;
+mod import;
 mod kill;
 mod list;
 mod logs;
+mod modules;
 mod monit;
 mod pid;
 mod ping;
+mod pull;
 mod reload_logs;
 mod reset;
 mod restart;
@@ -22,17 +27,19 @@ mod save;
 mod scale;
 mod send;
 mod send_signal;
+mod settings;
 mod start;
 mod start_or;
 mod stop;
 mod trigger;
+mod update;
 
 use std::path::PathBuf;
 
 use rpm_ipc::List;
 use rpm_model::{Home, WorkerId};
 
-use crate::args::Command;
+use crate::args::{Command, Manage};
 use crate::report::Failure;
 use crate::say::Voice;
 use crate::session::Session;
@@ -97,7 +104,31 @@ pub fn run(command: Command, invocation: &Invocation) -> Result<(), Failure> {
             completion::run(&args, &invocation.voice);
             Ok(())
         }
+        Command::Manage(manage) => run_manage(manage, invocation),
+        Command::Foreign(foreign) => foreign::run(&foreign, invocation),
         Command::Keeper(_) | Command::Daemon(_) => unreachable!("the roles have no invocation and ran before"),
+    }
+}
+
+fn run_manage(command: Manage, invocation: &Invocation) -> Result<(), Failure> {
+    use pull::Step;
+    match command {
+        Manage::Set(args) => settings::set(&args, invocation),
+        Manage::Multiset(args) => settings::multiset(&args, invocation),
+        Manage::Get(args) => settings::get(&args, invocation),
+        Manage::Unset(args) => settings::unset(&args, invocation),
+        Manage::Conf(args) => settings::conf(args.key.as_deref(), invocation),
+        Manage::Config(args) => settings::config(&args, invocation),
+        Manage::Install(args) => modules::install(&args, invocation),
+        Manage::Uninstall(args) => modules::uninstall(&args.name, invocation),
+        Manage::ModuleUpdate(args) => modules::update(&args.name, invocation),
+        Manage::ModuleGenerate(args) => modules::generate(&args, invocation),
+        Manage::Deploy(args) => deploy::run(&args, invocation),
+        Manage::Pull(args) => pull::run(&args.name, &Step::To(args.commit), invocation),
+        Manage::Forward(args) => pull::run(&args.name, &Step::Forward, invocation),
+        Manage::Backward(args) => pull::run(&args.name, &Step::Backward, invocation),
+        Manage::Import(args) => import::run(&args, invocation),
+        Manage::Update => update::run(invocation),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::session;
 
 pub(super) fn run(args: &Save, invocation: &Invocation) -> Result<(), Failure> {
     let mut session = invocation.session()?;
-    let is_empty = session.list(false)?.apps.is_empty();
+    let is_empty = session.list(false)?.apps.iter().all(|app| app.spec.is_module());
     invocation.voice.say("Saving current process list...");
     match session.act(Request::Save { force: args.force }, |_| {})? {
         Reply::Done { .. } => {

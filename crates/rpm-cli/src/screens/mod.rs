@@ -8,6 +8,7 @@ pub mod host;
 pub mod inspect;
 pub mod json;
 pub mod mini;
+pub mod modules;
 pub mod pm2json;
 #[cfg(test)]
 pub mod samples;
