@@ -68,10 +68,15 @@ impl Session {
     /// # Errors
     /// When the socket cannot be used, or the daemon does not speak our language.
     pub fn open_existing(home: &Home) -> Result<Option<Self>, Failure> {
-        let Some(stream) = connect(home)? else { return Ok(None) };
-        match Client::greet(stream) {
-            Ok(client) => Ok(Some(Self { home: home.clone(), client })),
-            Err(error) => Err(unanswered(error, home)),
+        let deadline = Instant::now() + DAEMON_BACK_WITHIN;
+        loop {
+            let Some(stream) = connect(home)? else { return Ok(None) };
+            match Client::greet(stream) {
+                Ok(client) => return Ok(Some(Self { home: home.clone(), client })),
+                // The daemon was killed before it had greeted. Either it has a successor, or nobody listens any more.
+                Err(error) if is_cut(&error) && Instant::now() < deadline => std::thread::sleep(BETWEEN_TRIES),
+                Err(error) => return Err(unanswered(error, home)),
+            }
         }
     }
 
@@ -183,6 +188,16 @@ fn launch(home: &Home) -> Result<bool, Failure> {
             Err(Failure::new(format!("failed to start the daemon: {why}"))
                 .hint(format!("its last words are in {}", home.daemon_log().display())))
         }
+    }
+}
+
+/// Returns whether the other side was gone before it had answered.
+fn is_cut(error: &CallError) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    match error {
+        CallError::Closed => true,
+        CallError::Io(source) => matches!(source.kind(), BrokenPipe | ConnectionReset | UnexpectedEof),
+        CallError::Version { .. } => false,
     }
 }
 

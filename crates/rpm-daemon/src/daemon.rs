@@ -241,7 +241,8 @@ impl Daemon {
             let running = process.running.as_ref()?;
             Some((*life, (running.process.pid, running.process.start_time)))
         });
-        match state::write(&self.home.state(), &self.boot, &self.core.saved(), processes) {
+        let ports = self.keeper.held(Ports::NAMES).collect();
+        match state::write(&self.home.state(), &self.boot, &self.core.saved(), processes, ports) {
             Ok(()) => self.dirty = false,
             Err(error) => tracing::error!("the state could not be written: {error}"),
         }

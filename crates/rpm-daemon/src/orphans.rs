@@ -6,7 +6,7 @@
 //! reach) is asked to leave, and the core starts the next one in its seat as after a crash. Never is there a second copy, and
 //! never a signal by pid.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use rpm_keeper::client::{Adopted, Client as Keeper, Request};
 use rpm_logs::Kind;
 use rpm_model::{AppId, AppSpec, ExecMode, Home, Life, Moment};
 use rpm_share::{Ports, Want};
-use rpm_supervise::{Fact, Saved};
+use rpm_supervise::Fact;
 use rpm_sys::net::listen::{is_listening, local_address};
 use rpm_sys::pidfd::{Pidfd, ProcessRef};
 use rpm_sys::poll::{Interest, wait};
@@ -24,7 +24,7 @@ use rpm_sys::{borrow, fd, proc, tree};
 
 use crate::effects::{LISTEN_START, LogNames, Names};
 use crate::recover::Inventory;
-use crate::state::Seen;
+use crate::state::State;
 use crate::succession::marked;
 use crate::view;
 
@@ -37,13 +37,8 @@ const SIGKILL: i32 = 9;
 /// Adds to the inventory what a killed keeper had started.
 ///
 /// In the usual case, where only a daemon has died, the keeper knows every process, and nothing is looked for.
-pub(crate) fn take_in(
-    home: &Home,
-    saved: &Saved,
-    seen: &BTreeMap<Life, Seen>,
-    keeper: &mut Keeper,
-    inventory: &mut Inventory,
-) -> io::Result<()> {
+pub(crate) fn take_in(home: &Home, state: &State, keeper: &mut Keeper, inventory: &mut Inventory) -> io::Result<()> {
+    let (Some(saved), seen) = (&state.saved, &state.processes) else { return Ok(()) };
     let known: BTreeSet<Life> = inventory.facts.iter().map(|fact| fact.life).collect();
     let unknown = seen.iter().filter(|(life, _)| !known.contains(life));
     if unknown.clone().next().is_none() && (!known.is_empty() || saved.is_empty()) {
@@ -71,7 +66,7 @@ pub(crate) fn take_in(
             lost.push((life, process, spec.clone()));
         }
     }
-    for (name, fd) in regained.named() {
+    for (name, fd) in regained.named(&state.ports) {
         keeper.send(&Request::Store { name: &name, fd: fd.as_fd() })?;
         inventory.held.insert(name, fd);
     }
@@ -167,14 +162,15 @@ impl Regained {
     }
 
     /// Returns everything under the names that the keeper knows it by.
-    fn named(self) -> Vec<(String, OwnedFd)> {
+    fn named(self, known: &[String]) -> Vec<(String, OwnedFd)> {
         let groups: Vec<(AppId, String)> =
             self.sockets.iter().map(|socket| (socket.app, socket.want.to_string())).collect();
         let mut named = self.others;
         for (at, socket) in self.sockets.into_iter().enumerate() {
             let alike = |others: &[(AppId, String)]| others.iter().filter(|other| **other == groups[at]).count() as u32;
             let place = (alike(&groups[..at]), alike(&groups));
-            let name = Ports::regained_name(socket.life, socket.app, &socket.want, socket.spec.socket_mode, place);
+            let name =
+                Ports::regained_name(socket.life, socket.app, &socket.want, socket.spec.socket_mode, known, place);
             named.extend(name.map(|name| (name, socket.fd)));
         }
         named

@@ -56,8 +56,8 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
         error: io::Error::from_raw_os_error(error.errno),
     })?;
     let state = state::read(&home.state(), &boot);
+    orphans::take_in(&home, &state, &mut keeper, &mut inventory).map_err(DaemonError::Keeper)?;
     let saved = state.saved.unwrap_or_else(|| Supervisor::new().saved());
-    orphans::take_in(&home, &saved, &state.processes, &mut keeper, &mut inventory).map_err(DaemonError::Keeper)?;
     let now = view::now();
     let mut effects = Vec::new();
     let core = Supervisor::restore(now, saved, &inventory.facts, &mut effects);

@@ -22,6 +22,7 @@ struct Written<'a> {
     boot: &'a str,
     saved: &'a Saved,
     processes: BTreeMap<String, Seen>,
+    ports: Vec<&'a str>,
 }
 
 #[derive(Deserialize)]
@@ -30,6 +31,8 @@ struct Read {
     saved: Saved,
     #[serde(default)]
     processes: BTreeMap<String, Seen>,
+    #[serde(default)]
+    ports: Vec<String>,
 }
 
 /// A pid, and when that process was started, in clock ticks since boot: with the boot this names a process for ever.
@@ -41,6 +44,8 @@ pub(crate) struct State {
     pub(crate) saved: Option<Saved>,
     /// The processes that ran.
     pub(crate) processes: BTreeMap<Life, Seen>,
+    /// The names under which the keeper had the listening sockets.
+    pub(crate) ports: Vec<String>,
 }
 
 /// Writes the state.
@@ -49,11 +54,12 @@ pub(crate) fn write(
     boot: &str,
     saved: &Saved,
     processes: impl Iterator<Item = (Life, Seen)>,
+    ports: Vec<&str>,
 ) -> io::Result<()> {
     let processes = processes.map(|(life, seen)| (life.to_string(), seen)).collect();
     files::replace(
         path,
-        &serde_json::to_vec(&Written { version: VERSION, boot, saved, processes })?,
+        &serde_json::to_vec(&Written { version: VERSION, boot, saved, processes, ports })?,
         Durability::Process,
     )
 }
@@ -65,6 +71,7 @@ pub(crate) fn read(path: &Path, boot: &str) -> State {
     read_file(path).filter(|read| read.boot == boot).map_or_else(State::default, |read| State {
         saved: Some(read.saved),
         processes: read.processes.into_iter().filter_map(|(life, seen)| Some((Life::parse(&life)?, seen))).collect(),
+        ports: read.ports,
     })
 }
 

@@ -145,6 +145,11 @@ impl Client {
         self.mirror.unanswered()
     }
 
+    /// Returns the names of the stored descriptors that begin so.
+    pub fn held<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a str> {
+        self.mirror.held(prefix)
+    }
+
     /// Notes that a program runs whose start was not answered: the keeper died in between.
     pub fn found(&mut self, key: &str, pid: i32, pidfd: BorrowedFd<'_>, at_micros: u64) {
         self.mirror.spawned(key, pid, pidfd, at_micros);

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Bound;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rpm_sys::fd;
@@ -133,6 +134,13 @@ impl Mirror {
         if let Ok(pidfd) = fd::dup(pidfd) {
             self.children.insert(key.to_owned(), Known { note, pid, started_at, state: State::Alive(pidfd) });
         }
+    }
+
+    pub(crate) fn held<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a str> {
+        self.held
+            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
+            .map(|(name, _)| &**name)
+            .take_while(move |name| name.starts_with(prefix))
     }
 
     pub(crate) fn unanswered(&self) -> impl Iterator<Item = &str> {

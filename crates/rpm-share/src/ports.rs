@@ -158,6 +158,9 @@ pub struct ProbePath {
 }
 
 impl Ports {
+    /// How the names of all sockets begin.
+    pub const NAMES: &str = PREFIX;
+
     /// Returns an empty set.
     pub fn new() -> Self {
         Self::default()
@@ -434,17 +437,22 @@ impl Ports {
     /// Returns the name under which [`Ports::restore`] finds a socket that was had back from a worker, when the keeper that
     /// held it is gone.
     ///
-    /// `ordinal` counts such sockets of this app at this address, of which there are `count`. Their places in the kernel's
-    /// group are not known, unless there is but one.
+    /// `names` are those that the keeper knew last. For one that is not among them, `ordinal` counts such sockets of this app
+    /// at this address, of which there are `count`: its place in the kernel's group is not known, unless it is the only one.
     pub fn regained_name(
         life: Life,
         app: AppId,
         want: &Want,
         mode: SocketMode,
+        names: &[String],
         (ordinal, count): (u32, u32),
     ) -> Option<String> {
         let place = want.place()?;
         let own = mode == SocketMode::Reuseport && want.kind.is_tcp();
+        let is_it = |name: &Name| name.app == app && name.holder == own.then_some(life) && name.place == place;
+        if let Some(name) = names.iter().find(|text| Name::parse(text).is_some_and(|name| is_it(&name))) {
+            return Some(name.clone());
+        }
         // Beginning at one, they are seen to be out of order, so that nothing is steered by their indexes.
         let index = own.then_some(if count == 1 { 0 } else { ordinal + 1 });
         Some(Name { app, index, holder: own.then_some(life), place }.to_string())

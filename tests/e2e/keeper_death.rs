@@ -1,0 +1,261 @@
+//! The keeper may be killed at any time, too: workers, sockets, logs and counters outlive it, and so does the daemon.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rpm_tests::{Load, Rpm, app, free_port, http, is_alive, signal, until};
+
+/// Three apps of different kinds, and where two of them answer.
+struct Apps {
+    rpm: Rpm,
+    node: u16,
+    python: u16,
+}
+
+impl Apps {
+    fn start(lines: &str) -> Self {
+        let this = Self { rpm: Rpm::new(), node: free_port(), python: free_port() };
+        let web = ["start", &app("http.js"), "--name", "web", "-i", "2"];
+        let started = this.rpm.command(&web).env("PORT", this.node.to_string()).output().expect("rpm runs");
+        assert!(started.status.success(), "{started:?}");
+        let listen = format!("127.0.0.1:{}", this.python);
+        let python = app("passed.py");
+        this.rpm.ok(&["start", &python, "--name", "py", "--exec-mode", "socket", "--listen", &listen, "-i", "2"]);
+        // A counter that is not zero.
+        signal(this.rpm.pids("py")[0], 9);
+        this.rpm.until("a restart", "py", |list| {
+            list[0]["pm2_env"]["restart_time"] == 1 && list.iter().all(|one| one["pm2_env"]["status"] == "online")
+        });
+        let started = this.rpm.command(&["start", &app("lines.sh"), "--name", "lines", "--time"]);
+        let started = { started }.env("LINES_WANTED", lines).output().expect("rpm runs");
+        assert!(started.status.success(), "{started:?}");
+        this
+    }
+
+    fn pids(&self) -> Vec<Vec<i32>> {
+        ["web", "py", "lines"].map(|name| self.rpm.pids(name)).to_vec()
+    }
+
+    fn restarts(&self) -> Vec<Vec<u64>> {
+        ["web", "py", "lines"].map(|name| self.rpm.restarts(name)).to_vec()
+    }
+
+    fn everything(&self) -> Vec<i32> {
+        let mut all: Vec<i32> = self.pids().concat();
+        all.extend([self.rpm.keeper_pid(), self.rpm.daemon_pid()]);
+        all
+    }
+
+    /// Waits for the last line of the log, and looks whether each is there once.
+    fn lines_are_whole(&self, wanted: u32) {
+        until("the last line", || self.rpm.log("lines-out.log").contains("done"));
+        let log = self.rpm.log("lines-out.log");
+        let lines: Vec<&str> = log.lines().map(|line| line.split_once(": ").map_or(line, |(_, text)| text)).collect();
+        let wanted: Vec<String> = (1..=wanted).map(|number| format!("line {number}")).chain(["done".into()]).collect();
+        assert_eq!(lines, wanted, "a line was lost, doubled or damaged");
+    }
+
+    fn ends_without_a_trace(&self) {
+        let all = self.everything();
+        self.rpm.ok(&["kill"]);
+        until("everything to be gone", || all.iter().all(|pid| !is_alive(*pid)));
+        for port in [self.node, self.python] {
+            assert!(std::net::TcpListener::bind(("127.0.0.1", port)).is_ok(), "somebody still has port {port}");
+        }
+    }
+}
+
+/// Kills the keeper and waits until the next one has taken its place.
+fn kill_keeper(rpm: &Rpm) {
+    let before = rpm.keeper_pid();
+    signal(before, 9);
+    until("the next keeper", || rpm.keeper_pid() != before);
+}
+
+/// Sends SIGKILL to several processes in one go.
+fn kill_together(pids: &[i32]) {
+    let killed = Command::new("kill").arg("-9").args(pids.iter().map(i32::to_string)).stderr(Stdio::null()).status();
+    assert!(killed.expect("kill runs").success());
+}
+
+#[test]
+fn a_killed_keeper_loses_no_request_no_line_and_no_worker() {
+    let apps = Apps::start("4000");
+    let rpm = &apps.rpm;
+    let (pids, restarts, daemon) = (apps.pids(), apps.restarts(), rpm.daemon_pid());
+    let (node, python) = (Load::start(apps.node, "/?slow=5", 3), Load::start(apps.python, "/", 2));
+    for _ in 0..5 {
+        node.wait_for(20);
+        python.wait_for(20);
+        kill_keeper(rpm);
+    }
+    node.wait_for(20);
+    python.wait_for(20);
+    assert_eq!((node.stop(), python.stop()), (Vec::new(), Vec::new()));
+    assert_eq!((apps.pids(), apps.restarts(), rpm.daemon_pid()), (pids.clone(), restarts, daemon));
+
+    // Everything is supervised as before, also what the new keeper did not start.
+    let web = pids[0][0];
+    signal(web, 9);
+    rpm.until("a restart", "web", |list| {
+        list[0]["pm2_env"]["restart_time"] == 1 && list[0]["pm2_env"]["status"] == "online"
+    });
+    assert!(
+        rpm.ok(&["describe", "0"]).contains("unknown"),
+        "nobody can know how it ended:\n{}",
+        rpm.ok(&["describe", "0"])
+    );
+    let (node, python) = (Load::start(apps.node, "/", 3), Load::start(apps.python, "/", 2));
+    for name in ["web", "py"] {
+        rpm.ok(&["reload", name]);
+        rpm.ok(&["scale", name, "3"]);
+        rpm.ok(&["scale", name, "1"]);
+    }
+    assert_eq!((node.stop(), python.stop()), (Vec::new(), Vec::new()));
+    apps.lines_are_whole(4000);
+    apps.ends_without_a_trace();
+}
+
+#[test]
+fn a_killed_keeper_does_not_disturb_a_reload() {
+    let apps = Apps::start("10");
+    let rpm = &apps.rpm;
+    let load = Load::start(apps.node, "/", 3);
+    for _ in 0..3 {
+        let pids = rpm.pids("web");
+        let mut reload = rpm.command(&["reload", "web"]).stdout(Stdio::null()).spawn().expect("rpm runs");
+        for _ in 0..3 {
+            load.wait_for(10);
+            kill_keeper(rpm);
+        }
+        assert!(reload.wait().expect("it ends").success());
+        let now = rpm.pids("web");
+        assert!(now.len() == 2 && now.iter().all(|pid| !pids.contains(pid)), "{pids:?} -> {now:?}");
+        assert!(pids.iter().all(|pid| !is_alive(*pid)));
+    }
+    assert_eq!(load.stop(), Vec::<String>::new());
+    assert_eq!(rpm.restarts("web"), [3, 3]);
+    apps.ends_without_a_trace();
+}
+
+#[test]
+fn commands_in_the_moment_of_death_are_carried_out() {
+    let apps = Apps::start("10");
+    let rpm = &apps.rpm;
+    for _ in 0..3 {
+        signal(rpm.keeper_pid(), 9);
+        let commands: Vec<_> = [["restart", "lines"], ["restart", "py"]]
+            .iter()
+            .map(|args| rpm.command(args).stdout(Stdio::null()).spawn().expect("rpm runs"))
+            .collect();
+        for mut command in commands {
+            assert!(command.wait().expect("it ends").success());
+        }
+    }
+    assert_eq!(rpm.statuses("py"), ["online", "online"]);
+    assert_eq!(rpm.restarts("lines"), [3]);
+    apps.ends_without_a_trace();
+}
+
+#[test]
+fn a_daemon_that_is_killed_after_its_keeper_loses_nothing_either() {
+    let apps = Apps::start("4000");
+    let rpm = &apps.rpm;
+    let (pids, restarts) = (apps.pids(), apps.restarts());
+    let (node, python) = (Load::start(apps.node, "/?slow=5", 3), Load::start(apps.python, "/", 2));
+    for _ in 0..3 {
+        kill_keeper(rpm);
+        rpm.kill_daemon();
+    }
+    node.wait_for(20);
+    python.wait_for(20);
+    assert_eq!((node.stop(), python.stop()), (Vec::new(), Vec::new()));
+    assert_eq!((apps.pids(), apps.restarts()), (pids, restarts));
+    apps.lines_are_whole(4000);
+    apps.ends_without_a_trace();
+}
+
+#[test]
+fn what_lost_keeper_and_daemon_at_once_is_taken_over_or_replaced_but_never_doubled() {
+    let apps = Apps::start("10");
+    let rpm = &apps.rpm;
+    rpm.ok(&["start", &app("says.sh"), "--name", "says", "--time"]);
+    apps.lines_are_whole(10);
+    let (pids, restarts, says) = (apps.pids(), apps.restarts(), rpm.pids("says")[0]);
+    signal(says, 12);
+    until("a word", || rpm.log("says-out.log").contains("said 1"));
+    let python = Load::start(apps.python, "/", 2);
+    python.wait_for(20);
+    kill_together(&[rpm.keeper_pid(), rpm.daemon_pid()]);
+    // Two commands at once start one keeper.
+    let both: Vec<_> =
+        (0..2).map(|_| rpm.command(&["list"]).stdout(Stdio::null()).spawn().expect("rpm runs")).collect();
+    for mut command in both {
+        assert!(command.wait().expect("it ends").success());
+    }
+    rpm.until("the web app", "web", |list| {
+        list.len() == 2 && list.iter().all(|one| one["pm2_env"]["status"] == "online")
+    });
+    python.wait_for(20);
+    assert_eq!(python.stop(), Vec::<String>::new());
+    let now = apps.pids();
+    // Those in other languages went on, with their sockets and pipes; Node's workers end when their channel does.
+    assert_eq!((&now[1], &now[2]), (&pids[1], &pids[2]));
+    assert!(pids[0].iter().all(|pid| !is_alive(*pid)));
+    assert_eq!(apps.restarts()[1..], restarts[1..]);
+    assert!(http::get(apps.node, "/").is_ok());
+    assert_eq!((rpm.pids("says"), rpm.restarts("says")), (vec![says], vec![0]));
+    signal(says, 12);
+    until("another word", || rpm.log("says-out.log").contains("said 2"));
+    assert_eq!(rpm.log("says-out.log").lines().count(), 2);
+
+    // They are supervised again.
+    let load = Load::start(apps.python, "/", 2);
+    rpm.ok(&["scale", "py", "3"]);
+    rpm.ok(&["reload", "py"]);
+    assert_eq!(load.stop(), Vec::<String>::new());
+    signal(now[2][0], 9);
+    rpm.until("a restart", "lines", |list| {
+        list[0]["pm2_env"]["restart_time"] == 1 && list[0]["pm2_env"]["status"] == "online"
+    });
+    apps.ends_without_a_trace();
+}
+
+#[test]
+fn a_stopped_keeper_makes_commands_wait_and_nothing_else() {
+    let apps = Apps::start("500");
+    let rpm = &apps.rpm;
+    let pids = apps.pids();
+    let load = Load::start(apps.node, "/", 3);
+    signal(rpm.keeper_pid(), 19);
+    assert_eq!(apps.pids(), pids, "a list needs no keeper");
+    let mut restart = rpm.command(&["restart", "lines"]).stdout(Stdio::null()).spawn().expect("rpm runs");
+    until("the old process to end", || !is_alive(pids[2][0]));
+    load.wait_for(50);
+    std::thread::park_timeout(Duration::from_millis(200));
+    assert!(restart.try_wait().expect("it can be asked").is_none(), "nobody could have started it");
+    signal(rpm.keeper_pid(), 18);
+    assert!(restart.wait().expect("it ends").success());
+    assert_eq!(load.stop(), Vec::<String>::new());
+    assert_eq!((rpm.restarts("lines"), rpm.pids("web")), (vec![1], pids[0].clone()));
+    apps.ends_without_a_trace();
+}
+
+#[test]
+fn a_stopped_daemon_makes_commands_wait_and_nothing_else() {
+    let apps = Apps::start("500");
+    let rpm = &apps.rpm;
+    let pids = apps.pids();
+    let load = Load::start(apps.node, "/", 3);
+    let daemon = rpm.daemon_pid();
+    signal(daemon, 19);
+    let mut list = rpm.command(&["list"]).stdout(Stdio::null()).spawn().expect("rpm runs");
+    load.wait_for(50);
+    assert!(list.try_wait().expect("it can be asked").is_none(), "nobody could have answered");
+    signal(daemon, 18);
+    assert!(list.wait().expect("it ends").success());
+    assert_eq!(load.stop(), Vec::<String>::new());
+    assert_eq!((apps.pids(), rpm.daemon_pid()), (pids, daemon));
+    apps.lines_are_whole(500);
+    apps.ends_without_a_trace();
+}
