@@ -9,10 +9,13 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, fstat};
 use rustix::io::{Errno, write};
 
-use crate::crash::step;
 use super::staging::Place;
+use crate::crash::step;
 use crate::rotate::archive;
 use crate::target::{Target, direct};
+
+/// A file that is full waits for the end of a line until it is so much longer, or twice as long.
+const LINE_WAIT: u64 = 1 << 20;
 
 /// Names one file in [`Files`].
 pub(super) type FileId = u64;
@@ -34,6 +37,8 @@ struct File {
     failing: bool,
     /// Longer than this it is rotated.
     max_size: Option<u64>,
+    /// It is longer, and waits for the end of a line.
+    full: bool,
     /// The last rotation failed; told once.
     stuck: bool,
 }
@@ -52,7 +57,7 @@ impl Files {
             return *id;
         }
         self.last += 1;
-        self.files.insert(self.last, File { path, fd, users: 1, failing: false, max_size, stuck: false });
+        self.files.insert(self.last, File { path, fd, users: 1, failing: false, max_size, full: false, stuck: false });
         // An error shows again, and is told, at the first write.
         let _ = self.open(self.last);
         self.last
@@ -84,10 +89,16 @@ impl Files {
     pub(super) fn rotate_if_full(&mut self, id: FileId, ends_line: bool) -> Option<(PathBuf, io::Result<PathBuf>)> {
         let max = self.file(id).max_size?;
         let length = self.place(id).ok()??.length;
-        if length <= max || !(ends_line || length > max.saturating_mul(2)) {
+        self.file(id).full = length > max;
+        if length <= max || !(ends_line || length > max.saturating_mul(2).max(max + LINE_WAIT)) {
             return None;
         }
         self.rotate(id)
+    }
+
+    /// Returns whether a file is to be rotated at the next end of a line.
+    pub(super) fn is_full(&self, id: FileId) -> bool {
+        self.files.get(&id).is_some_and(|file| file.full)
     }
 
     /// Rotates a file that has this path and is not empty.
@@ -107,6 +118,7 @@ impl Files {
             Ok(None) => None,
             Ok(Some(archive)) => {
                 self.file(id).fd = None;
+                self.file(id).full = false;
                 // An error shows again, and is told, at the next write.
                 let _ = self.open(id);
                 Some((log, Ok(archive)))

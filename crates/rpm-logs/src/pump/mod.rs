@@ -49,7 +49,8 @@
 //! A file that is too long, or whose time has come, is renamed between two writes ([`archive`](crate::rotate::archive) has
 //! the names) and made anew by the next one. A kill between the two finds no file, and makes it. A write in doubt
 //! is settled before anything is renamed, since whoever adds streams adds those in doubt first. By size the cut is at a
-//! line's end, unless none comes before the file is twice as long; by the clock it is wherever the output stands.
+//! line's end, unless none comes before the file is twice (or 1 MiB) longer; by the clock it is wherever the output stands.
+//! A file may be longer than its limit by what is written at once, 256 KiB.
 //!
 //! # When a file cannot be written
 //!

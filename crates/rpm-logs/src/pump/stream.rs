@@ -196,8 +196,10 @@ impl Live {
 
     /// Frames and writes what is staged, until nothing but a held line is left or a file fails.
     fn carry(&mut self, shop: &mut Shop<'_>, tail: Tail) -> io::Result<()> {
-        // Raw bytes go out as they come, but where lines of another stream could fall between the halves of one.
-        let at_once = matches!(self.framer.style(), Style::Raw) && tail == Tail::Hold && self.is_alone(shop);
+        // Raw bytes go out as they come, but where lines of another stream could fall between the halves of one, or a file
+        // is to be cut at a line's end.
+        let whole_lines = !self.is_alone(shop) || self.files.iter().any(|file| shop.files.is_full(*file));
+        let at_once = matches!(self.framer.style(), Style::Raw) && tail == Tail::Hold && !whole_lines;
         let tail = if at_once { Tail::Flush } else { tail };
         if tail == Tail::Hold && self.held > 0 && self.still_no_end(shop)? {
             return Ok(());

@@ -14,6 +14,6 @@
 pub mod archive;
 pub mod collapse;
 pub mod ledger;
-pub mod rotator;
 mod moved;
+pub mod rotator;
 mod tidy;

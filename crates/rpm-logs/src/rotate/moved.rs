@@ -10,7 +10,8 @@
 //! ```
 //!
 //! The exchange is one system call, and the second step is [`collapse`](super::collapse)'s: a kill anywhere loses and
-//! doubles nothing. Less than a block stays in the log.
+//! doubles nothing. What is behind the cut stays in the log: less than a block, or up to half of a small log whose lines
+//! end on no boundary of blocks.
 
 use std::fs::File;
 use std::io;

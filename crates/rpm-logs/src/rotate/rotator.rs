@@ -111,14 +111,8 @@ impl Rotator {
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let inotify = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
         let tidier = Tidier::start(on_event.clone())?;
-        let mut room = Room {
-            received,
-            wake: wake.clone(),
-            inotify,
-            logs: BTreeMap::new(),
-            tidier,
-            on_event: Box::new(on_event),
-        };
+        let mut room =
+            Room { received, wake: wake.clone(), inotify, logs: BTreeMap::new(), tidier, on_event: Box::new(on_event) };
         let thread = std::thread::Builder::new().name("log-rotate".into()).spawn(move || room.run())?;
         Ok(Self { commands, wake, thread: Some(thread) })
     }
@@ -174,9 +168,9 @@ pub fn next_time(every: Every, now: Stamp, zone: &TimeZone) -> Stamp {
             Stamp((now.0.div_euclid(period) + 1).saturating_mul(period))
         }
         Every::Day => {
-            let midnight = jiff::Timestamp::from_millisecond(now.0).ok().and_then(|now| {
-                now.to_zoned_datetime(zone.clone()).tomorrow().ok()?.start_of_day().ok()
-            });
+            let midnight = jiff::Timestamp::from_millisecond(now.0)
+                .ok()
+                .and_then(|now| now.to_zoned_datetime(zone.clone()).tomorrow().ok()?.start_of_day().ok());
             midnight.map_or(Stamp(i64::MAX), |at| Stamp(at.timestamp().as_millisecond()))
         }
     }

@@ -1,0 +1,185 @@
+//! Logs that grow too large, and logs that somebody else moves away.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use rpm_tests::{Rpm, until};
+
+/// Returns what a log and its archives hold together, oldest first.
+fn everything(rpm: &Rpm, log: &str) -> Vec<u8> {
+    let logs = rpm.home().join("logs");
+    let stem = format!("{}__", log.trim_end_matches(".log"));
+    let mut parts: Vec<PathBuf> = entries(&logs).into_iter().filter(|path| name(path).starts_with(&stem)).collect();
+    parts.sort_by_key(|path| name(path).trim_end_matches(".gz").to_owned());
+    // `a__DATE.log` and `a__DATE.1.log`: the number counts on.
+    parts.sort_by_key(|path| {
+        let name = name(path);
+        let rest = name.trim_end_matches(".gz").trim_end_matches(".log").trim_start_matches(&stem).to_owned();
+        let (date, number) = rest.split_once('.').unwrap_or((&rest, "0"));
+        (date.to_owned(), number.parse::<u32>().expect("a number"))
+    });
+    parts.dedup_by_key(|path| name(path).trim_end_matches(".gz").to_owned());
+    parts.push(logs.join(log));
+    parts.iter().flat_map(|path| content(path)).collect()
+}
+
+fn entries(directory: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(directory).expect("lists").map(|entry| entry.expect("an entry").path()).collect()
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().expect("a name").to_string_lossy().into_owned()
+}
+
+fn content(path: &Path) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let Ok(file) = std::fs::File::open(path) else { return bytes };
+    match path.extension().is_some_and(|extension| extension == "gz") {
+        true => flate2::read::GzDecoder::new(file).read_to_end(&mut bytes),
+        false => { file }.read_to_end(&mut bytes),
+    }
+    .expect("reads");
+    bytes
+}
+
+/// Starts an app that writes numbered lines and then waits.
+fn flood(rpm: &Rpm, keys: &str, lines: usize) -> String {
+    let script = rpm.home().join("flood.sh");
+    let source =
+        format!("#!/bin/sh\nseq -f 'line %.0f of many that are written' {lines}\necho end\nexec sleep 100000\n");
+    std::fs::write(&script, source).expect("a script");
+    let config = rpm.home().join("flood.json");
+    let app = format!(
+        r#"{{"apps": [{{"name": "flood", "script": "{}", "interpreter": "/bin/sh"{keys}}}]}}"#,
+        script.display()
+    );
+    std::fs::write(&config, app).expect("a file");
+    rpm.ok(&["start", &config.to_string_lossy()]);
+    let mut expected: String = (1..=lines).map(|n| format!("line {n} of many that are written\n")).collect();
+    expected.push_str("end\n");
+    expected
+}
+
+fn is_whole(rpm: &Rpm, expected: &str) -> bool {
+    everything(rpm, "flood-out.log") == expected.as_bytes()
+}
+
+fn archives(rpm: &Rpm) -> usize {
+    entries(&rpm.home().join("logs")).iter().filter(|path| name(path).starts_with("flood-out__")).count()
+}
+
+#[test]
+fn a_log_is_rotated_while_it_is_written() {
+    let rpm = Rpm::new();
+    let expected = flood(&rpm, r#", "max_log_size": "1M", "log_retain": 0"#, 300_000);
+    until("every line once", || archives(&rpm) > 0 && is_whole(&rpm, &expected));
+    until("the archives are compressed", || {
+        entries(&rpm.home().join("logs")).iter().all(|path| !name(path).contains("__") || name(path).ends_with(".gz"))
+    });
+    assert!(is_whole(&rpm, &expected));
+    let described = rpm.ok(&["describe", "flood"]);
+    assert!(described.contains("at 1mb; all archives, gzip"), "{described}");
+    assert!(rpm.ok(&["jlist"]).contains(r#""max_log_size":1048576"#));
+}
+
+#[test]
+fn a_log_that_the_pump_writes_is_rotated_between_two_writes() {
+    let rpm = Rpm::new();
+    // Too small for taking heads away, so it goes through the pump.
+    let expected = flood(&rpm, r#", "max_log_size": "60K", "log_retain": 0, "log_compress": false"#, 20_000);
+    until("every line once", || archives(&rpm) > 1 && is_whole(&rpm, &expected));
+    for archive in entries(&rpm.home().join("logs")).iter().filter(|path| name(path).contains("__")) {
+        assert!(content(archive).ends_with(b"\n"), "{}", archive.display());
+    }
+}
+
+#[test]
+fn only_so_many_archives_are_kept() {
+    let rpm = Rpm::new();
+    flood(&rpm, r#", "max_log_size": "60K", "log_retain": 2"#, 20_000);
+    until("the rest is gone", || archives(&rpm) == 2 && everything(&rpm, "flood-out.log").ends_with(b"end\n"));
+}
+
+#[test]
+fn a_killed_daemon_rotates_on_without_a_lost_line() {
+    let rpm = Rpm::new();
+    let expected = flood(&rpm, r#", "max_log_size": "100K", "log_retain": 0"#, 1_000_000);
+    for _ in 0..4 {
+        rpm.kill_daemon();
+    }
+    until("every line once", || archives(&rpm) > 0 && is_whole(&rpm, &expected));
+}
+
+/// Starts an app that writes a line for each one it gets in a fifo; returns the fifo.
+fn echo(rpm: &Rpm, options: &[&str]) -> std::fs::File {
+    let (script, fifo) = (rpm.home().join("echo.sh"), rpm.home().join("fifo"));
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().expect("mkfifo runs").success());
+    std::fs::write(&script, format!("#!/bin/sh\nexec cat < {}\n", fifo.display())).expect("a script");
+    let script = script.to_string_lossy().into_owned();
+    rpm.ok(&[&["start", &script, "--name", "echo"], options].concat());
+    std::fs::File::options().read(true).write(true).open(&fifo).expect("opens")
+}
+
+/// Runs logrotate as cron would, over the app's log.
+fn logrotate(rpm: &Rpm, how: &str) {
+    let log = rpm.home().join("logs/echo-out.log");
+    let config = rpm.home().join("logrotate.conf");
+    let program = rpm.command(&[]).get_program().to_string_lossy().into_owned();
+    let (home, mode) = (
+        rpm.home().display(),
+        std::os::unix::fs::PermissionsExt::mode(&log.metadata().expect("it is there").permissions()),
+    );
+    assert_eq!(mode & 0o777, 0o600);
+    let postrotate = format!("postrotate\nRPM_HOME={home} {program} reloadLogs\nendscript");
+    let postrotate = if how == "copytruncate" { "" } else { &postrotate };
+    std::fs::write(&config, format!("{} {{\nrotate 3\ncompress\n{how}\n{postrotate}\n}}\n", log.display()))
+        .expect("writes");
+    let state = rpm.home().join("logrotate.state");
+    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+    let output = std::process::Command::new("logrotate")
+        .env("PATH", path)
+        .args(["--force", "--state"])
+        .args([&state, &config])
+        .output()
+        .expect("logrotate is there (make setup)");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// What logrotate has put aside, oldest first, and the log.
+fn logrotated(rpm: &Rpm) -> Vec<u8> {
+    let logs = rpm.home().join("logs");
+    let names = ["echo-out.log.3.gz", "echo-out.log.2.gz", "echo-out.log.1.gz", "echo-out.log"];
+    names.iter().flat_map(|name| content(&logs.join(name))).collect()
+}
+
+#[test]
+fn logrotate_moves_a_log_away_under_its_writer() {
+    use std::io::Write;
+
+    for (how, options) in [
+        ("create 600", &[][..]),
+        ("nocreate", &[]),
+        ("create 600", &["--log-type", "raw", "-l", "/dev/null"]),
+        ("copytruncate", &[]),
+    ] {
+        let rpm = Rpm::new();
+        let mut fifo = echo(&rpm, options);
+        let mut expected = String::new();
+        for round in 0..3 {
+            for n in 0..2_000 {
+                expected.push_str(&format!("round {round} line {n}\n"));
+            }
+            let sent: String = (0..2_000).map(|n| format!("round {round} line {n}\n")).collect();
+            fifo.write_all(sent.as_bytes()).expect("writes");
+            until("the lines", || logrotated(&rpm).len() == expected.len());
+            logrotate(&rpm, how);
+            assert!(logrotated(&rpm) == expected.as_bytes(), "{how} {options:?}, round {round}");
+            // The cut is behind a line on a block's boundary: somewhere in the newer half.
+            assert!(rpm.log("echo-out.log").len() < expected.len() / 2 + 4096, "{how}: it was moved away");
+        }
+        fifo.write_all(b"after\n").expect("writes");
+        expected.push_str("after\n");
+        until("what came after", || logrotated(&rpm) == expected.as_bytes());
+        assert!(rpm.log("echo-out.log").ends_with("after\n"), "{how}: the worker writes where its log is");
+    }
+}
