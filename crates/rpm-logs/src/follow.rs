@@ -2,6 +2,7 @@
 //!
 //! Each file has an inotify watch of its own (it grew or was cut), and its directory has one (a file came by that name).
 //!
+//! - *Its head taken away* (our rotation): the ledger tells how much, so nothing is shown twice or left out.
 //! - *Cut* (`flush`, copytruncate): a file shorter than what was read of it is read from its start.
 //! - *Moved away and made anew* (logrotate, `reloadLogs`): the new file is read from its start. Its writer may go on in the old
 //!   one until told to reopen, so the old one is read along until the new one has its first bytes.
@@ -13,7 +14,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
-use std::io;
+use std::io::{self, BufRead};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -25,6 +26,9 @@ use memchr::memchr;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
 use rustix::io::Errno;
+
+use crate::rotate::history;
+use crate::rotate::ledger::{Header, Ledger};
 
 /// A longer line comes in pieces.
 pub const LINE_MAX: usize = 1 << 20;
@@ -49,6 +53,8 @@ pub enum Begin {
     End,
     /// At this byte.
     Offset(u64),
+    /// At this place, which counts what went to archives too ([`ledger`](crate::rotate::ledger)).
+    Place(u64),
 }
 
 /// One line of one file.
@@ -144,6 +150,38 @@ struct Reading {
     start: usize,
     /// No line's end before this.
     scanned: usize,
+    moves: Moves,
+}
+
+/// What is known of a file whose head may be taken away while it is read.
+struct Moves {
+    log: PathBuf,
+    ledger: Option<Ledger>,
+    base: u64,
+    /// What went to archives before it was read.
+    behind: VecDeque<Box<dyn BufRead + Send>>,
+}
+
+impl std::fmt::Debug for Moves {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Moves").field("log", &self.log).field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
+impl Moves {
+    fn of(log: &Path, identity: (u64, u64)) -> Self {
+        let mut moves = Self { log: log.to_owned(), ledger: None, base: 0, behind: VecDeque::new() };
+        moves.base = moves.header(identity).map_or(0, |header| header.base);
+        moves
+    }
+
+    /// Returns the ledger's word on this file, when nothing is being moved.
+    fn header(&mut self, identity: (u64, u64)) -> Option<Header> {
+        if self.ledger.is_none() {
+            self.ledger = Ledger::read(&self.log).ok().flatten();
+        }
+        history::steady(self.ledger.as_ref()?).ok().filter(|header| header.is_identity(identity))
+    }
 }
 
 impl<L: Clone + PartialEq> Follower<L> {
@@ -355,10 +393,17 @@ impl<L: Clone + PartialEq> Follower<L> {
         if followed.current.as_ref().is_some_and(|current| current.identity == reading.identity) {
             return;
         }
+        if followed.former.as_ref().is_some_and(|former| former.identity == reading.identity) {
+            // Put back where it was.
+            std::mem::swap(&mut followed.current, &mut followed.former);
+            self.mark(id);
+            return;
+        }
         reading.offset = match begin {
             Begin::Start => 0,
             Begin::End => reading.length(),
             Begin::Offset(offset) => offset.min(reading.length()),
+            Begin::Place(place) => reading.offset_of(place),
         };
         let retired = followed.former.take();
         followed.former = followed.current.replace(reading);
@@ -463,29 +508,75 @@ impl Reading {
         let own = format!("/proc/self/fd/{}", rpm_sys::fd::number(&file));
         let watch = inotify::add_watch(inotify, own, WatchFlags::MODIFY)?;
         let identity = (meta.dev(), meta.ino());
-        Ok(Self { file, watch, identity, offset: 0, buffer: Vec::new(), start: 0, scanned: 0 })
+        let moves = Moves::of(path, identity);
+        Ok(Self { file, watch, identity, offset: 0, buffer: Vec::new(), start: 0, scanned: 0, moves })
     }
 
     fn length(&self) -> u64 {
         self.file.metadata().map_or(0, |meta| meta.len())
     }
 
-    fn read_block(&mut self) -> io::Result<bool> {
-        if self.length() < self.offset {
-            // Cut. The line that had no end will not get one.
-            self.offset = 0;
-            self.buffer.truncate(self.start);
-            self.scanned = self.start;
+    /// Returns the offset of a place; what went to archives is read first.
+    fn offset_of(&mut self, place: u64) -> u64 {
+        if place < self.moves.base {
+            self.fetch_behind(place, self.moves.base);
         }
+        place.saturating_sub(self.moves.base).min(self.length())
+    }
+
+    fn fetch_behind(&mut self, place: u64, base: u64) {
+        // What is gone from there, too, cannot be shown.
+        self.moves.behind.extend(history::behind(&self.moves.log, place, base).unwrap_or_default());
+    }
+
+    /// Takes in that the file's head went to an archive.
+    fn follow_move(&mut self, header: Option<Header>) {
+        let Some(base) = header.map(|header| header.base).filter(|base| *base != self.moves.base) else { return };
+        let place = self.moves.base + self.offset;
+        if place < base {
+            self.fetch_behind(place, base);
+        }
+        self.offset = place.saturating_sub(base);
+        self.moves.base = base;
+    }
+
+    fn read_block(&mut self) -> io::Result<bool> {
         self.buffer.drain(..self.start);
         self.scanned -= self.start;
         self.start = 0;
         let old = self.buffer.len();
-        self.buffer.resize(old + BLOCK, 0);
-        let count = self.file.read_at(&mut self.buffer[old..], self.offset).unwrap_or(0);
-        self.buffer.truncate(old + count);
-        self.offset += count as u64;
-        Ok(count > 0)
+        loop {
+            let header = self.moves.header(self.identity);
+            self.follow_move(header);
+            if let Some(reader) = self.moves.behind.front_mut() {
+                let bytes = reader.fill_buf()?;
+                let count = bytes.len();
+                self.buffer.extend_from_slice(bytes);
+                reader.consume(count);
+                if count > 0 {
+                    return Ok(true);
+                }
+                self.moves.behind.pop_front();
+                continue;
+            }
+            let is_cut = self.length() < self.offset;
+            self.buffer.resize(old + BLOCK, 0);
+            let from = if is_cut { 0 } else { self.offset };
+            let count = self.file.read_at(&mut self.buffer[old..], from).unwrap_or(0);
+            self.buffer.truncate(old + count);
+            if self.moves.header(self.identity) != header {
+                // The head was taken away while we read.
+                self.buffer.truncate(old);
+                continue;
+            }
+            if is_cut {
+                // The line that had no end will not get one.
+                self.buffer.drain(..old);
+                self.scanned = 0;
+            }
+            self.offset = from + count as u64;
+            return Ok(count > 0);
+        }
     }
 
     fn take_line(&mut self) -> Option<Vec<u8>> {
@@ -683,5 +774,46 @@ mod tests {
             before += 1;
         }
         assert!(before <= BLOCK / 6 + 1, "{before} lines before");
+    }
+
+    #[test]
+    fn a_file_is_followed_while_its_head_is_taken_away() {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("a directory");
+        if !crate::rotate::collapse::is_possible(dir.path()) {
+            eprintln!("skipped: the head of files cannot be taken away on this file system");
+            return;
+        }
+        let path = dir.path().join("a.log");
+        append(&path, "");
+        let mut follower = follower(&path, Begin::Start);
+        let writer = {
+            let path = path.clone();
+            std::thread::spawn(move || {
+                let mut file = OpenOptions::new().append(true).open(path).expect("opens");
+                for n in 0..60_000 {
+                    writeln!(file, "line {n} of many").expect("writes");
+                }
+            })
+        };
+        let rotating = {
+            let path = path.clone();
+            std::thread::spawn(move || {
+                let mut rotations = 0;
+                while !writer.is_finished() {
+                    rotations += usize::from(crate::rotate::collapse::rotate(&path).expect("rotates").is_some());
+                }
+                rotations
+            })
+        };
+        for n in 0..60_000 {
+            // A slow reader finds what it missed in the archives.
+            if n % 20_000 == 0 {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            let line = follower.next_before(Instant::now() + PATIENCE).expect("follows").expect("a line");
+            assert_eq!(String::from_utf8_lossy(&line.bytes), format!("line {n} of many"));
+        }
+        assert!(rotating.join().expect("it rotated") > 1);
+        assert!(follower.ready().expect("follows").is_none());
     }
 }

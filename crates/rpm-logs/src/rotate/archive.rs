@@ -15,6 +15,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
+use super::ledger::Ledger;
 use crate::crash::step;
 use crate::date::Stamp;
 
@@ -90,6 +91,9 @@ pub(crate) fn rename(log: &Path, identity: (u64, u64)) -> io::Result<Option<Path
         return Ok(None);
     }
     let archive = next(log)?;
+    step()?;
+    // What comes now has its place behind all of this. A ledger that cannot be written costs the precision of times.
+    let _ = Ledger::write(log).and_then(|ledger| ledger.leave_behind(meta.len()));
     step()?;
     renameat_with(CWD, log, CWD, &archive, RenameFlags::NOREPLACE)?;
     step()?;

@@ -75,7 +75,7 @@ pub fn is_possible(directory: &Path) -> bool {
 }
 
 /// Moves the head of a log to an archive and returns that; `None` when there is less than a block.
-pub(super) fn rotate(log: &Path) -> io::Result<Option<PathBuf>> {
+pub(crate) fn rotate(log: &Path) -> io::Result<Option<PathBuf>> {
     rotate_into(log, None)
 }
 

@@ -58,7 +58,7 @@ impl Header {
     }
 
     /// Returns whether the base belongs to this file, named by device and inode.
-    pub(super) fn is_identity(&self, identity: (u64, u64)) -> bool {
+    pub(crate) fn is_identity(&self, identity: (u64, u64)) -> bool {
         (self.device, self.inode) == identity
     }
 }
@@ -130,20 +130,28 @@ impl Ledger {
         Ok(fresh)
     }
 
+    /// Moves the base behind a file that is about to be renamed, and belongs to no file until the next is seen.
+    pub(super) fn leave_behind(&self, length: u64) -> io::Result<()> {
+        let Header { base, .. } = self.header()?;
+        self.set_header(Header { device: 0, inode: 0, base: base + length, moving: 0 })
+    }
+
     /// Notes that everything behind `place` is written at `at` or later.
     pub(super) fn note(&self, place: u64, at: Stamp) -> io::Result<()> {
-        if self.last_record()?.is_some_and(|(last, _)| last >= place && place > 0) {
-            return Ok(());
-        }
-        let count = self.count()?;
-        if count >= RECORDS_MAX {
+        if self.count()? >= RECORDS_MAX {
             self.thin()?;
         }
         let mut bytes = [0; RECORD];
         bytes[..8].copy_from_slice(&place.to_le_bytes());
         bytes[8..].copy_from_slice(&at.0.to_le_bytes());
-        let end = HEADER as u64 + self.count()? * RECORD as u64;
-        self.file.write_all_at(&bytes, end)
+        let count = self.count()?;
+        let number = match self.last_record()? {
+            Some((last, _)) if last > place => return Ok(()),
+            // Nothing came in between: what comes behind this place is later than we knew.
+            Some((last, _)) if last == place => count - 1,
+            Some(_) | None => count,
+        };
+        self.file.write_all_at(&bytes, HEADER as u64 + number * RECORD as u64)
     }
 
     /// Returns all records: everything behind a place was written at that time or later.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`archive`] | the names of archives, and their order |
 //! | [`collapse`] | logs that the workers write themselves: the head is taken away under their hands |
+//! | [`history`] | archives and log read as one, with the times of lines |
 //! | [`ledger`] | how much was taken away, and when what was written |
 //! | [`rotator`] | the thread that watches how logs grow |
 //! | `moved` | logs that somebody renamed under their writers |
@@ -13,6 +14,7 @@
 
 pub mod archive;
 pub mod collapse;
+pub mod history;
 pub mod ledger;
 mod moved;
 pub mod rotator;
