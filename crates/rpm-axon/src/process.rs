@@ -92,7 +92,7 @@ fn as_written(spec: &AppSpec, name: &str, value: &str) -> Value {
     let declared = spec.other.iter().filter(|(key, _)| *key == "env" || key.starts_with("env_"));
     let port = spec.other.get("port").filter(|_| name == "PORT");
     let mut written = declared.filter_map(|(_, object)| object.get(name)).chain(port);
-    let same = written.find(|written| !written.is_string() && written.to_string() == value);
+    let same = written.find(|written| (written.is_number() || written.is_boolean()) && written.to_string() == value);
     same.cloned().unwrap_or_else(|| value.into())
 }
 
