@@ -6,6 +6,7 @@
 
 mod promises;
 mod stage;
+mod succession;
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -29,7 +30,7 @@ fn run_tests(args: &[String]) {
         return;
     }
     let mut failed = 0;
-    for (name, test) in promises::ALL.iter().filter(|(name, _)| wanted(name)) {
+    for (name, test) in promises::ALL.iter().chain(succession::ALL).filter(|(name, _)| wanted(name)) {
         if has("--list") {
             println!("{name}: test");
             continue;
