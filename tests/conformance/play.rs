@@ -131,6 +131,8 @@ impl Player<'_> {
                 let entries = side.path(&path).read_dir().into_iter().flatten().flatten();
                 let mut names: Vec<String> =
                     entries.map(|entry| self.normal.text(&entry.file_name().to_string_lossy())).collect();
+                // As `ls` shows them: what rpm keeps for itself is hidden.
+                names.retain(|name| !name.starts_with('.'));
                 names.sort();
                 self.saw(text, json!(names), String::new());
             }
