@@ -25,7 +25,9 @@ pub fn context(home: &Home) -> Result<Context, Failure> {
     })?;
     let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
     let shell_env = std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect();
-    Ok(Context { cwd, shell_env, cpus: cpus(), home: home.root().to_owned() })
+    // Where our own program cannot be found, only `serve` is missing.
+    let program = std::env::current_exe().unwrap_or_default();
+    Ok(Context { cwd, shell_env, cpus: cpus(), home: home.root().to_owned(), program })
 }
 
 /// Returns how many CPUs this program may use.

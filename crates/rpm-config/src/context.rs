@@ -31,6 +31,8 @@ pub struct Context {
     pub cpus: u32,
     /// RPM_HOME.
     pub home: PathBuf,
+    /// Our own program, which is the server of `script: "serve"`; empty where there is none.
+    pub program: PathBuf,
 }
 
 impl Context {

@@ -104,7 +104,11 @@ fn from_document(
     context: &Context,
 ) -> Result<Loaded, ConfigError> {
     let mut report = Report::about(document.source.clone(), document.places.clone());
-    let found = top::apps(document, &mut report);
+    let served = top::served(document, &mut report);
+    let mut found = top::apps(document, &mut report);
+    let number = found.len();
+    let of_static = served.iter().enumerate();
+    found.extend(of_static.map(|(index, (at, object))| Found { at: at.clone(), number: number + index + 1, object }));
     let found = only(found, options.only.as_deref(), &mut report);
     let mut settings = options.settings();
     if found.len() > 1
@@ -144,6 +148,7 @@ fn new_spec(
         None => spec::check(reader),
     };
     effective::create(reader, &mut spec, env_name, deploy);
+    spec::serve::pass_its_socket(reader, &mut spec);
     found.then_some(spec)
 }
 

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use crate::document::{Document, Format, Pointer};
 use crate::keys::{Meaning, TOP_LEVEL, meaning};
 use crate::report::Report;
+use crate::spec::serve;
 
 /// One app of a file, not yet read.
 pub(crate) struct Found<'a> {
@@ -13,6 +14,27 @@ pub(crate) struct Found<'a> {
     /// Its place among the apps, from 1.
     pub(crate) number: usize,
     pub(crate) object: &'a Map<String, Value>,
+}
+
+/// Returns the directories that a document wants served (`static: […]`), as apps.
+pub(crate) fn served(document: &Document, report: &mut Report) -> Vec<(Pointer, Map<String, Value>)> {
+    let at = Pointer::default().key("static");
+    let entries = match document.value.get("static") {
+        Some(Value::Array(entries)) => entries,
+        Some(_) => {
+            report.mistake_of_file(&at, "`static` holds no directories to serve", "expected a list of objects");
+            return Vec::new();
+        }
+        None => return Vec::new(),
+    };
+    let mut apps = Vec::new();
+    for (index, entry) in entries.iter().enumerate() {
+        match entry {
+            Value::Object(entry) => apps.push((at.index(index), serve::app(entry))),
+            _ => report.mistake_of_file(&at.index(index), "this is nothing to serve", "expected an object with `path`"),
+        }
+    }
+    apps
 }
 
 /// Finds the apps of a document: `{apps: [...]}`, `{pm2: [...]}`, a list, one app, or package.json with such a key.
@@ -32,6 +54,8 @@ pub(crate) fn apps<'a>(document: &'a Document, report: &mut Report) -> Vec<Found
     };
     if let Some(found) = &found
         && found.is_empty()
+        // A file may well do nothing but serve directories.
+        && document.value.get("static").is_none()
     {
         report.mistake_of_file(&root, "there are no apps in the file", "expected at least one app in `apps`");
     }
@@ -107,7 +131,7 @@ fn warn_of_neighbours(
     for key in object.keys() {
         let pointer = at.key(key);
         match key.as_str() {
-            "static" | "upstreams" | "balancers" => {
+            "upstreams" | "balancers" => {
                 report.warn_top_level(&pointer, &format!("`{key}` is not supported yet and has no effect"), None);
             }
             known if TOP_LEVEL.contains(&known) => {}

@@ -7,6 +7,7 @@ mod interpreter;
 mod logs;
 mod policy;
 pub(crate) mod program;
+pub(crate) mod serve;
 mod triggers;
 pub(crate) mod user;
 mod workers;

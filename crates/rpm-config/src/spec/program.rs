@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rpm_model::{AppSpec, nearest};
 
 use super::interpreter::{self, RunBy};
-use super::{Given, Reader};
+use super::{Given, Reader, serve};
 use crate::context::Context;
 use crate::raw::default_name;
 use crate::values;
@@ -57,6 +57,9 @@ pub(crate) fn find(reader: &mut Reader<'_>, file_directory: Option<&Path>) -> Op
     let cwd = working_directory(reader, script, file_directory)?;
     let args = reader.read("args", values::words).value().unwrap_or_default();
     let path = reader.context.resolve(&cwd, script);
+    if script == serve::SCRIPT && !path.is_file() && !reader.context.program.as_os_str().is_empty() {
+        return Some(serve::program(reader, cwd));
+    }
     let (script, run_by, args) = if path.is_file() {
         if let Err(error) = File::open(&path)
             && !crate::context::is_executable(&path)

@@ -83,7 +83,7 @@ fn exec_mode(reader: &mut Reader<'_>, spec: &mut AppSpec) {
 
 /// Returns whether a listening socket can be made of it: `127.0.0.1:PORT`, `[::]:PORT`, `localhost:PORT`, `:PORT` or an
 /// absolute path. Names are not looked up: what they mean may change between two starts.
-fn is_address(address: &str) -> bool {
+pub(super) fn is_address(address: &str) -> bool {
     if address.starts_with('/') {
         return address.len() > 1;
     }

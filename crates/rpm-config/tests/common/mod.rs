@@ -17,7 +17,7 @@ pub(crate) fn context() -> Context {
     let path = format!("{}:{path}", fixtures.join("bin").display());
     let shell_env = [("PATH", path.as_str()), ("HOME", "/home/me"), ("NODE_CHANNEL_FD", "3"), ("KEPT", "yes")];
     let shell_env = shell_env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    Context { cwd: fixtures, shell_env, cpus: 2, home: "/home/me/.rpm".into() }
+    Context { cwd: fixtures, shell_env, cpus: 2, home: "/home/me/.rpm".into(), program: "/opt/rpm/rpm".into() }
 }
 
 /// Returns the cases of a directory: every file but the expected texts, scripts and directories without a case.
