@@ -7,18 +7,25 @@ use rpm_tests::{Rpm, app, deps, free_port, http, is_alive, signal};
 
 /// A PM2 from npm with a state directory of its own; its daemon goes with it.
 struct Pm2 {
-    home: tempfile::TempDir,
+    home: PathBuf,
+    /// Where it is a directory of its own.
+    _own: Option<tempfile::TempDir>,
 }
 
 impl Pm2 {
     fn new() -> Self {
-        Self { home: tempfile::Builder::new().prefix("pm2-").tempdir().expect("a directory") }
+        let own = tempfile::Builder::new().prefix("pm2-").tempdir().expect("a directory");
+        Self { home: own.path().to_owned(), _own: Some(own) }
+    }
+
+    fn in_the_home_of(rpm: &Rpm) -> Self {
+        Self { home: rpm.home().to_owned(), _own: None }
     }
 
     fn run(&self, args: &[&str], port: u16) -> Output {
         Command::new(deps().join("node_modules/.bin/pm2"))
             .args(args)
-            .env("PM2_HOME", self.home.path())
+            .env("PM2_HOME", &self.home)
             .env("PM2_DISABLE_VERSION_CHECK", "true")
             .env("PORT", port.to_string())
             .env("ONLY_PM2_KNOWS", "this")
@@ -32,12 +39,42 @@ impl Pm2 {
     }
 
     fn daemon(&self) -> Option<i32> {
-        std::fs::read_to_string(self.home.path().join("pm2.pid")).ok()?.trim().parse().ok()
+        std::fs::read_to_string(self.home.join("pm2.pid")).ok()?.trim().parse().ok()
     }
 
     fn path(&self) -> PathBuf {
-        self.home.path().to_owned()
+        self.home.clone()
     }
+}
+
+#[test]
+fn who_takes_pm2s_name_finds_its_apps_in_its_directory() {
+    let (rpm, port) = (Rpm::as_pm2(), free_port());
+    let pm2 = Pm2::in_the_home_of(&rpm);
+    pm2.ok(&["start", &app("http.js"), "--name", "web", "-i", "2"], port);
+    pm2.ok(&["start", &app("idle.sh"), "--name", "idle"], port);
+    pm2.ok(&["save"], port);
+    let daemon = pm2.daemon().expect("a daemon");
+
+    // Beside a PM2 that runs nothing is started.
+    let told = rpm.fails(&["list"]);
+    assert!(told.contains(&format!("PM2 itself (pid {daemon})")) && told.contains("`pm2 import pm2`"), "{told}");
+    assert!(is_alive(daemon) && !rpm.home().join("keeper.pid").exists());
+
+    // After it has gone, its saved list is ours; so it is in one step.
+    pm2.ok(&["kill"], port);
+    rpm.ok(&["resurrect"]);
+    assert_eq!((rpm.statuses("web").len(), rpm.statuses("idle").len()), (2, 1));
+    assert!(http::get(port, "/").is_ok());
+    rpm.ok(&["save"]);
+    assert!(rpm.home().join("dump.pm2.bak").exists(), "PM2's own list is kept");
+    rpm.ok(&["kill"]);
+
+    pm2.ok(&["start", &app("idle.sh"), "--name", "other"], port);
+    let home = pm2.path().to_string_lossy().into_owned();
+    rpm.ok(&["import", "pm2", "--home", &home, "--take-over"]);
+    assert_eq!(rpm.statuses("other"), ["online"]);
+    rpm.ok(&["kill"]);
 }
 
 impl Drop for Pm2 {

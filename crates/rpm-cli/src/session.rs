@@ -41,6 +41,11 @@ impl Session {
         if let Some(session) = Self::open_existing(home)? {
             return Ok(session);
         }
+        if let Some(pm2) = crate::pm2::live::Pm2::find(home.root()) {
+            return Err(Failure::new(format!("PM2 itself (pid {}) manages {}", pm2.pid(), home.root().display()))
+                .detail("two managers cannot share a directory")
+                .hint(format!("`{} import pm2` takes over its apps", voice.program())));
+        }
         home::prepare(home)?;
         let deadline = Instant::now() + DAEMON_BACK_WITHIN;
         let mut is_new = false;

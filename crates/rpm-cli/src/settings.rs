@@ -231,7 +231,7 @@ mod tests {
         settings.add_module("@me/n", Some(std::path::Path::new("/src/n")));
         settings.clear();
         assert_eq!(settings.values().count(), 0);
-        assert_eq!(settings.modules(), [("@me/n".into(), Some("/src/n".into())), ("m".into(), None)]);
+        assert_eq!(settings.modules(), [("m".into(), None), ("@me/n".into(), Some("/src/n".into()))]);
         settings.remove_module("m");
         assert_eq!(settings.modules().len(), 1);
     }

@@ -50,7 +50,7 @@ pub(crate) fn write(path: &Path, apps: Vec<DumpedApp>) -> io::Result<()> {
     let content = serde_json::to_vec_pretty(&Dump { version: VERSION, apps })?;
     match std::fs::read(path) {
         // Only a list that can be read is worth keeping: a broken one must not push out a good backup.
-        Ok(before) if serde_json::from_slice::<Dump>(&before).is_ok() => {
+        Ok(before) if serde_json::from_slice::<Dump>(&before).is_ok() || of_pm2(&before).is_some() => {
             files::replace(&backup(path), &before, Durability::Disk)?;
         }
         Ok(_) | Err(_) => {}
@@ -89,7 +89,13 @@ fn parse(path: &Path) -> Result<Vec<DumpedApp>, DumpError> {
 
 /// Returns whether the saved list has apps in it.
 pub(crate) fn has_apps(path: &Path) -> bool {
-    parse(path).is_ok_and(|apps| !apps.is_empty())
+    let is_pm2s = || std::fs::read(path).is_ok_and(|content| of_pm2(&content).is_some_and(|list| !list.is_empty()));
+    parse(path).map_or_else(|_| is_pm2s(), |apps| !apps.is_empty())
+}
+
+/// Returns the processes of a list that PM2 has written, where we stand in its place: an array of descriptions.
+pub fn of_pm2(content: &[u8]) -> Option<Vec<serde_json::Value>> {
+    serde_json::from_slice(content).ok()
 }
 
 fn backup(path: &Path) -> PathBuf {
@@ -125,6 +131,17 @@ mod tests {
         write(&path, vec![app("three")]).unwrap();
         std::fs::write(&path, b"garbage").unwrap();
         assert_eq!(read(&path).unwrap().0, vec![app("one")]);
+    }
+
+    #[test]
+    fn a_list_of_pm2_is_kept_and_not_lost() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("dump.pm2");
+        std::fs::write(&path, r#"[{"name": "api"}]"#).unwrap();
+        assert!(has_apps(&path), "an empty list must not replace it");
+        write(&path, vec![app("one")]).unwrap();
+        assert_eq!(of_pm2(&std::fs::read(backup(&path)).unwrap()).unwrap()[0]["name"], "api");
+        assert!(of_pm2(&std::fs::read(&path).unwrap()).is_none());
     }
 
     #[test]

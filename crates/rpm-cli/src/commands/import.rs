@@ -14,6 +14,7 @@ use crate::commands::Invocation;
 use crate::pm2::dump::{self, Found};
 use crate::pm2::live::Pm2;
 use crate::report::Failure;
+use crate::session::Session;
 use crate::specs;
 
 pub(super) fn run(args: &Import, invocation: &Invocation) -> Result<(), Failure> {
@@ -40,9 +41,12 @@ pub(super) fn run(args: &Import, invocation: &Invocation) -> Result<(), Failure>
         invocation.voice.warn(format_args!("PM2 has no apps in {}", home.display()));
         return Ok(());
     }
-    let mut session = invocation.session()?;
-    let before = session.list(false)?;
-    let names = |app: &&Found| before.apps.iter().any(|known| known.spec.name == app.spec.name);
+    // A daemon of ours is started when PM2 has left: both may be meant to live in the same directory.
+    let there = match Session::open_existing(&invocation.home)? {
+        Some(mut session) => session.list(false)?.apps,
+        None => Vec::new(),
+    };
+    let names = |app: &&Found| there.iter().any(|known| known.spec.name == app.spec.name);
     if let Some(app) = found.iter().find(names) {
         return Err(Failure::new(format!("there is an app {} here already", app.spec.name))
             .detail("nothing was changed")
@@ -55,6 +59,8 @@ pub(super) fn run(args: &Import, invocation: &Invocation) -> Result<(), Failure>
         invocation.voice.say(format_args!("Stopping PM2 (pid {}) ...", pm2.pid()));
         pm2.leave().map_err(Failure::new)?;
     }
+    let mut session = invocation.session()?;
+    let before = session.list(false)?;
     let specs = found.into_iter().map(|Found { mut spec, stopped }| {
         // What ran runs again, what was stopped stays so.
         spec.autostart = !stopped;

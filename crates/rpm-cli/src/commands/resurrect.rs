@@ -1,17 +1,19 @@
 //! `resurrect`: what was saved is started, unless it is there.
 
-use rpm_daemon::dump::{self, DumpError};
+use rpm_daemon::dump::{self, DumpError, DumpedApp};
 use rpm_ipc::Request;
 
 use crate::acting;
 use crate::commands::Invocation;
+use crate::pm2;
 use crate::report::Failure;
 use crate::specs;
 
 pub(super) fn run(invocation: &Invocation) -> Result<(), Failure> {
     let mut session = invocation.session()?;
     let path = invocation.home.dump();
-    let saved = match dump::read(&path) {
+    let context = specs::context(&invocation.home)?;
+    let saved = match of_pm2(&context, invocation)?.map_or_else(|| dump::read(&path), |saved| Ok((saved, None))) {
         Ok((saved, warning)) => {
             warning.into_iter().for_each(|warning| invocation.voice.warn(warning));
             saved
@@ -26,7 +28,6 @@ pub(super) fn run(invocation: &Invocation) -> Result<(), Failure> {
     invocation.voice.say(format_args!("Restoring processes located in {}", path.display()));
     let before = session.list(false)?;
     let is_there = |name: &str| before.apps.iter().any(|app| app.spec.name == name);
-    let context = specs::context(&invocation.home)?;
     let mut specs = Vec::new();
     for app in saved {
         if is_there(&app.spec.name) {
@@ -42,4 +43,13 @@ pub(super) fn run(invocation: &Invocation) -> Result<(), Failure> {
     }
     let requests = if specs.is_empty() { Vec::new() } else { vec![("start", Request::Start { specs })] };
     acting::act_and_show(&mut session, invocation, &before, requests)
+}
+
+/// Returns the list, if it is one that PM2 has saved: who takes its name finds its file.
+fn of_pm2(context: &rpm_config::Context, invocation: &Invocation) -> Result<Option<Vec<DumpedApp>>, Failure> {
+    let processes = std::fs::read(invocation.home.dump()).ok().and_then(|content| dump::of_pm2(&content));
+    let Some(processes) = processes else { return Ok(None) };
+    let shell = rpm_config::shell_variables(context, None);
+    let found = pm2::dump::apps(&processes, invocation.home.root(), &shell).map_err(Failure::new)?;
+    Ok(Some(found.into_iter().map(|app| DumpedApp { spec: app.spec, stopped: app.stopped }).collect()))
 }
