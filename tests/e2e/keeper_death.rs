@@ -186,6 +186,8 @@ fn what_lost_keeper_and_daemon_at_once_is_taken_over_or_replaced_but_never_doubl
     until("a word", || rpm.log("says-out.log").contains("said 1"));
     let python = Load::start(apps.python, "/", 2);
     python.wait_for(20);
+    // Stopped first, or it may have handed over in the moment between the two.
+    signal(rpm.daemon_pid(), 19);
     kill_together(&[rpm.keeper_pid(), rpm.daemon_pid()]);
     // Two commands at once start one keeper.
     let both: Vec<_> =
@@ -219,6 +221,65 @@ fn what_lost_keeper_and_daemon_at_once_is_taken_over_or_replaced_but_never_doubl
         list[0]["pm2_env"]["restart_time"] == 1 && list[0]["pm2_env"]["status"] == "online"
     });
     apps.ends_without_a_trace();
+}
+
+#[test]
+fn whoever_is_killed_first_nothing_runs_twice() {
+    let apps = Apps::start("10");
+    let rpm = &apps.rpm;
+    let mut ever = apps.pids().concat();
+    for round in 0..6 {
+        let mut both = [rpm.keeper_pid(), rpm.daemon_pid()];
+        if round % 2 == 1 {
+            both.reverse();
+        }
+        kill_together(&both);
+        rpm.until("both workers", "web", |list| {
+            list.len() == 2 && list.iter().all(|one| one["pm2_env"]["status"] == "online")
+        });
+        let now = apps.pids();
+        assert_eq!((now[0].len(), now[1].len(), now[2].len()), (2, 2, 1));
+        ever.extend(now.concat());
+        until("no second copy", || ever.iter().filter(|pid| is_alive(**pid)).all(|pid| now.concat().contains(pid)));
+    }
+    assert!(http::get(apps.node, "/").is_ok() && http::get(apps.python, "/").is_ok());
+    apps.ends_without_a_trace();
+    assert!(ever.iter().all(|pid| !is_alive(*pid)));
+}
+
+#[test]
+fn a_hundred_workers_are_handed_over_and_end_with_kill() {
+    let rpm = Rpm::new();
+    rpm.ok(&["start", "/bin/sleep", "--name", "many", "-i", "100", "--time", "--", "100000"]);
+    let pids = rpm.pids("many");
+    for _ in 0..2 {
+        kill_keeper(&rpm);
+    }
+    assert_eq!((rpm.pids("many"), rpm.restarts("many")), (pids.clone(), vec![0; 100]));
+    signal(pids[50], 9);
+    rpm.until("a restart", "many", |list| list[50]["pm2_env"]["restart_time"] == 1);
+    let now = rpm.pids("many");
+    rpm.ok(&["kill"]);
+    until("everything to be gone", || pids.iter().chain(&now).all(|pid| !is_alive(*pid)));
+}
+
+#[test]
+fn descendants_that_forked_away_from_an_adopted_worker_end_with_it() {
+    let rpm = Rpm::new();
+    rpm.ok(&["start", &app("family.py"), "--name", "family", "--kill-timeout", "300"]);
+    let mut family: Vec<i32> = Vec::new();
+    until("the family", || {
+        let log = rpm.log("family-out.log");
+        family = log.lines().next().unwrap_or_default().split(' ').filter_map(|pid| pid.parse().ok()).collect();
+        family.len() == 3
+    });
+    kill_keeper(&rpm);
+    assert!(family.iter().all(|pid| is_alive(*pid)));
+    // The worker's own death, and then a stop: both find those that are children of somebody else by now.
+    signal(rpm.pids("family")[0], 9);
+    until("the descendants to be gone", || family.iter().all(|pid| !is_alive(*pid)));
+    rpm.until("a restart", "family", |list| list[0]["pm2_env"]["restart_time"] == 1);
+    rpm.ok(&["stop", "family"]);
 }
 
 #[test]
