@@ -183,3 +183,47 @@ fn logrotate_moves_a_log_away_under_its_writer() {
         assert!(rpm.log("echo-out.log").ends_with("after\n"), "{how}: the worker writes where its log is");
     }
 }
+
+#[test]
+fn what_was_written_is_found_by_time_and_text() {
+    use std::io::Write;
+
+    let rpm = Rpm::new();
+    let mut fifo = echo(&rpm, &["--namespace", "x"]);
+    fifo.write_all(b"early one\nearly two \xff\n").expect("writes");
+    until("the lines", || rpm.log("echo-out.log").contains("early two"));
+    let shown = |args: &[&str]| rpm.ok(&[&["logs", "echo", "--nostream", "--raw"], args].concat());
+    // The ledger times what comes after a silence when it comes, so a moment in between tells the two apart.
+    let moment =
+        || std::process::Command::new("date").arg("+%Y-%m-%dT%H:%M:%S.%N%:z").output().expect("date runs").stdout;
+    // Longer than the ledger looks on after the last line.
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    let between = String::from_utf8(moment()).expect("text").trim().to_owned();
+    // Times are kept in milliseconds.
+    std::thread::sleep(std::time::Duration::from_millis(10));
+    fifo.write_all(b"late one\nlate two\n").expect("writes");
+    until("the lines", || rpm.log("echo-out.log").contains("late two"));
+    until("the ledger", || shown(&["--since", &between]) == "late one\nlate two\n");
+    assert_eq!(shown(&["--until", &between, "--grep", "o[nv]e"]), "early one\n");
+    assert_eq!(shown(&["--since", "1h", "--lines", "3"]).lines().next(), Some("early two \u{fffd}"));
+    assert_eq!(shown(&["--since", "1h", "--err"]), "");
+    let records = rpm.ok(&["logs", "echo", "--nostream", "--json", "--since", "1h"]);
+    let first: serde_json::Value = serde_json::from_str(records.lines().next().expect("a line")).expect("a record");
+    assert!(
+        first["message"] == "early one" && first["timestamp"].as_str().is_some_and(|at| at.starts_with("20")),
+        "{first}"
+    );
+    let refused = rpm.fails(&["logs", "echo", "--since", "soon"]);
+    assert!(refused.contains("--since cannot be `soon`") && refused.contains("14:30"), "{refused}");
+}
+
+#[test]
+fn archives_are_searched_too() {
+    let rpm = Rpm::new();
+    let expected = flood(&rpm, r#", "max_log_size": "1M", "log_retain": 0"#, 200_000);
+    until("every line once", || archives(&rpm) > 0 && is_whole(&rpm, &expected));
+    let found = rpm.ok(&["logs", "flood", "--nostream", "--raw", "--since", "1h", "--grep", "line (17|199998) "]);
+    assert_eq!(found, "line 17 of many that are written\nline 199998 of many that are written\n");
+    let all = rpm.ok(&["logs", "flood", "--nostream", "--raw", "--since", "1h"]);
+    assert!(all == expected);
+}

@@ -35,7 +35,7 @@ pub use escape::escape_control;
 pub use follow::{Begin, Follower, FollowerHandle, Line};
 pub use names::{LogPaths, paths, pid_path};
 pub use pump::{Counters, Event, Pump, Stream, new_staging};
-pub use rotate::history::{self, History};
+pub use rotate::history::{self, History, own_time};
 pub use rotate::rotator::{self, Log, Rotator};
 pub use tail::{last_lines, last_lines_until};
 pub use target::{DirectFiles, Kind, Target, direct, open_targets};

@@ -326,9 +326,18 @@ pub struct Optional {
 pub struct Logs {
     /// Name, id, namespace or /regex/; everything when absent
     pub target: Option<String>,
-    /// How many of the last lines to begin with
-    #[arg(long, value_name = "N", default_value_t = 15)]
-    pub lines: usize,
+    /// How many of the last lines to begin with: 15, or all that --since, --until and --grep choose
+    #[arg(long, value_name = "N")]
+    pub lines: Option<usize>,
+    /// Only lines since then: 10m, 14:30, "2026-11-25 14:30"; archives too, all workers in the order of time
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Only lines until then; does not follow
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Only lines that this regular expression finds something in
+    #[arg(long, value_name = "REGEX")]
+    pub grep: Option<String>,
     /// Do not follow
     #[arg(long)]
     pub nostream: bool,

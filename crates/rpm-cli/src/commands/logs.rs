@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
 
 use crate::args::{Logs, TIMESTAMP_FORMAT};
+use crate::commands::past::{self, Wanted};
 use crate::commands::{Invocation, cwd};
 use crate::report::Failure;
 use crate::say::{self, GREEN, RED};
@@ -28,51 +29,66 @@ use crate::target;
 /// Names line up to here at least, as in PM2.
 const LABEL_WIDTH: usize = 11;
 
+/// Lines to begin with where no number is given, as in PM2.
+const LINES: usize = 15;
+
 /// A daemon that was killed is back within a fraction of this.
 const DAEMON_BACK_WITHIN: Duration = Duration::from_millis(500);
 
 /// One log file, and whose it is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Source {
-    path: PathBuf,
+pub(super) struct Source {
+    pub(super) path: PathBuf,
     /// The worker; the daemon's own log has none.
-    worker: Option<u32>,
-    app: String,
-    is_error: bool,
+    pub(super) worker: Option<u32>,
+    pub(super) app: String,
+    pub(super) is_error: bool,
 }
 
 pub(super) fn run(args: &Logs, invocation: &Invocation) -> Result<(), Failure> {
     let list = invocation.session()?.list(false)?;
     let args = &timestamp_gives_back(args, &list);
-    if args.nostream && args.timestamp.is_some() {
+    if args.nostream && args.timestamp.is_some() && args.since.is_none() && args.until.is_none() && args.grep.is_none() {
         let voice = &invocation.voice;
         voice.warn("--timestamp has no effect with --nostream: lines in a file have no time of their own");
         voice
             .warn(format_args!("`{} restart NAME --time` makes an app's new lines begin with theirs", voice.program()));
     }
+    let wanted = Wanted::parse(args)?;
     let sources = sources(args, &list, invocation)?;
     let mut writer = Writer::new(args, &sources);
-    writer.header(args);
     let mut begins = Vec::new();
-    for source in sources {
-        let (lines, end) = rpm_logs::tail::last_lines_until(&source.path, args.lines).unwrap_or_default();
-        writer.file(&source, &lines, args.lines);
-        begins.push((source, end));
+    if wanted.is_anything() {
+        let shown = past::show(&sources, &wanted, args.lines, |source, entry| {
+            writer.line(source, &entry.bytes, entry.at);
+        });
+        let ends = shown.map_err(|error| Failure::new(format!("the logs cannot be read: {error}")))?;
+        begins.extend(sources.into_iter().zip(ends.into_iter().map(Begin::Place)));
+    } else {
+        writer.header(args);
+        let count = args.lines.unwrap_or(LINES);
+        for source in sources {
+            let (lines, end) = rpm_logs::tail::last_lines_until(&source.path, count).unwrap_or_default();
+            writer.file(&source, &lines, count);
+            begins.push((source, Begin::Offset(end)));
+        }
     }
-    if args.nostream {
+    if args.nostream || wanted.until.is_some() {
         return Ok(());
     }
     let failed = |error: io::Error| Failure::new(format!("the logs cannot be followed: {error}"));
     let mut follower = Follower::new().map_err(failed)?;
     let handle = follower.handle();
     let mut known = BTreeSet::new();
-    for (source, end) in begins {
+    for (source, begin) in begins {
         known.insert(source.path.clone());
-        handle.add(Arc::new(source.clone()), source.path, Begin::Offset(end));
+        handle.add(Arc::new(source.clone()), source.path, begin);
     }
     watch_for_workers(args.clone(), invocation.clone(), handle, known);
     while let Some(line) = follower.next().map_err(failed)? {
-        writer.line(&line.label, &line.bytes, Some(Stamp::now()));
+        if wanted.matches(&line.bytes) {
+            writer.line(&line.label, &line.bytes, Some(Stamp::now()));
+        }
     }
     Ok(())
 }
@@ -195,7 +211,7 @@ impl Writer {
 
     fn header(&self, args: &Logs) {
         if self.form == Form::Labelled {
-            let (lines, who) = (args.lines, args.target.as_deref().unwrap_or("all"));
+            let (lines, who) = (args.lines.unwrap_or(LINES), args.target.as_deref().unwrap_or("all"));
             let change = "(change the value with --lines option)";
             say::out(&format!("[TAILING] Tailing last {lines} lines for [{who}] processes {change}\n"));
         }
@@ -291,7 +307,10 @@ mod tests {
     fn writer(sources: &[Source]) -> Writer {
         let args = Logs {
             target: None,
-            lines: 15,
+            lines: None,
+            since: None,
+            until: None,
+            grep: None,
             nostream: false,
             raw: false,
             json: true,

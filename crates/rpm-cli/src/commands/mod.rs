@@ -15,6 +15,7 @@ mod list;
 mod logs;
 mod modules;
 mod monit;
+mod past;
 mod pid;
 mod ping;
 mod pull;

@@ -82,7 +82,10 @@ pub(super) fn run(mut args: Start, invocation: &Invocation) -> Result<(), Failur
         logs::run(
             &Logs {
                 target: None,
-                lines: 0,
+                lines: Some(0),
+                since: None,
+                until: None,
+                grep: None,
                 nostream: false,
                 raw: false,
                 json: false,

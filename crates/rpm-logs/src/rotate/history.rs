@@ -338,6 +338,7 @@ mod tests {
         };
         let line = |at: i64, text: &str| (Some(at), text.to_owned());
         assert_eq!(read(None), (vec![line(1_000, "one"), line(9_000, "two"), line(14_000, "three")], 14));
+        assert_eq!(read(Some(Stamp(8_500))).0, [line(9_000, "two"), line(14_000, "three")]);
         assert_eq!(read(Some(Stamp(9_500))).0, [line(9_000, "two"), line(14_000, "three")]);
         assert_eq!(read(Some(Stamp(20_000))).0, [line(14_000, "three")]);
     }

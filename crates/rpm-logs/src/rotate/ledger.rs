@@ -136,7 +136,7 @@ impl Ledger {
         self.set_header(Header { device: 0, inode: 0, base: base + length, moving: 0 })
     }
 
-    /// Notes that everything behind `place` is written at `at` or later.
+    /// Notes that at `at` the log ended at `place`: what is before was written earlier, what is behind later.
     pub(super) fn note(&self, place: u64, at: Stamp) -> io::Result<()> {
         if self.count()? >= RECORDS_MAX {
             self.thin()?;
@@ -145,16 +145,17 @@ impl Ledger {
         bytes[..8].copy_from_slice(&place.to_le_bytes());
         bytes[8..].copy_from_slice(&at.0.to_le_bytes());
         let count = self.count()?;
-        let number = match self.last_record()? {
-            Some((last, _)) if last > place => return Ok(()),
-            // Nothing came in between: what comes behind this place is later than we knew.
-            Some((last, _)) if last == place => count - 1,
-            Some(_) | None => count,
+        let before = |back: u64| count.checked_sub(back).map(|number| self.record(number)).transpose();
+        let number = match (before(2)?, before(1)?) {
+            (_, Some((last, _))) if last > place => return Ok(()),
+            // Of a silence the first record says when what is before it was there, the last when it went on.
+            (Some((first, _)), Some((last, _))) if first == place && last == place => count - 1,
+            (_, Some(_) | None) => count,
         };
         self.file.write_all_at(&bytes, HEADER as u64 + number * RECORD as u64)
     }
 
-    /// Returns all records: everything behind a place was written at that time or later.
+    /// Returns all records.
     pub fn records(&self) -> io::Result<Times> {
         let count = self.count()? as usize;
         let mut bytes = vec![0; count * RECORD];
@@ -168,10 +169,13 @@ impl Ledger {
     }
 
     fn last_record(&self) -> io::Result<Option<(u64, Stamp)>> {
-        let Some(last) = self.count()?.checked_sub(1) else { return Ok(None) };
+        self.count()?.checked_sub(1).map(|last| self.record(last)).transpose()
+    }
+
+    fn record(&self, number: u64) -> io::Result<(u64, Stamp)> {
         let mut bytes = [0; RECORD];
-        self.file.read_exact_at(&mut bytes, HEADER as u64 + last * RECORD as u64)?;
-        Ok(Some(record(&bytes)))
+        self.file.read_exact_at(&mut bytes, HEADER as u64 + number * RECORD as u64)?;
+        Ok(record(&bytes))
     }
 
     /// Lets every other record of the older half go. A kill in between leaves records twice or out of order, which
@@ -202,7 +206,6 @@ impl Times {
 
     /// Returns a place before which everything was written before `since`.
     pub fn place_at(&self, since: Stamp) -> u64 {
-        // A record says that what is behind it came later; so what came before `since` ends at the last one before it.
         let later = self.0.partition_point(|(_, at)| *at < since);
         later.checked_sub(1).map_or(0, |last| self.0[last].0)
     }
