@@ -248,6 +248,26 @@ fn whoever_is_killed_first_nothing_runs_twice() {
 }
 
 #[test]
+fn an_update_after_a_keeper_death_touches_no_worker() {
+    let apps = Apps::start("10");
+    let rpm = &apps.rpm;
+    let (pids, restarts) = (apps.pids(), apps.restarts());
+    let load = Load::start(apps.node, "/?slow=5", 3);
+    for _ in 0..2 {
+        load.wait_for(20);
+        kill_keeper(rpm);
+        let (keeper, daemon) = (rpm.keeper_pid(), rpm.daemon_pid());
+        rpm.ok(&["update"]);
+        assert_eq!(rpm.keeper_pid(), keeper);
+        assert_ne!(rpm.daemon_pid(), daemon);
+    }
+    load.wait_for(20);
+    assert_eq!(load.stop(), Vec::<String>::new());
+    assert_eq!((apps.pids(), apps.restarts()), (pids, restarts));
+    apps.ends_without_a_trace();
+}
+
+#[test]
 fn a_hundred_workers_are_handed_over_and_end_with_kill() {
     let rpm = Rpm::new();
     rpm.ok(&["start", "/bin/sleep", "--name", "many", "-i", "100", "--time", "--", "100000"]);

@@ -44,7 +44,6 @@ impl Daemon {
                     }
                 }
                 Token::Leftover(life) => self.look_at_leftovers(life),
-                Token::Adopted(life) => self.ended(life, Exit::Unknown),
                 Token::Cron => self.take_cron_timer(),
             }
         }

@@ -24,8 +24,6 @@ pub(crate) enum Token {
     Notify(Life),
     /// A leftover process of a life that ended.
     Leftover(Life),
-    /// A worker whose exit the keeper cannot tell.
-    Adopted(Life),
     /// The timer of the next restart by cron.
     Cron,
 }
@@ -109,7 +107,6 @@ fn encode(token: Token) -> u64 {
         Token::Channel(life) => with(2, life),
         Token::Notify(life) => with(3, life),
         Token::Leftover(life) => with(4, life),
-        Token::Adopted(life) => with(5, life),
         Token::Cron => 6,
     }
 }
@@ -122,7 +119,6 @@ fn decode(data: u64) -> Option<Token> {
         2 => Some(Token::Channel(life)),
         3 => Some(Token::Notify(life)),
         4 => Some(Token::Leftover(life)),
-        5 => Some(Token::Adopted(life)),
         6 => Some(Token::Cron),
         _ => None,
     }
@@ -141,7 +137,6 @@ mod tests {
             Token::Channel(life),
             Token::Notify(life),
             Token::Leftover(life),
-            Token::Adopted(life),
             Token::Cron,
         ];
         for token in all {
