@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use rpm_tests::{Rpm, free_port, until};
+use rpm_tests::{Rpm, deps, free_port, until};
 
 use crate::pull::{commit, git};
 
@@ -132,8 +132,8 @@ fn commits_come_to_a_host_and_go_back() {
     let short = |commit: &str| commit[..7].to_owned();
     let line = |words: &[&str]| deploy(&rpm, place.path(), words).trim().to_owned();
     assert_eq!(line(&["production", "curr"]), short(&second));
-    assert_eq!(line(&["production", "prev"]), short(&first));
-    assert_eq!(line(&["production", "list"]), format!("0\t{}\n1\t{}", short(&second), short(&first)));
+    assert_eq!(line(&["production", "prev"]), first);
+    assert_eq!(line(&["production", "list"]), format!("0\t{second}\n1\t{first}"));
     deploy(&rpm, place.path(), &["production", "revert", "1"]);
     assert_eq!((version().as_str(), rpm.restarts("shipped")), ("1", vec![2]));
     deploy(&rpm, place.path(), &["production", &second]);
@@ -145,4 +145,49 @@ fn commits_come_to_a_host_and_go_back() {
     assert!(text(&unknown.stderr).contains("production"), "{}", text(&unknown.stderr));
     let far = attempt(&rpm, place.path(), &["production", "revert", "99"]);
     assert!(text(&far.stderr).contains("deployments are known"));
+}
+
+#[test]
+fn a_host_that_pm2_has_set_up_goes_on() {
+    let (rpm, sshd) = (Rpm::as_pm2(), Sshd::start());
+    let place = tempfile::tempdir().expect("a directory");
+    let (origin, target) = (place.path().join("origin"), place.path().join("target"));
+    std::fs::create_dir(&origin).expect("a directory");
+    git(&origin, &["init", "-q"]);
+    let first = commit(&origin, "version", "1");
+    let file = serde_json::json!({ "apps": [{ "name": "x", "script": "x.js" }], "deploy": { "production": {
+        "user": user(),
+        "host": ["127.0.0.1"],
+        "port": sshd.port.to_string(),
+        "key": sshd.key(),
+        "ssh_options": ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR"],
+        "repo": origin,
+        "ref": "origin/main",
+        "path": target,
+        "post-deploy": "cp version was-there",
+    }}});
+    // PM2 wants the file in a clone.
+    git(place.path(), &["clone", "-q", "origin", "work"]);
+    let work = place.path().join("work");
+    std::fs::write(work.join("ecosystem.json"), file.to_string()).expect("a file can be written");
+
+    let pm2_home = tempfile::tempdir().expect("a directory");
+    let pm2 = |words: &[&str]| {
+        let mut command = Command::new(deps().join("node_modules/.bin/pm2"));
+        command.args(words).current_dir(&work).stdin(Stdio::null());
+        command.env("PM2_HOME", pm2_home.path()).env("PM2_DISABLE_VERSION_CHECK", "true");
+        let output = command.output().expect("pm2 runs");
+        assert!(output.status.success(), "pm2 {words:?}\n{}\n{}", text(&output.stdout), text(&output.stderr));
+    };
+    pm2(&["deploy", "ecosystem.json", "production", "setup"]);
+    pm2(&["deploy", "ecosystem.json", "production"]);
+    pm2(&["kill"]);
+
+    let second = commit(&origin, "version", "2");
+    deploy(&rpm, &work, &["production"]);
+    let version = || std::fs::read_to_string(target.join("current/was-there")).expect("post-deploy ran");
+    assert_eq!(version(), "2");
+    assert_eq!(deploy(&rpm, &work, &["production", "list"]), format!("0\t{second}\n1\t{first}\n"));
+    deploy(&rpm, &work, &["production", "revert"]);
+    assert_eq!(version(), "1");
 }

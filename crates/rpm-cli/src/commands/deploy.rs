@@ -29,6 +29,8 @@ const FILES: [&str; 8] = [
 enum Deed {
     Setup,
     Deploy(What),
+    /// Prints the commit that is there.
+    Current,
     /// Prints the commit of this many deployments ago.
     Deployed(u32),
     List,
@@ -61,6 +63,7 @@ pub(super) fn run(args: &Deploy, invocation: &Invocation) -> Result<(), Failure>
     let script = match &deed {
         Deed::Setup => script::setup(&deployment),
         Deed::Deploy(what) => script::deploy(&deployment, what, &start),
+        Deed::Current => script::current(&deployment),
         Deed::Deployed(steps) => script::deployed(&deployment, *steps),
         Deed::List => script::list(&deployment),
         Deed::Execute(line) => script::execute(&deployment, line),
@@ -91,7 +94,7 @@ fn deed(words: &[&str], deployment: &Deployment) -> Result<Deed, String> {
             Ok(steps) if (1..1_000_000).contains(&steps) => Ok(Deed::Deploy(What::Earlier(steps))),
             _ => Err(format!("revert takes a number of deployments, found {steps:?}")),
         },
-        ["curr" | "current", rest @ ..] => none_after(rest, Deed::Deployed(0)),
+        ["curr" | "current", rest @ ..] => none_after(rest, Deed::Current),
         ["prev" | "previous", rest @ ..] => none_after(rest, Deed::Deployed(1)),
         ["list", rest @ ..] => none_after(rest, Deed::List),
         ["exec" | "run"] => Err("exec takes a command".into()),

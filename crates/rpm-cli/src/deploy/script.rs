@@ -44,7 +44,7 @@ pub fn setup(deployment: &Deployment) -> String {
     let repo = quote(&deployment.repo);
     let _ = write!(
         script,
-        "if [ -d \"$base/source\" ]; then echo \"$base/source is there already: this host is set up\" >&2; exit 1; fi\n\
+        "if [ -e \"$base/source/.git\" ]; then echo \"$base/source is there already: this host is set up\" >&2; exit 1; fi\n\
          mkdir -p \"$base/shared/logs\" \"$base/shared/pids\"\n\
          {clone} -- {repo} \"$base/source\"\n\
          ln -sfn \"$base/source\" \"$base/current\"\n\
@@ -83,7 +83,7 @@ pub fn deploy(deployment: &Deployment, what: &What, post_deploy: &str) -> String
         "git fetch --all --tags{depth}\n\
          git reset --hard \"$wanted\"\n\
          ln -sfn \"$base/source\" \"$base/current\"\n\
-         git rev-parse --short HEAD >> \"$base/.deploys\"\n\
+         git rev-parse HEAD >> \"$base/.deploys\"\n\
          cd \"$base/current\"\n"
     );
     command(&mut script, "post-deploy", deployment.post_deploy.as_deref().unwrap_or(post_deploy));
@@ -95,6 +95,13 @@ pub fn execute(deployment: &Deployment, line: &str) -> String {
     let mut script = head(deployment);
     script.push_str("cd \"$base/current\"\n");
     command(&mut script, "exec", line);
+    script
+}
+
+/// Returns the script that prints the commit that is there.
+pub fn current(deployment: &Deployment) -> String {
+    let mut script = head(deployment);
+    script.push_str("git -C \"$base/source\" rev-parse --short HEAD\n");
     script
 }
 
