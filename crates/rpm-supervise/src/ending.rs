@@ -138,7 +138,8 @@ impl Supervisor {
         };
         seat.why = Some(why);
         if !was_ready {
-            let job_done = decision == Decision::Stay && end.exit() == Some(Exit::Code(0));
+            let agreed = &seat.spec.restart.stop_exit_codes;
+            let job_done = decision == Decision::Stay && end.is_success(agreed);
             self.let_go(turn, worker, |goal| goal == Goal::Up, (!job_done).then(|| cause.clone()));
         }
         if leftovers {
@@ -219,6 +220,11 @@ impl Supervisor {
 }
 
 impl End {
+    /// Returns whether a job may end so: with 0, or with a code that was agreed on.
+    fn is_success(&self, agreed: &[i32]) -> bool {
+        matches!(self.exit(), Some(Exit::Code(code)) if code == 0 || agreed.contains(&code))
+    }
+
     fn exit(&self) -> Option<Exit> {
         match self {
             End::Exited { exit, .. } => Some(*exit),

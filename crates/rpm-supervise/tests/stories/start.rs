@@ -98,6 +98,15 @@ fn a_job_that_ends_well_before_it_is_ready_is_a_success() {
 }
 
 #[test]
+fn a_job_that_ends_as_agreed_is_a_success() {
+    let mut stage = Stage::new();
+    let job = spec(ExecMode::Fork, 1, |spec| spec.restart.stop_exit_codes = vec![2]);
+    let start = stage.ask(Command::Start { specs: vec![job] });
+    stage.spawned(life(0, 1)).pass(ms(50)).exited(life(0, 1), 2).done(start, [0]);
+    assert_eq!(stage.status(0), Status::Stopped);
+}
+
+#[test]
 fn a_job_that_ends_badly_is_a_failure() {
     let mut stage = Stage::new();
     let job = spec(ExecMode::Fork, 1, |spec| spec.restart.autorestart = false);
