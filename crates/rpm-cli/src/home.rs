@@ -31,7 +31,7 @@ pub fn find(flavour: Flavour, var: impl Fn(&str) -> Option<PathBuf>) -> Result<H
             .hint(format!("set {variable} to a directory of yours"))
     })?;
     let root = std::path::absolute(&root).unwrap_or(root);
-    Ok(Home::new(root, flavour))
+    Ok(Home::new(root, flavour).with_variables(var))
 }
 
 /// Returns whether the directory is there; refuses one that others could tamper with, since what is asked over the

@@ -66,7 +66,7 @@ fn main() -> ExitCode {
 fn run(command: Command, voice: Voice) -> Result<(), Failure> {
     let role_home = |role: args::Role| {
         let flavour = if role.pm2 { Flavour::Pm2 } else { Flavour::Rpm };
-        Home::new(role.home, flavour)
+        Home::new(role.home, flavour).with_variables(variable)
     };
     match command {
         Command::Keeper(role) => return commands::roles::keeper(role_home(role)),
@@ -77,8 +77,13 @@ fn run(command: Command, voice: Voice) -> Result<(), Failure> {
         }
         _ => {}
     }
-    let home = home::find(voice.flavour, |name| std::env::var_os(name).map(PathBuf::from))?;
+    let home = home::find(voice.flavour, variable)?;
     commands::run(command, &Invocation { home, voice })
+}
+
+/// Keeper and daemon inherit the variables of the command that starts them.
+fn variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).map(PathBuf::from)
 }
 
 /// PM2's variables that mute everything but data.

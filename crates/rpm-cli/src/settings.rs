@@ -165,7 +165,7 @@ pub fn text(value: &Value) -> String {
 
 /// Returns where the file is.
 pub fn path(home: &Home) -> PathBuf {
-    home.root().join("module_conf.json")
+    home.module_conf()
 }
 
 #[cfg(test)]

@@ -46,12 +46,12 @@ pub enum DumpError {
 }
 
 /// Writes the list, keeping the one before as `.bak`.
-pub(crate) fn write(path: &Path, apps: Vec<DumpedApp>) -> io::Result<()> {
+pub(crate) fn write(path: &Path, backup: &Path, apps: Vec<DumpedApp>) -> io::Result<()> {
     let content = serde_json::to_vec_pretty(&Dump { version: VERSION, apps })?;
     match std::fs::read(path) {
         // Only a list that can be read is worth keeping: a broken one must not push out a good backup.
         Ok(before) if serde_json::from_slice::<Dump>(&before).is_ok() || of_pm2(&before).is_some() => {
-            files::replace(&backup(path), &before, Durability::Disk)?;
+            files::replace(backup, &before, Durability::Disk)?;
         }
         Ok(_) | Err(_) => {}
     }
@@ -62,15 +62,15 @@ pub(crate) fn write(path: &Path, apps: Vec<DumpedApp>) -> io::Result<()> {
 ///
 /// # Errors
 /// When there is none, or neither can be read.
-pub fn read(path: &Path) -> Result<(Vec<DumpedApp>, Option<String>), DumpError> {
+pub fn read(path: &Path, backup: &Path) -> Result<(Vec<DumpedApp>, Option<String>), DumpError> {
     match parse(path) {
         Ok(apps) => Ok((apps, None)),
-        Err(first) => match parse(&backup(path)) {
+        Err(first) => match parse(backup) {
             Ok(apps) if matches!(first, DumpError::Broken { .. }) => {
-                let note = format!("{first}; {} was used", backup(path).display());
+                let note = format!("{first}; {} was used", backup.display());
                 Ok((apps, Some(note)))
             }
-            Ok(apps) => Ok((apps, Some(format!("{} was used", backup(path).display())))),
+            Ok(apps) => Ok((apps, Some(format!("{} was used", backup.display())))),
             Err(_) => Err(first),
         },
     }
@@ -98,12 +98,6 @@ pub fn of_pm2(content: &[u8]) -> Option<Vec<serde_json::Value>> {
     serde_json::from_slice(content).ok()
 }
 
-fn backup(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".bak");
-    name.into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,25 +106,29 @@ mod tests {
         DumpedApp { spec: AppSpec::new(name, "/a", "/"), stopped: false }
     }
 
+    fn backup(path: &Path) -> PathBuf {
+        PathBuf::from(format!("{}.bak", path.display()))
+    }
+
     #[test]
     fn a_torn_list_falls_back_to_the_one_before() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("dump.json");
-        write(&path, vec![app("one")]).unwrap();
-        write(&path, vec![app("two")]).unwrap();
-        assert_eq!(read(&path).unwrap(), (vec![app("two")], None));
+        write(&path, &backup(&path), vec![app("one")]).unwrap();
+        write(&path, &backup(&path), vec![app("two")]).unwrap();
+        assert_eq!(read(&path, &backup(&path)).unwrap(), (vec![app("two")], None));
 
         let whole = std::fs::read(&path).unwrap();
         for length in 0..whole.len() - 1 {
             std::fs::write(&path, &whole[..length]).unwrap();
-            let (apps, note) = read(&path).unwrap();
+            let (apps, note) = read(&path, &backup(&path)).unwrap();
             assert_eq!(apps, vec![app("one")], "cut at {length}");
             assert!(note.unwrap().contains("dump.json.bak was used"));
         }
         // Saving over the torn list keeps the good backup.
-        write(&path, vec![app("three")]).unwrap();
+        write(&path, &backup(&path), vec![app("three")]).unwrap();
         std::fs::write(&path, b"garbage").unwrap();
-        assert_eq!(read(&path).unwrap().0, vec![app("one")]);
+        assert_eq!(read(&path, &backup(&path)).unwrap().0, vec![app("one")]);
     }
 
     #[test]
@@ -139,7 +137,7 @@ mod tests {
         let path = directory.path().join("dump.pm2");
         std::fs::write(&path, r#"[{"name": "api"}]"#).unwrap();
         assert!(has_apps(&path), "an empty list must not replace it");
-        write(&path, vec![app("one")]).unwrap();
+        write(&path, &backup(&path), vec![app("one")]).unwrap();
         assert_eq!(of_pm2(&std::fs::read(backup(&path)).unwrap()).unwrap()[0]["name"], "api");
         assert!(of_pm2(&std::fs::read(&path).unwrap()).is_none());
     }
@@ -147,6 +145,6 @@ mod tests {
     #[test]
     fn no_list_is_not_a_broken_list() {
         let directory = tempfile::tempdir().unwrap();
-        assert!(matches!(read(&directory.path().join("dump.json")), Err(DumpError::Missing(_))));
+        assert!(matches!(read(&directory.path().join("dump.json"), &directory.path().join("dump.json.bak")), Err(DumpError::Missing(_))));
     }
 }

@@ -135,7 +135,7 @@ impl Daemon {
             let message = format!("there are no apps, and {} has some", path.display());
             return Reply::Refused { message, hint: Some("`save --force` replaces it all the same".into()) };
         }
-        match dump::write(&path, apps) {
+        match dump::write(&path, &self.home.dump_backup(), apps) {
             Ok(()) => Reply::Done { workers: Vec::new() },
             Err(error) => {
                 Reply::Refused { message: format!("{} cannot be written: {error}", path.display()), hint: None }

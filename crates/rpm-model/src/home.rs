@@ -1,5 +1,6 @@
 //! The state directory, and the names of the files in it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Which program's names are used: our own, or PM2's (when invoked as `pm2`).
@@ -16,12 +17,38 @@ pub enum Flavour {
 pub struct Home {
     root: PathBuf,
     flavour: Flavour,
+    moved: BTreeMap<&'static str, PathBuf>,
 }
+
+/// PM2's variables that move one file or directory out of its home.
+const MOVING: [&str; 9] = [
+    "PM2_PID_FILE_PATH",
+    "PM2_LOG_FILE_PATH",
+    "PM2_DUMP_FILE_PATH",
+    "PM2_DUMP_BACKUP_FILE_PATH",
+    "PM2_DEFAULT_LOG_PATH",
+    "PM2_DEFAULT_PID_PATH",
+    "PM2_MODULE_CONF_FILE",
+    "PM2_DAEMON_RPC_PORT",
+    "PM2_DAEMON_PUB_PORT",
+];
 
 impl Home {
     /// Names the directory; creates nothing.
     pub fn new(root: PathBuf, flavour: Flavour) -> Self {
-        Self { root, flavour }
+        Self { root, flavour, moved: BTreeMap::new() }
+    }
+
+    /// Moves single files to where PM2's variables want them, for a home of PM2's. A relative path lies in the home, so
+    /// that client, keeper and daemon mean the same file wherever they run.
+    #[must_use]
+    pub fn with_variables(mut self, var: impl Fn(&str) -> Option<PathBuf>) -> Self {
+        if self.flavour == Flavour::Pm2 {
+            let set = |name: &'static str| Some((name, var(name).filter(|path| !path.as_os_str().is_empty())?));
+            let found = MOVING.into_iter().filter_map(set);
+            self.moved = found.map(|(name, path)| (name, self.root.join(path))).collect();
+        }
+        self
     }
 
     /// Returns the directory itself.
@@ -41,7 +68,7 @@ impl Home {
 
     /// Returns the file with the daemon's pid.
     pub fn daemon_pid(&self) -> PathBuf {
-        self.own("rpm.pid", "pm2.pid")
+        self.own("PM2_PID_FILE_PATH", "rpm.pid", "pm2.pid")
     }
 
     /// Returns the file with the keeper's pid.
@@ -51,12 +78,17 @@ impl Home {
 
     /// Returns the log of daemon and keeper.
     pub fn daemon_log(&self) -> PathBuf {
-        self.own("rpm.log", "pm2.log")
+        self.own("PM2_LOG_FILE_PATH", "rpm.log", "pm2.log")
     }
 
     /// Returns the list that `save` writes and `resurrect` reads.
     pub fn dump(&self) -> PathBuf {
-        self.own("dump.json", "dump.pm2")
+        self.own("PM2_DUMP_FILE_PATH", "dump.json", "dump.pm2")
+    }
+
+    /// Returns the list that `save` found and replaced.
+    pub fn dump_backup(&self) -> PathBuf {
+        self.own("PM2_DUMP_BACKUP_FILE_PATH", "dump.json.bak", "dump.pm2.bak")
     }
 
     /// Returns the desired state and the counters, for the next daemon.
@@ -66,18 +98,56 @@ impl Home {
 
     /// Returns the directory of the apps' logs.
     pub fn logs(&self) -> PathBuf {
-        self.root.join("logs")
+        self.own("PM2_DEFAULT_LOG_PATH", "logs", "logs")
     }
 
     /// Returns the directory of the apps' pid files.
     pub fn pids(&self) -> PathBuf {
-        self.root.join("pids")
+        self.own("PM2_DEFAULT_PID_PATH", "pids", "pids")
     }
 
-    fn own(&self, rpm: &str, pm2: &str) -> PathBuf {
-        self.root.join(match self.flavour {
+    /// Returns the values of apps and modules, which `set` writes.
+    pub fn module_conf(&self) -> PathBuf {
+        self.own("PM2_MODULE_CONF_FILE", "module_conf.json", "module_conf.json")
+    }
+
+    /// Returns the socket of PM2's own protocol for requests.
+    pub fn pm2_rpc(&self) -> PathBuf {
+        self.own("PM2_DAEMON_RPC_PORT", "rpc.sock", "rpc.sock")
+    }
+
+    /// Returns the socket of PM2's own protocol for events.
+    pub fn pm2_pub(&self) -> PathBuf {
+        self.own("PM2_DAEMON_PUB_PORT", "pub.sock", "pub.sock")
+    }
+
+    fn own(&self, variable: &str, rpm: &str, pm2: &str) -> PathBuf {
+        let name = match self.flavour {
             Flavour::Rpm => rpm,
             Flavour::Pm2 => pm2,
-        })
+        };
+        self.moved.get(variable).cloned().unwrap_or_else(|| self.root.join(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_of_pm2_moves_one_file_of_a_pm2_home() {
+        let var = |name: &str| match name {
+            "PM2_DUMP_FILE_PATH" => Some(PathBuf::from("/srv/list")),
+            "PM2_DEFAULT_LOG_PATH" => Some(PathBuf::from("mine")),
+            "PM2_PID_FILE_PATH" => Some(PathBuf::new()),
+            _ => None,
+        };
+        let of = |flavour| Home::new("/h".into(), flavour).with_variables(var);
+        let pm2 = of(Flavour::Pm2);
+        assert_eq!(pm2.dump(), Path::new("/srv/list"));
+        assert_eq!(pm2.dump_backup(), Path::new("/h/dump.pm2.bak"));
+        assert_eq!(pm2.logs(), Path::new("/h/mine"));
+        assert_eq!(pm2.daemon_pid(), Path::new("/h/pm2.pid"));
+        assert_eq!(of(Flavour::Rpm).dump(), Path::new("/h/dump.json"));
     }
 }

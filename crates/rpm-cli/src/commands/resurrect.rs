@@ -13,7 +13,8 @@ pub(super) fn run(invocation: &Invocation) -> Result<(), Failure> {
     let mut session = invocation.session()?;
     let path = invocation.home.dump();
     let context = specs::context(&invocation.home)?;
-    let saved = match of_pm2(&context, invocation)?.map_or_else(|| dump::read(&path), |saved| Ok((saved, None))) {
+    let read = || dump::read(&path, &invocation.home.dump_backup());
+    let saved = match of_pm2(&context, invocation)?.map_or_else(read, |saved| Ok((saved, None))) {
         Ok((saved, warning)) => {
             warning.into_iter().for_each(|warning| invocation.voice.warn(warning));
             saved

@@ -45,12 +45,12 @@ pub(crate) fn is_wanted(home: &Home) -> bool {
 
 /// Returns the socket for calls.
 pub(crate) fn calls_path(home: &Home) -> PathBuf {
-    home.root().join("rpc.sock")
+    home.pm2_rpc()
 }
 
 /// Returns the socket for subscribers.
 pub(crate) fn bus_path(home: &Home) -> PathBuf {
-    home.root().join("pub.sock")
+    home.pm2_pub()
 }
 
 /// Something for the subscribers.
