@@ -1,6 +1,6 @@
 //! `update`: keeper and daemon become another program; no request is lost, no worker replaced.
 
-use rpm_tests::{Load, Rpm, app, free_port};
+use rpm_tests::{Load, Rpm, app, free_port, until};
 
 #[test]
 fn an_update_loses_no_request_and_touches_no_worker() {
@@ -41,4 +41,57 @@ fn an_update_starts_a_daemon_where_there_is_none() {
     let rpm = Rpm::new();
     rpm.ok(&["update"]);
     assert!(rpm_tests::is_alive(rpm.daemon_pid()));
+}
+
+#[test]
+fn they_become_the_program_that_asks() {
+    let (rpm, place) = (Rpm::new(), tempfile::tempdir().expect("a directory"));
+    rpm.ok(&["start", &app("idle.sh"), "--name", "idle"]);
+    let pids = rpm.pids("idle");
+    let program = |pid: i32| std::fs::read_link(format!("/proc/{pid}/exe")).expect("a process has a program");
+    let newer = place.path().join("rpm");
+    std::fs::copy(program(rpm.keeper_pid()), &newer).expect("a copy");
+    let output = std::process::Command::new(&newer).arg("update").env("RPM_HOME", rpm.home()).output();
+    assert!(output.expect("the copy runs").status.success());
+    assert_eq!((program(rpm.keeper_pid()), program(rpm.daemon_pid())), (newer.clone(), newer));
+    assert_eq!(rpm.pids("idle"), pids);
+}
+
+#[test]
+fn no_log_line_is_lost_or_doubled() {
+    let rpm = Rpm::new();
+    let started = rpm
+        .command(&["start", &app("lines.sh"), "--name", "lines", "--time"])
+        .env("LINES_WANTED", "2000")
+        .output()
+        .expect("rpm runs");
+    assert!(started.status.success(), "{started:?}");
+    for _ in 0..3 {
+        rpm.ok(&["update"]);
+    }
+    until("the last line", || rpm.log("lines-out.log").contains("done"));
+    let log = rpm.log("lines-out.log");
+    let lines: Vec<&str> = log.lines().map(|line| line.split_once(": ").map_or(line, |(_, text)| text)).collect();
+    let wanted: Vec<String> = (1..=2000).map(|number| format!("line {number}")).chain(["done".into()]).collect();
+    assert_eq!(lines, wanted);
+    assert_eq!(rpm.restarts("lines"), [0]);
+}
+
+#[test]
+fn a_command_under_way_is_not_cut_off() {
+    let rpm = Rpm::new();
+    rpm.ok(&["ping"]);
+    let mut start = rpm
+        .command(&["start", &app("idle.sh"), "--name", "idle", "--wait-ready", "--listen-timeout", "600s"])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("rpm runs");
+    rpm.until("to be launching", "idle", |list| list.len() == 1);
+    let daemon = rpm.daemon_pid();
+    let told = rpm.fails(&["update"]);
+    assert!(told.contains("a command is under way") && told.contains("as before"), "{told}");
+    assert_eq!(rpm.daemon_pid(), daemon);
+    rpm.ok(&["delete", "idle"]);
+    let _ = start.wait();
+    rpm.ok(&["update"]);
 }
