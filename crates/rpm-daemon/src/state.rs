@@ -110,3 +110,35 @@ fn aside(path: &Path) -> PathBuf {
     name.push(".broken");
     name.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use rpm_model::WorkerId;
+    use rpm_supervise::Supervisor;
+
+    use super::*;
+
+    #[test]
+    fn processes_and_ports_are_found_again_in_the_same_boot_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.json");
+        let seen = (Life::new(WorkerId(3), 7), (4242, 99));
+        write(&path, "boot", &Supervisor::new().saved(), [seen].into_iter(), vec!["port/x"]).unwrap();
+        let state = read(&path, "boot");
+        assert_eq!((state.processes, state.ports), ([seen].into(), vec!["port/x".to_owned()]));
+        assert!(state.saved.is_some());
+        let other = read(&path, "another boot");
+        assert!(other.saved.is_none() && other.processes.is_empty());
+    }
+
+    #[test]
+    fn a_file_of_an_earlier_version_names_no_processes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.json");
+        let saved = serde_json::to_value(Supervisor::new().saved()).unwrap();
+        let text = serde_json::json!({ "version": 1, "boot": "boot", "saved": saved }).to_string();
+        std::fs::write(&path, text).unwrap();
+        let state = read(&path, "boot");
+        assert!(state.saved.is_some() && state.processes.is_empty() && state.ports.is_empty());
+    }
+}

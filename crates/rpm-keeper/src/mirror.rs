@@ -192,3 +192,62 @@ impl Mirror {
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::*;
+    use crate::client::SpawnRequest;
+
+    #[test]
+    fn what_was_dropped_before_the_answer_came_is_not_held() {
+        let mut mirror = Mirror::default();
+        let fd = fd::null().unwrap();
+        let mut spawn = SpawnRequest::new("1.0", OsStr::new("x"));
+        spawn.inherit = vec![(fd.as_fd(), 0)];
+        spawn.keep =
+            ["ipc/1.0", "log/1.0/out/pipe", "log/1.0/out/staging", "input/1.0"].map(|name| (name, fd.as_fd())).into();
+        mirror.asked(&Request::Spawn(spawn), b"packet", &[fd.as_fd(); 5]);
+        mirror.asked(&Request::Drop { name: "ipc/1.0" }, &[], &[]);
+        mirror.asked(&Request::DropPrefix { prefix: "log/1.0/" }, &[], &[]);
+        assert_eq!(mirror.unanswered().collect::<Vec<_>>(), ["1.0"]);
+        mirror.spawned("1.0", 7, fd.as_fd(), 1);
+        assert_eq!(mirror.held("").collect::<Vec<_>>(), ["input/1.0"]);
+        assert_eq!(mirror.unanswered().count(), 0);
+        // A second answer, as after a look for it, changes nothing.
+        mirror.spawned("1.0", 8, fd.as_fd(), 1);
+        assert_eq!(mirror.children["1.0"].pid, 7);
+    }
+
+    #[test]
+    fn only_an_exit_is_acknowledged() {
+        let mut mirror = Mirror::default();
+        let child = |exit| Message::Child {
+            key: "1.0".into(),
+            note: Vec::new(),
+            pid: 7,
+            pidfd: Some(fd::null().unwrap()),
+            started_at_micros: 1,
+            exit,
+        };
+        mirror.told(&child(None));
+        mirror.asked(&Request::Ack { key: "1.0" }, &[], &[]);
+        assert_eq!(mirror.children.len(), 1);
+        mirror.told(&child(Some(Exit::unknown(5))));
+        mirror.asked(&Request::Ack { key: "1.0" }, &[], &[]);
+        assert!(mirror.children.is_empty());
+    }
+
+    #[test]
+    fn what_the_keeper_refused_is_not_handed_over() {
+        let mut mirror = Mirror::default();
+        let fd = fd::null().unwrap();
+        mirror.asked(&Request::Store { name: "clients", fd: fd.as_fd() }, &[], &[fd.as_fd()]);
+        mirror.asked(&Request::Spawn(SpawnRequest::new("1.0", OsStr::new("x"))), &[], &[]);
+        for about in ["clients", "1.0"] {
+            mirror.told(&Message::Error { about: about.into(), text: "full".into() });
+        }
+        assert_eq!((mirror.held("").count(), mirror.unanswered().count()), (0, 0));
+    }
+}

@@ -71,4 +71,25 @@ mod tests {
         assert_eq!(Name::parse("port/1/x/-/80,4,0,0,null"), None);
         assert_eq!(Name::parse("log/1"), None);
     }
+    #[test]
+    fn a_socket_had_back_keeps_its_place_where_that_is_known() {
+        use rpm_model::SocketMode;
+
+        use crate::Ports;
+
+        let want = Want::parse("127.0.0.1:8080").unwrap();
+        let (first, second) = (Life::new(WorkerId(1), 4), Life::new(WorkerId(2), 1));
+        let name = |life, known: &[String], place, mode| {
+            Name::parse(&Ports::regained_name(life, AppId(3), &want, mode, known, place).unwrap()).unwrap()
+        };
+        let slots = SocketMode::Reuseport;
+        let known = [name(second, &[], (1, 2), slots).to_string()];
+        let regained = name(second, &known, (0, 2), slots);
+        assert_eq!((regained.to_string(), regained.holder), (known[0].clone(), Some(second)));
+        // Not known: none of two is at the beginning, so the group is seen to be out of order.
+        assert_eq!(name(first, &known, (0, 2), slots).index, Some(1));
+        assert_eq!(name(first, &[], (0, 1), slots).index, Some(0));
+        let shared = name(first, &known, (0, 2), SocketMode::Shared);
+        assert_eq!((shared.index, shared.holder), (None, None));
+    }
 }

@@ -352,7 +352,8 @@ mod tests {
         assert_eq!((table.children(top), table.children(middle)), (&[middle][..], &[grandchild][..]));
         assert!(environ_has(middle, b"RPM_TEST_MARK=yes") && !environ_has(middle, b"RPM_TEST_MARK=ye"));
         assert!(exe_name(middle).is_some());
-        for pid in [grandchild, middle, top] {
+        // From the top: one that is killed before its parent may be waited for before its parent is looked up.
+        for pid in [top, middle, grandchild] {
             crate::pidfd::Pidfd::open(pid).unwrap().signal(libc::SIGKILL).unwrap();
         }
         shell.wait().unwrap();
