@@ -8,7 +8,7 @@ TARGET  = $(or $(CARGO_TARGET_DIR),target)
 RELEASE = $(TARGET)/release/rpm
 DEPS    = $(abspath $(TARGET))/test-deps
 
-.PHONY: all run test check unit e2e conformance conformance-record setup load bench install uninstall clean
+.PHONY: all run test check unit e2e conformance conformance-record setup load bench bench-logs install uninstall clean
 
 all: check unit
 
@@ -55,6 +55,10 @@ load: $(RELEASE)
 # Every figure of docs/SPECIFICATION.md, side by side with PM2 from npm.
 bench: setup $(RELEASE)
 	RPM_BIN=$(abspath $(RELEASE)) $(TARGET)/release/bench --pm2 $(DEPS)/node_modules/.bin/pm2 $(BENCH)
+
+# What logs cost, as ratios to `program > file`, with PM2 beside it.
+bench-logs: setup $(RELEASE)
+	RPM_BIN=$(abspath $(RELEASE)) $(TARGET)/release/bench-logs --pm2 $(DEPS)/node_modules/.bin/pm2 $(BENCH)
 
 install: $(RELEASE)
 	@sh tools/install.sh $(RELEASE) "$(DESTDIR)$(PREFIX)/bin" "$(NAME)"
