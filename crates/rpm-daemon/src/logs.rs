@@ -10,7 +10,7 @@ use rpm_ipc::{Notice, Reply};
 use rpm_logs::rotate::collapse;
 use rpm_logs::rotator::{self, Log, Rotator, Writer};
 use rpm_logs::{LogPaths, Stream};
-use rpm_model::AppSpec;
+use rpm_model::{AppSpec, Bytes, Life};
 use tokio::sync::mpsc;
 
 use crate::clients::Line;
@@ -158,6 +158,24 @@ impl Daemon {
                 }
             }
         }
+    }
+
+    /// Takes in that the pump had to drop output.
+    pub(crate) fn output_lost(&mut self, key: &str, log: Option<&Path>, lost: u64, is_first: bool) {
+        if is_first {
+            tracing::error!("{key}: output for {} is being dropped", log.unwrap_or(Path::new("?")).display());
+        }
+        if let Some(process) = key.split('/').next().and_then(Life::parse).and_then(|life| self.processes.get_mut(&life)) {
+            process.output_lost += lost;
+        }
+    }
+
+    /// Takes in that a file that failed is written again.
+    pub(crate) fn output_resumed(&mut self, key: &str, log: Option<&Path>) {
+        let life = key.split('/').next().and_then(Life::parse);
+        let lost = life.and_then(|life| self.processes.get(&life)).map_or(0, |process| process.output_lost);
+        let log = log.unwrap_or(Path::new("?")).display();
+        tracing::info!("{key}: {log} is written again; {} of this worker's output are lost so far", Bytes(lost));
     }
 
     /// Takes in that the pump rotated a file.

@@ -34,6 +34,8 @@ pub(crate) struct Process {
     pub(crate) drain: Option<Draining>,
     /// What the app said of itself.
     pub(crate) contact: Contact,
+    /// Bytes of output that no file took.
+    pub(crate) output_lost: u64,
 }
 
 impl Process {
@@ -49,6 +51,7 @@ impl Process {
             settling: None,
             drain: None,
             contact: Contact::new(),
+            output_lost: 0,
         }
     }
 

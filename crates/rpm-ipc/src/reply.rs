@@ -211,6 +211,9 @@ pub struct WorkerInfo {
     /// What the app said of itself over its IPC channel (`axm_monitor`, `axm_actions`, `axm_options`, `node_version`).
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub contact: Contact,
+    /// Bytes of its output that no file took: the disk was full.
+    #[serde(default)]
+    pub output_lost: u64,
 }
 
 /// What the app said of itself, by PM2's names.

@@ -240,7 +240,7 @@ fn a_full_disk_does_not_stop_the_app() {
     until(|| pump.counters().bytes_dropped > 0);
     let told: Vec<Event> = events.try_iter().collect();
     assert!(
-        matches!(&told[..], [Event::WriteFailed { error, .. }, Event::Dropping { .. }]
+        matches!(&told[..], [Event::WriteFailed { error, .. }, Event::Dropping { is_first: true, .. }, ..]
             if error.kind() == io::ErrorKind::StorageFull),
         "{told:?}"
     );

@@ -72,6 +72,7 @@ fn worker(id: u32, status: Status) -> WorkerInfo {
         backoff_ms: None,
         user: "www-data".into(),
         contact: serde_json::Map::new(),
+        output_lost: 0,
     }
 }
 

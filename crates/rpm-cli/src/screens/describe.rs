@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anstyle::Style;
 use rpm_ipc::{AppInfo, WorkerInfo};
-use rpm_model::{Every, ExecMode, Rotation, Status};
+use rpm_model::{Bytes, Every, ExecMode, Rotation, Status};
 
 use crate::say::{GREEN, GREY, RED};
 use crate::screens::boxes::{self, Cell};
@@ -110,6 +110,10 @@ fn rows(app: &AppInfo, worker: &WorkerInfo, node: Option<&str>, now_ms: u64) -> 
     }
     if let Some(cron) = &spec.cron {
         rows.push(("cron restart", plain(cron)));
+    }
+    if worker.output_lost > 0 {
+        let lost = format!("{} (a log could not be written)", Bytes(worker.output_lost));
+        rows.push(("output lost", Cell::styled(&lost, RED)));
     }
     rows.push(("uptime", plain(&table::uptime(worker, now_ms))));
     if worker.combined_log.is_some() {

@@ -42,6 +42,7 @@ fn worker(name: &str, id: u32, instance: u32) -> WorkerInfo {
         backoff_ms: None,
         user: "root".into(),
         contact: serde_json::Map::new(),
+        output_lost: 0,
     }
 }
 

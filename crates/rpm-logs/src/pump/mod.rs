@@ -133,12 +133,16 @@ pub enum Event {
         /// The file, where it has a path.
         path: Option<PathBuf>,
     },
-    /// A file could not be written for so long that output was dropped. Told once per failure.
+    /// A file could not be written for so long that output was dropped. Told for each piece.
     Dropping {
         /// The stream.
         key: String,
         /// The file, where it has a path.
         path: Option<PathBuf>,
+        /// So many bytes are missing there.
+        lost: u64,
+        /// The first piece since the file failed.
+        is_first: bool,
     },
     /// A file was rotated.
     Rotated {

@@ -363,9 +363,10 @@ impl Live {
         for (write, file) in intent.writes.iter().zip(&self.files) {
             let lost = intent.output - write.written;
             shop.count(|counters| &counters.bytes_dropped, lost);
-            if lost > 0 && !self.dropping {
+            if lost > 0 {
                 let path = shop.files.path(*file).map(ToOwned::to_owned);
-                (shop.on_event)(Event::Dropping { key: self.key.clone(), path });
+                let is_first = !self.dropping;
+                (shop.on_event)(Event::Dropping { key: self.key.clone(), path, lost, is_first });
             }
         }
         self.dropping = true;
