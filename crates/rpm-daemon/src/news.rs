@@ -255,8 +255,8 @@ impl Daemon {
                 self.ask_keeper(&Request::DropPrefix { prefix: &prefix });
             }
             WriteFailed { key, path, error } => tracing::error!("{key}: {} cannot be written: {error}", name(path)),
-            WriteResumed { key, path } => tracing::info!("{key}: {} is written again", name(path)),
-            Dropping { key, path } => tracing::error!("{key}: output for {} is being dropped", name(path)),
+            WriteResumed { key, path } => self.output_resumed(&key, path.as_deref()),
+            Dropping { key, path, lost, is_first } => self.output_lost(&key, path.as_deref(), lost, is_first),
             Rotated { log, archive } => self.pump_rotated(&log, &archive),
             RotateFailed { log, error } => tracing::error!("{} cannot be rotated: {error}", log.display()),
             StreamFailed { key, error } => tracing::error!("the output of {key} cannot be read: {error}"),
