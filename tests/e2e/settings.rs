@@ -43,6 +43,16 @@ fn a_value_that_is_set_restarts_its_app_and_is_a_variable_of_it() {
 }
 
 #[test]
+fn called_pm2_the_file_may_be_elsewhere() {
+    let (rpm, place) = (Rpm::as_pm2(), tempfile::tempdir().expect("a directory"));
+    let file = place.path().join("conf");
+    let output = rpm.command(&["set", "api:limit", "10"]).env("PM2_MODULE_CONF_FILE", &file).output();
+    assert!(output.expect("rpm runs").status.success());
+    assert!(std::fs::read_to_string(&file).expect("the file is there").contains("limit"));
+    assert!(!rpm.home().join("module_conf.json").exists());
+}
+
+#[test]
 fn wrong_keys_are_told_and_change_nothing() {
     let rpm = Rpm::new();
     assert!(rpm.fails(&["set"]).contains("set app:key value"));
