@@ -9,6 +9,7 @@ mod deploy;
 mod errors;
 mod import_pm2;
 mod keeper_death;
+mod log_bytes;
 mod logs;
 mod modules;
 mod pm2_api;
