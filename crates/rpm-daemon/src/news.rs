@@ -141,6 +141,12 @@ impl Daemon {
         }
         if let Some(running) = &process.running {
             self.watch.remove(&running.process.pidfd);
+            // A replacement has the same file.
+            if let Some(files) = self.seats.get(&life.worker)
+                && std::fs::read_to_string(&files.pid).is_ok_and(|pid| pid.trim() == running.process.pid.to_string())
+            {
+                let _ = std::fs::remove_file(&files.pid);
+            }
         }
         // A slot whose life was replaced, or never made it, is closed. One whose seat has nobody else keeps its
         // queue for the next life; so does one whose replacement does not let connections in yet.

@@ -40,6 +40,11 @@ pub enum Request {
         /// The new apps.
         specs: Vec<AppSpec>,
     },
+    /// Registers apps as they were saved, and starts those that ran.
+    Resurrect {
+        /// The apps.
+        apps: Vec<SavedApp>,
+    },
     /// Stops workers.
     Stop {
         /// Which.
@@ -129,6 +134,15 @@ pub enum Request {
     },
     /// Stops every app, then daemon and keeper.
     Kill,
+}
+
+/// An app as it was saved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SavedApp {
+    /// What is wanted.
+    pub spec: AppSpec,
+    /// Whether it was stopped, and stays so.
+    pub stopped: bool,
 }
 
 /// A new spec for an app that is already there.

@@ -24,6 +24,11 @@ pub enum Command {
         /// The new apps.
         specs: Vec<Arc<AppSpec>>,
     },
+    /// Registers apps as they were when they were saved: those that ran are started, whatever their `autostart` says.
+    Resurrect {
+        /// The apps, in the order of their ids, and whether each was stopped.
+        apps: Vec<(Arc<AppSpec>, bool)>,
+    },
     /// Stops workers; they stay in the list. As in PM2, an app whose last worker is stopped is no longer watched.
     Stop {
         /// Which.

@@ -32,7 +32,13 @@ impl Supervisor {
         // The command is not answered before it has named all the seats that it waits for.
         self.commands.wait_for_roll(id);
         match command {
-            Command::Start { specs } => specs.into_iter().for_each(|spec| self.start(turn, id, spec)),
+            Command::Start { specs } => for spec in specs {
+                let wanted = spec.autostart;
+                self.start(turn, id, spec, wanted);
+            },
+            Command::Resurrect { apps } => {
+                apps.into_iter().for_each(|(spec, stopped)| self.start(turn, id, spec, !stopped));
+            }
             Command::Stop { workers } => self.stop(turn, id, workers),
             Command::Restart { workers, specs } => self.restart(turn, id, workers, specs, Cause::Restart),
             Command::Reload { workers, specs, force } => {
@@ -58,7 +64,7 @@ impl Supervisor {
             return Err(Refusal::ShuttingDown);
         }
         match command {
-            Command::Start { .. } | Command::Shutdown => Ok(()),
+            Command::Start { .. } | Command::Resurrect { .. } | Command::Shutdown => Ok(()),
             Command::Stop { workers } | Command::Delete { workers } | Command::Reset { workers } => {
                 workers.iter().try_for_each(|worker| self.known(*worker))
             }
@@ -119,16 +125,16 @@ impl Supervisor {
 
     // ---- one after another -------------------------------------------------------------------------------------
 
-    fn start(&mut self, turn: &mut Turn<'_>, id: CommandId, spec: Arc<AppSpec>) {
+    fn start(&mut self, turn: &mut Turn<'_>, id: CommandId, spec: Arc<AppSpec>, wanted: bool) {
         let app = AppId(self.next_app);
         self.next_app += 1;
         self.dirty = true;
-        let (instances, autostart) = (spec.instances.max(1), spec.autostart);
+        let instances = spec.instances.max(1);
         let workers = BTreeSet::new();
         self.apps.insert(app, App { id: app, spec, workers, roll: None, starting: Some(id) });
         for worker in self.add_seats(turn, app, instances) {
             self.wait(turn, Some(id), worker, Goal::Up);
-            if autostart {
+            if wanted {
                 self.spawn(turn, worker, Cause::Start, false);
             } else {
                 self.satisfy(turn, worker, &[Goal::Up]);
@@ -311,7 +317,9 @@ impl Supervisor {
             seat.spec = spec;
         }
         seat.streak = Streak::default();
-        let again = seat.first().is_some_and(|process| process.runs() && process.phase != Phase::Stuck);
+        // As in PM2, what waits for its restart counts as if it ran.
+        let again = matches!(seat.place, Place::Waiting { .. })
+            || seat.first().is_some_and(|process| process.runs() && process.phase != Phase::Stuck);
         self.leave(turn, worker, Then::Start { at: now, cause, again }, cause, false);
     }
 
@@ -387,12 +395,13 @@ impl Supervisor {
         workers.into_iter().filter(|worker| self.seats.get(worker).is_some_and(|seat| !seat.is_doomed())).collect()
     }
 
-    /// Adds empty seats with the lowest free instance numbers.
+    /// Adds empty seats with the lowest free instance numbers. As in PM2, apps of one name share the numbers.
     fn add_seats(&mut self, turn: &mut Turn<'_>, app: AppId, number: u32) -> Vec<WorkerId> {
         let Some(owner) = self.apps.get(&app).filter(|_| number > 0) else { return Vec::new() };
         let spec = owner.spec.clone();
-        let taken: BTreeSet<u32> =
-            owner.workers.iter().filter_map(|worker| Some(self.seats.get(worker)?.instance)).collect();
+        let namesakes = self.apps.values().filter(|app| app.spec.name == spec.name);
+        let workers = namesakes.flat_map(|app| &app.workers);
+        let taken: BTreeSet<u32> = workers.filter_map(|worker| Some(self.seats.get(worker)?.instance)).collect();
         let free: Vec<u32> = (0..).filter(|instance| !taken.contains(instance)).take(number as usize).collect();
         let mut added = Vec::with_capacity(free.len());
         for instance in free {

@@ -6,7 +6,7 @@
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use rpm_ipc::Request;
+use rpm_ipc::{Request, SavedApp};
 
 use crate::acting;
 use crate::args::Import;
@@ -61,12 +61,9 @@ pub(super) fn run(args: &Import, invocation: &Invocation) -> Result<(), Failure>
     }
     let mut session = invocation.session()?;
     let before = session.list(false)?;
-    let specs = found.into_iter().map(|Found { mut spec, stopped }| {
-        // What ran runs again, what was stopped stays so.
-        spec.autostart = !stopped;
-        spec
-    });
-    let request = Request::Start { specs: specs.collect() };
+    // What ran runs again, what was stopped stays so.
+    let apps = found.into_iter().map(|Found { spec, stopped }| SavedApp { spec, stopped });
+    let request = Request::Resurrect { apps: apps.collect() };
     acting::act_and_show(&mut session, invocation, &before, vec![("start", request)]).map_err(|failure| {
         let there = running.is_some().then(|| "PM2 is stopped; `pm2 resurrect` brings its apps back".to_owned());
         failure.maybe_hint(there)

@@ -1,7 +1,7 @@
 //! `resurrect`: what was saved is started, unless it is there.
 
 use rpm_daemon::dump::{self, DumpError, DumpedApp};
-use rpm_ipc::Request;
+use rpm_ipc::{Request, SavedApp};
 
 use crate::acting;
 use crate::commands::Invocation;
@@ -29,20 +29,19 @@ pub(super) fn run(invocation: &Invocation) -> Result<(), Failure> {
     invocation.voice.say(format_args!("Restoring processes located in {}", path.display()));
     let before = session.list(false)?;
     let is_there = |name: &str| before.apps.iter().any(|app| app.spec.name == name);
-    let mut specs = Vec::new();
+    let mut apps = Vec::new();
     for app in saved {
         if is_there(&app.spec.name) {
             invocation.voice.say(format_args!("{} is running already", app.spec.name));
             continue;
         }
         let mut spec = app.spec;
-        // What ran when it was saved runs again, what was stopped stays so, whatever its first start said.
-        spec.autostart = !app.stopped;
         // The shell's variables are not saved: they may be secrets. Whoever resurrects has a PATH and a HOME too.
         spec.env_shell = rpm_config::shell_variables(&context, spec.other.get("filter_env"));
-        specs.push(spec);
+        // What ran when it was saved runs again, what was stopped stays so, whatever its first start said.
+        apps.push(SavedApp { spec, stopped: app.stopped });
     }
-    let requests = if specs.is_empty() { Vec::new() } else { vec![("start", Request::Start { specs })] };
+    let requests = if apps.is_empty() { Vec::new() } else { vec![("start", Request::Resurrect { apps })] };
     acting::act_and_show(&mut session, invocation, &before, requests)
 }
 

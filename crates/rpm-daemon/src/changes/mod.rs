@@ -180,6 +180,7 @@ impl Daemon {
         tracing::error!("{name}: {problem}");
         let is_about = |request: &Request| match request {
             Request::Start { specs } => specs.iter().any(|spec| spec.name == *name),
+            Request::Resurrect { apps } => apps.iter().any(|app| app.spec.name == *name),
             Request::Restart { workers, .. } | Request::Reload { workers, .. } => {
                 view.workers.iter().any(|worker| workers.contains(&worker.id))
             }

@@ -394,6 +394,7 @@ impl World {
         let takes_away = !matches!(
             command,
             Command::Start { .. }
+                | Command::Resurrect { .. }
                 | Command::Reset { .. }
                 | Command::Reload { force: false, .. }
                 | Command::Renew { roll: true, .. }

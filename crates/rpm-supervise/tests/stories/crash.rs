@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use rpm_model::{Bytes, ExecMode, Exit, Status};
-use rpm_supervise::{Cause, Effect, Event, Happening};
+use rpm_supervise::{Cause, Command, Effect, Event, Happening};
 
 use crate::stage::{Stage, cluster, fork, ids, life, ms, spec};
 
@@ -39,6 +39,16 @@ fn a_restart_delay_is_kept() {
     assert_eq!(stage.worker(0).why.as_deref(), Some("exit code 1 after 2 s; restarts after 1.5 s"));
     assert!(stage.pass(ms(1499)).spawns().is_empty());
     assert_eq!(stage.pass(ms(1)).spawns(), [life(0, 2)]);
+}
+
+#[test]
+fn a_restart_asked_for_during_the_wait_counts() {
+    let mut stage = Stage::with(spec(ExecMode::Fork, 1, |spec| spec.restart.restart_delay = ms(1500)));
+    stage.pass(ms(2000)).exited(life(0, 1), 1);
+    assert_eq!(stage.worker(0).restarts, 0);
+    stage.ask(Command::Restart { workers: ids([0]), specs: Vec::new() });
+    assert_eq!(stage.spawns(), [life(0, 2)]);
+    assert_eq!(stage.worker(0).restarts, 1);
 }
 
 #[test]

@@ -10,7 +10,7 @@ fn taken() -> Taken {
 #[test]
 fn all_workers_of_all_apps_spawn_in_one_turn() {
     let mut stage = Stage::new();
-    stage.ask(Command::Start { specs: vec![cluster(3), fork()] });
+    stage.ask(Command::Start { specs: vec![cluster(3), spec(ExecMode::Fork, 1, |spec| spec.name = "other".into())] });
     assert_eq!(stage.spawns(), [life(0, 1), life(1, 1), life(2, 1), life(3, 1)]);
     assert_eq!(stage.worker(2).instance, 2);
     assert_eq!(stage.worker(3).instance, 0);
@@ -150,6 +150,26 @@ fn an_app_without_autostart_is_registered_as_stopped() {
     let start = stage.ask(Command::Start { specs: vec![spec(ExecMode::Fork, 1, |spec| spec.autostart = false)] });
     stage.done(start, [0]);
     assert_eq!(stage.status(0), Status::Stopped);
+}
+
+#[test]
+fn what_was_saved_comes_back_as_it_was_whatever_its_autostart() {
+    let mut stage = Stage::new();
+    let idle = spec(ExecMode::Fork, 1, |spec| spec.autostart = false);
+    let resurrect = stage.ask(Command::Resurrect { apps: vec![(fork(), true), (idle, false)] });
+    assert_eq!(stage.spawns(), [life(1, 1)]);
+    stage.spawned(life(1, 1)).pass(ms(3000)).done(resurrect, [0, 1]);
+    assert_eq!(stage.status(0), Status::Stopped);
+    assert!(stage.worker(0).spec.autostart);
+    assert!(!stage.worker(1).spec.autostart);
+}
+
+#[test]
+fn apps_of_one_name_share_the_numbers_of_their_instances() {
+    let mut stage = Stage::new();
+    stage.ask(Command::Start { specs: vec![cluster(2), cluster(1)] });
+    let instances: Vec<u32> = (0..3).map(|id| stage.worker(id).instance).collect();
+    assert_eq!(instances, [0, 1, 2]);
 }
 
 #[test]
