@@ -29,6 +29,9 @@ use crate::{DaemonError, pm2, state, view};
 /// Between two writes of the state: a crash storm costs twenty small writes a second, not thousands.
 const PERSIST_EVERY: Duration = Duration::from_millis(50);
 
+/// After a write, until the second copy is made: what has changed less than this ago may be missing in it.
+const BACKUP_AFTER: Duration = Duration::from_secs(1);
+
 /// How long the last replies may take to reach their clients when the daemon leaves.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -88,6 +91,10 @@ pub(crate) struct Daemon {
     pub(crate) to_acknowledge: BTreeSet<String>,
     pub(crate) dirty: bool,
     pub(crate) persisted_at: Moment,
+    /// When the second copy of the state is made, if it is older than the first.
+    pub(crate) backup_due: Option<Moment>,
+    /// The last write of the state failed, and that was said.
+    pub(crate) state_fails: bool,
     pub(crate) leaving: bool,
     /// Who waits for the next daemon, while the keeper becomes a newer program.
     pub(crate) updating: Option<(Line, u64)>,
@@ -203,10 +210,9 @@ impl Daemon {
     /// Returns the moment anything is next due.
     fn next_due(&self) -> Option<Moment> {
         let persist = (self.dirty || !self.to_acknowledge.is_empty()).then(|| self.persisted_at + PERSIST_EVERY);
-        [self.core.next_deadline(), self.rounds.next_due(), self.changes.next_due(), self.actions.next_due(), persist]
-            .into_iter()
-            .flatten()
-            .min()
+        let rooms = [self.rounds.next_due(), self.changes.next_due(), self.actions.next_due()];
+        let own = [self.core.next_deadline(), persist, self.backup_due];
+        rooms.into_iter().chain(own).flatten().min()
     }
 
     /// Returns whether the state must be written before an effect is carried out.
@@ -223,6 +229,11 @@ impl Daemon {
 
     /// Writes the state if it changed and the last write is a while ago; then the keeper may forget the exits in it.
     fn persist(&mut self) {
+        if self.backup_due.take_if(|due| *due <= view::now()).is_some()
+            && let Err(error) = state::back_up(&self.home.state())
+        {
+            tracing::warn!("there is no second copy of the state: {error}");
+        }
         if !self.dirty && self.to_acknowledge.is_empty() {
             return;
         }
@@ -243,8 +254,15 @@ impl Daemon {
         });
         let ports = self.keeper.held(Ports::NAMES).collect();
         match state::write(&self.home.state(), &self.boot, &self.core.saved(), processes, ports) {
-            Ok(()) => self.dirty = false,
-            Err(error) => tracing::error!("the state could not be written: {error}"),
+            Ok(()) => {
+                (self.dirty, self.state_fails) = (false, false);
+                self.backup_due.get_or_insert(self.persisted_at + BACKUP_AFTER);
+            }
+            // Once, not twenty times a second: it is tried again until there is room.
+            Err(error) if !std::mem::replace(&mut self.state_fails, true) => {
+                tracing::error!("the state could not be written: {error}");
+            }
+            Err(_) => {}
         }
         !self.dirty
     }

@@ -5,6 +5,17 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+/// Removes what a killed daemon has not finished writing. Nobody else writes there: a home has one daemon.
+pub(crate) fn sweep(directory: &Path) {
+    let Ok(entries) = std::fs::read_dir(directory) else { return };
+    for entry in entries.flatten() {
+        let is_unfinished = entry.file_name().to_str().is_some_and(|name| name.starts_with(&format!("{NEW}-")));
+        if is_unfinished && let Err(error) = std::fs::remove_file(entry.path()) {
+            tracing::warn!("{} could not be removed: {error}", entry.path().display());
+        }
+    }
+}
+
 /// How sure a write must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Durability {

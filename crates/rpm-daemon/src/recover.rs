@@ -55,6 +55,7 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
         what: "read the boot id",
         error: io::Error::from_raw_os_error(error.errno),
     })?;
+    files::sweep(home.root());
     let state = state::read(&home.state(), &boot);
     orphans::take_in(&home, &state, &mut keeper, &mut inventory).map_err(DaemonError::Keeper)?;
     let saved = state.saved.unwrap_or_else(|| Supervisor::new().saved());
@@ -114,6 +115,8 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
         to_acknowledge: std::mem::take(&mut inventory.exited),
         dirty: true,
         persisted_at: Moment::default(),
+        backup_due: None,
+        state_fails: false,
         leaving: false,
         updating: None,
         effects: Vec::new(),

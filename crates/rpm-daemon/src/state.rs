@@ -2,6 +2,9 @@
 //!
 //! What is written here is for a daemon that dies while its workers live on. It is whole for any later process, but not
 //! forced to the disk: after a reboot there are no workers left to be found again, and `resurrect` reads the dump.
+//!
+//! A second copy, at most a second older, is read where somebody has damaged the first: workers whose app nobody knows
+//! could not be listed or stopped.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,6 +19,9 @@ use crate::files::{self, Durability};
 /// The version this build writes.
 const VERSION: u32 = 1;
 
+/// Damaged files that are kept. At the bound the last one is replaced.
+const ASIDE_MAX: u32 = 9;
+
 #[derive(Serialize)]
 struct Written<'a> {
     version: u32,
@@ -27,6 +33,7 @@ struct Written<'a> {
 
 #[derive(Deserialize)]
 struct Read {
+    version: u32,
     boot: String,
     saved: Saved,
     #[serde(default)]
@@ -66,48 +73,88 @@ pub(crate) fn write(
 
 /// Reads the state of this boot; an empty one when there is none.
 ///
-/// A file that cannot be read is put aside, so that nothing is lost and the daemon can go on.
+/// A file that cannot be read is put aside, so that nothing is lost and the daemon can go on with the second copy.
 pub(crate) fn read(path: &Path, boot: &str) -> State {
-    read_file(path).filter(|read| read.boot == boot).map_or_else(State::default, |read| State {
+    let of_this_boot = |read: &Read| read.boot == boot;
+    let first = read_file(path);
+    let second = || {
+        let second = read_file(&backup(path)).ok().flatten().filter(of_this_boot)?;
+        tracing::warn!("{} was used", backup(path).display());
+        Some(second)
+    };
+    // A missing file is no damage: it is removed when nothing runs any more.
+    let read = first.map_or_else(|Broken| second(), |read| read.filter(of_this_boot));
+    read.map_or_else(State::default, |read| State {
         saved: Some(read.saved),
         processes: read.processes.into_iter().filter_map(|(life, seen)| Some((Life::parse(&life)?, seen))).collect(),
         ports: read.ports,
     })
 }
 
-fn read_file(path: &Path) -> Option<Read> {
-    let content = match std::fs::read(path) {
-        Ok(content) => content,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-        Err(error) => {
-            tracing::error!("{} cannot be read: {error}", path.display());
-            return None;
-        }
+/// Makes the second copy of what was written last.
+pub(crate) fn back_up(path: &Path) -> io::Result<()> {
+    files::replace(&backup(path), &std::fs::read(path)?, Durability::Process)
+}
+
+/// A file is there that is not to be used; it was put aside.
+struct Broken;
+
+fn read_file(path: &Path) -> Result<Option<Read>, Broken> {
+    let read = match std::fs::read(path) {
+        Ok(content) => parse(&content),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => Err(error.to_string()),
     };
-    match serde_json::from_slice::<Read>(&content) {
-        Ok(read) => Some(read),
-        Err(error) => {
-            let aside = aside(path);
-            let kept = std::fs::rename(path, &aside).map(|()| aside.display().to_string());
-            let kept = kept.unwrap_or_else(|error| format!("nowhere ({error})"));
-            tracing::error!("{} is broken ({error}); it was kept as {kept}", path.display());
-            None
-        }
+    read.map(Some).map_err(|why| {
+        let aside = aside(path);
+        let kept = std::fs::rename(path, &aside).map(|()| aside.display().to_string());
+        let kept = kept.unwrap_or_else(|error| format!("nowhere ({error})"));
+        tracing::error!("{} cannot be used ({why}); it was kept as {kept}", path.display());
+        Broken
+    })
+}
+
+fn parse(content: &[u8]) -> Result<Read, String> {
+    // The version first: what else is in a newer file is not for us to judge.
+    #[derive(Deserialize)]
+    struct Version {
+        version: u32,
     }
+    let Version { version } = serde_json::from_slice(content).map_err(|error| error.to_string())?;
+    if version > VERSION {
+        return Err(format!("it is of version {version}, newer than {VERSION}, which this program reads"));
+    }
+    let read: Read = serde_json::from_slice(content).map_err(|error| error.to_string())?;
+    debug_assert_eq!(read.version, version);
+    Ok(read)
 }
 
 /// Forgets the state: nothing runs any more.
 pub(crate) fn remove(path: &Path) {
-    if let Err(error) = std::fs::remove_file(path)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        tracing::warn!("{} could not be removed: {error}", path.display());
+    for path in [path, &backup(path)] {
+        if let Err(error) = std::fs::remove_file(path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!("{} could not be removed: {error}", path.display());
+        }
     }
 }
 
+/// Returns a name that nothing has yet, so that an earlier damage is not lost to a later one, up to a bound.
 fn aside(path: &Path) -> PathBuf {
+    let names = (1..ASIDE_MAX).map(|number| with_suffix(path, &format!(".broken.{number}")));
+    let mut free = [with_suffix(path, ".broken")].into_iter().chain(names);
+    let last = with_suffix(path, &format!(".broken.{ASIDE_MAX}"));
+    free.find(|name| name.symlink_metadata().is_err()).unwrap_or(last)
+}
+
+fn backup(path: &Path) -> PathBuf {
+    with_suffix(path, ".bak")
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".broken");
+    name.push(suffix);
     name.into()
 }
 
