@@ -63,6 +63,8 @@ pub(crate) struct Daemon {
     /// What the log thread has to tell; bounded by what the streams can do: one end each, one failure each.
     pub(crate) pump_news: (mpsc::UnboundedSender<rpm_logs::Event>, mpsc::UnboundedReceiver<rpm_logs::Event>),
     pub(crate) processes: BTreeMap<Life, Process>,
+    /// Channels that had more to say than was read of them in one pass.
+    pub(crate) unread: BTreeSet<Life>,
     pub(crate) seats: BTreeMap<WorkerId, SeatFiles>,
     /// The names of the apps of seats that may be deleted: the core forgets a seat before its end is told.
     pub(crate) names: BTreeMap<WorkerId, String>,

@@ -21,10 +21,13 @@ use crate::{DaemonError, launch, notify};
 impl Daemon {
     /// Takes what is there, without waiting; returns whether there may be more.
     pub(crate) fn take_news(&mut self) -> Result<bool, DaemonError> {
+        for life in std::mem::take(&mut self.unread) {
+            self.take_some_from_channel(life);
+        }
         for _ in 0..ROUNDS_MAX {
             let ready = self.watch.take().map_err(|error| DaemonError::System { what: "read events", error })?;
             if ready.is_empty() {
-                return Ok(false);
+                return Ok(!self.unread.is_empty());
             }
             self.take(ready)?;
         }
@@ -36,7 +39,7 @@ impl Daemon {
             match token {
                 Token::Keeper => self.take_from_keeper()?,
                 Token::Signals => self.take_signals(),
-                Token::Channel(life) => self.take_from_channel(life),
+                Token::Channel(life) => self.take_some_from_channel(life),
                 Token::Notify(life) => {
                     let socket = self.processes.get(&life).and_then(|process| process.notify.as_ref());
                     if socket.is_some_and(notify::receive) {
@@ -270,23 +273,35 @@ impl Daemon {
     }
 
     fn take_from_channel(&mut self, life: Life) {
-        loop {
-            let Some(channel) = self.channel(life) else { return };
-            match channel.receive() {
-                Ok(messages) if messages.is_empty() => break,
-                Ok(messages) => {
-                    for message in messages {
-                        self.on_message(life, message);
-                    }
-                }
-                Err(ChannelError::Closed) => return self.close_channel(life),
-                Err(error) => {
-                    tracing::warn!("{life}: {error}");
-                    return self.close_channel(life);
-                }
-            }
+        while self.receive(life) {}
+        self.flush_channel(life);
+    }
+
+    /// Takes one buffer full from a channel; the rest in the next pass. An app that talks without end would keep
+    /// everybody else waiting.
+    fn take_some_from_channel(&mut self, life: Life) {
+        if self.receive(life) {
+            self.unread.insert(life);
         }
         self.flush_channel(life);
+    }
+
+    /// Takes one buffer full from a channel; returns whether there may be more.
+    fn receive(&mut self, life: Life) -> bool {
+        let Some(channel) = self.channel(life) else { return false };
+        match channel.receive() {
+            Ok(messages) if messages.is_empty() => return false,
+            Ok(messages) => {
+                for message in messages {
+                    self.on_message(life, message);
+                }
+                return true;
+            }
+            Err(ChannelError::Closed) => {}
+            Err(error) => tracing::warn!("{life}: {error}"),
+        }
+        self.close_channel(life);
+        false
     }
 
     /// Gives up a channel that the app has closed. The app may live on, or be about to end.

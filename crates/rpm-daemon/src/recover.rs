@@ -101,6 +101,7 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
         logs: Logs::default(),
         pump_news: mpsc::unbounded_channel(),
         processes: BTreeMap::new(),
+        unread: BTreeSet::new(),
         seats: BTreeMap::new(),
         names: BTreeMap::new(),
         leftovers: BTreeMap::new(),
