@@ -77,7 +77,12 @@ impl Daemon {
 
     /// Takes a signal sent to the daemon itself.
     pub(crate) fn on_signal(&mut self, signal: i32) {
+        const SIGHUP: i32 = 1;
         const SIGUSR2: i32 = 12;
+        if signal == SIGHUP {
+            // A terminal has closed; we have none.
+            return;
+        }
         if signal == SIGUSR2 {
             return self.reopen_logs(None);
         }
