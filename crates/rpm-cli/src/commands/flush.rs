@@ -5,7 +5,10 @@
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+
+use rustix::fs::OFlags;
 
 use crate::args::Optional;
 use crate::commands::{Invocation, cwd};
@@ -34,7 +37,8 @@ pub(super) fn run(args: &Optional, invocation: &Invocation) -> Result<(), Failur
 }
 
 fn cut(path: &Path) -> io::Result<()> {
-    match OpenOptions::new().write(true).open(path) {
+    // Never through a link in the last place, as the logs are opened: it could lead to anybody's file.
+    match OpenOptions::new().write(true).custom_flags(OFlags::NOFOLLOW.bits() as i32).open(path) {
         // Only a file has a length; a terminal or a pipe somebody named as a log has none.
         Ok(file) if file.metadata()?.is_file() => file.set_len(0),
         Ok(_) => Ok(()),
