@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use interprocess::os::unix::uds_local_socket::tokio::Stream;
 use rpm_ipc::{FromClient, FromDaemon, Hello, Notice, PROTOCOL, Reply, Request, frame};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::bytes::Bytes;
 use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
 
@@ -23,6 +23,10 @@ const INBOUND: usize = 256;
 /// Answers that may wait for one client. At the bound events are dropped and counted; a client that does not even
 /// take its replies is cut off.
 const OUTBOUND: usize = 1024;
+
+/// Requests of one client that may wait for their answers, in the loop or unread by the client. At the bound no more of
+/// its requests are read: answers can be long, and one that asks and never reads would fill the memory with them.
+const UNANSWERED: usize = 32;
 
 /// A connection that has not said hello by then is not one of ours.
 const HELLO: Duration = Duration::from_secs(5);
@@ -105,8 +109,10 @@ async fn converse(stream: Stream, inbound: mpsc::Sender<Inbound>) {
         tracing::warn!("a client of version {} ({}) was turned away", hello.protocol, hello.program);
     }
 
+    let free = Semaphore::new(UNANSWERED);
     let write = async {
         while let Some(frame) = answers.recv().await {
+            let is_reply = matches!(frame, FromDaemon::Reply { .. });
             let bytes = match serde_json::to_vec(&frame) {
                 Ok(bytes) => Bytes::from(bytes),
                 Err(error) => {
@@ -120,18 +126,26 @@ async fn converse(stream: Stream, inbound: mpsc::Sender<Inbound>) {
             if answers.is_empty() && SinkExt::<Bytes>::flush(&mut writer).await.is_err() {
                 return;
             }
+            if is_reply {
+                free.add_permits(1);
+            }
         }
     };
     let read = async {
         while let Some(Ok(bytes)) = reader.next().await {
+            // Given back with the answer.
+            if let Ok(place) = free.acquire().await {
+                place.forget();
+            }
             match serde_json::from_slice::<FromClient>(&bytes) {
                 Ok(FromClient::Ask { id, request }) => {
                     if inbound.send(Inbound { id, request, line: line.clone() }).await.is_err() {
                         return;
                     }
                 }
-                Ok(FromClient::Hello(_)) => {}
-                Err(error) => refuse(&line, &bytes, &error),
+                Ok(FromClient::Hello(_)) => free.add_permits(1),
+                Err(error) if refuse(&line, &bytes, &error) => {}
+                Err(_) => free.add_permits(1),
             }
         }
     };
@@ -142,8 +156,8 @@ async fn converse(stream: Stream, inbound: mpsc::Sender<Inbound>) {
     }
 }
 
-/// Answers a request that this daemon does not know.
-fn refuse(line: &Line, bytes: &[u8], error: &serde_json::Error) {
+/// Answers a request that this daemon does not know; returns whether there was somebody to answer.
+fn refuse(line: &Line, bytes: &[u8], error: &serde_json::Error) -> bool {
     #[derive(serde::Deserialize)]
     struct Id {
         ask: IdOnly,
@@ -152,9 +166,9 @@ fn refuse(line: &Line, bytes: &[u8], error: &serde_json::Error) {
     struct IdOnly {
         id: u64,
     }
-    if let Ok(Id { ask }) = serde_json::from_slice(bytes) {
-        let message = format!("this daemon (version {}) does not know the request: {error}", env!("CARGO_PKG_VERSION"));
-        let hint = Some("the client may be newer than the daemon".to_owned());
-        line.reply(ask.id, Reply::Refused { message, hint });
-    }
+    let Ok(Id { ask }) = serde_json::from_slice(bytes) else { return false };
+    let message = format!("this daemon (version {}) does not know the request: {error}", env!("CARGO_PKG_VERSION"));
+    let hint = Some("the client may be newer than the daemon".to_owned());
+    line.reply(ask.id, Reply::Refused { message, hint });
+    true
 }
