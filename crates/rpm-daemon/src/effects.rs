@@ -117,7 +117,7 @@ impl Daemon {
         let logs = rpm_logs::paths(spec, life.worker, &self.home);
         let pid_path = rpm_logs::pid_path(spec, life.worker, &self.home);
 
-        let output = self.open_output(life, spec, &logs).map_err(|error| failed(error))?;
+        let output = self.open_output(life, spec, &logs).map_err(&failed)?;
         let err_from = logs.err.as_deref().and_then(|path| std::fs::metadata(path).ok()).map_or(0, |meta| meta.len());
 
         let mut descriptors = Descriptors::default();
@@ -158,8 +158,11 @@ impl Daemon {
         }
 
         let clock = self.clock;
+        let user = view::user_of(spec);
         let seat = Seat {
+            app,
             life,
+            user: &user,
             instance,
             restarts: note.restarts,
             unstable: note.unstable,

@@ -165,7 +165,9 @@ impl Daemon {
         if is_first {
             tracing::error!("{key}: output for {} is being dropped", log.unwrap_or(Path::new("?")).display());
         }
-        if let Some(process) = key.split('/').next().and_then(Life::parse).and_then(|life| self.processes.get_mut(&life)) {
+        if let Some(process) =
+            key.split('/').next().and_then(Life::parse).and_then(|life| self.processes.get_mut(&life))
+        {
             process.output_lost += lost;
         }
     }
