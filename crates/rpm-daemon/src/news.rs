@@ -81,7 +81,7 @@ impl Daemon {
                     self.to_acknowledge.insert(key);
                 }
                 Message::Error { about, text } if about == "Upgrade" => self.keeper_not_upgraded(text),
-                Message::Error { about, text } => tracing::error!("the keeper refused {about}: {text}"),
+                Message::Error { about, text } => self.keeper_refused(&about, text),
                 Message::Hello { .. } => self.keeper_upgraded(),
                 Message::Child { .. }
                 | Message::Held { .. }
@@ -89,6 +89,18 @@ impl Daemon {
                 | Message::Orphans { .. }
                 | Message::Fd { .. } => {}
             }
+        }
+    }
+
+    /// The keeper did not do something: where that was to start a process, whoever waits for it is told.
+    fn keeper_refused(&mut self, about: &str, text: String) {
+        let waits = |life: &Life| self.processes.get(life).is_some_and(|process| process.running.is_none());
+        match Life::parse(about).filter(waits) {
+            Some(life) => {
+                self.let_go(life);
+                self.events.push_back(Event::SpawnFailed { life, why: text });
+            }
+            None => tracing::error!("the keeper refused {about}: {text}"),
         }
     }
 
