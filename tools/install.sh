@@ -3,8 +3,9 @@
 # manager on half of all servers, and replacing that would break the machine.
 set -eu
 
+# The first line of our help. `rpm --version` of both programs begins with a name and a number.
 is_ours() {
-    "$1" --version 2>/dev/null | grep -q 'process manager'
+    "$1" --help 2>/dev/null | grep -q '^A process manager; takes the commands and the ecosystem files of PM2'
 }
 
 if [ "$1" = --remove ]; then

@@ -1,5 +1,6 @@
 //! The whole program through its real binary: each test has a daemon of its own.
 
+mod boot;
 mod cluster;
 mod commands;
 mod config;
@@ -7,7 +8,9 @@ mod cron;
 mod daemon_death;
 mod deploy;
 mod errors;
+mod foreground;
 mod import_pm2;
+mod install;
 mod keeper_death;
 mod log_bytes;
 mod logs;
@@ -17,8 +20,10 @@ mod pm2_modules;
 mod pull;
 mod reload;
 mod rotation;
+mod serve;
 mod settings;
 mod socket;
 mod supervision;
 mod update;
 mod watch;
+mod words;

@@ -144,14 +144,18 @@ pub fn show(invocation: &Invocation, list: &List) {
 
 /// Shows the table in the given order, and the machine's line.
 pub fn show_sorted(invocation: &Invocation, list: &List, order: Order) {
-    if invocation.voice.silent {
-        return;
+    if !invocation.voice.silent {
+        invocation.voice.show(&sorted(list, order));
     }
+}
+
+/// Returns the table in the given order, and the machine's line.
+pub fn sorted(list: &List, order: Order) -> String {
     let (apps, its_modules) = modules::split(list);
     let mut screen = table::table(&apps, order, say::width(), now_ms());
     screen.push_str(&screens::modules::modules(&its_modules));
     screen.extend(host::line());
-    invocation.voice.show(&screen);
+    screen
 }
 
 /// Returns the wall clock.

@@ -11,6 +11,7 @@
 
 mod acting;
 mod args;
+mod boot;
 mod commands;
 mod deploy;
 mod home;
@@ -41,6 +42,7 @@ use crate::say::Voice;
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     let flavour = home::flavour(words.first().map(OsString::as_os_str));
+    let words = args::called_by_role(words);
     let cli = match Cli::try_parse_from(args::understood(words)) {
         Ok(cli) => cli,
         Err(error) => return misunderstood(&error, flavour),
@@ -71,10 +73,8 @@ fn run(command: Command, voice: Voice) -> Result<(), Failure> {
     match command {
         Command::Keeper(role) => return commands::roles::keeper(role_home(role)),
         Command::Daemon(role) => return commands::roles::daemon(role_home(role)),
-        Command::Completion(completion) => {
-            commands::completion::run(&completion, &voice);
-            return Ok(());
-        }
+        Command::Completion(completion) => return commands::completion::run(&completion, &voice),
+        Command::System(args::System::StaticServer) => return commands::serve::server(),
         _ => {}
     }
     let home = home::find(voice.flavour, variable)?;
@@ -97,6 +97,11 @@ fn silenced() -> bool {
 fn misunderstood(error: &clap::Error, flavour: Flavour) -> ExitCode {
     let voice = Voice { silent: false, flavour };
     match error.kind() {
+        // Scripts compare what PM2 prints, which is the number alone.
+        ErrorKind::DisplayVersion if flavour == Flavour::Pm2 => {
+            say::out(concat!(env!("CARGO_PKG_VERSION"), "\n"));
+            return ExitCode::SUCCESS;
+        }
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             // A reader that left does not matter.
             let _ = error.print();

@@ -5,6 +5,7 @@
 mod app;
 mod foreign;
 mod manage;
+mod system;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 pub use app::AppArgs;
 pub use foreign::{Foreign, Monitored};
 pub use manage::{Deploy, Generate, Import, Install, Key, Manage, Multiset, Set, Unset};
+pub use system::{Boot, Dev, Form, Init, Logrotate, Platform, Runtime, Serve, Slist, System};
 
 /// The commands by task: a list by the alphabet helps nobody who does not know the word yet.
 const OVERVIEW: &str = "\
@@ -60,7 +62,18 @@ Daemon:
   update           Replace the daemon by the program that is installed now (updatePM2)
   import pm2       Take over the apps of PM2
   kill             Stop everything, and the daemon
-  completion       Print a completion script
+  startup          Start the daemon and the saved apps at boot; unstartup undoes it
+  logrotate        Write the configuration of logrotate; cleardump empties the saved list
+  completion       Complete words in bash, zsh, fish; install, uninstall
+
+More:
+  serve            Serve a directory over HTTP (expose)
+  runtime          Run apps in the foreground, for containers (docker)
+  dev              Run an app in the foreground, restart it when its files change
+  init             Write an ecosystem.config.js to begin with (ecosystem)
+  slist            Show the machine in numbers (sysinfos)
+  report           Print what belongs into a bug report
+  examples         Show examples
 
 Everywhere: -s, --silent   --no-color   -h, --help   -v, --version
 Targets are a name, an id, a namespace, /regex/, all, or an ecosystem file.
@@ -163,11 +176,13 @@ pub enum Command {
     Kill,
     /// Ask the daemon whether it is there; starts it if not
     Ping,
-    /// Print a completion script
+    /// Print a completion script, or add it to the shell's configuration
     Completion(Completion),
 
     #[command(flatten)]
     Manage(Manage),
+    #[command(flatten)]
+    System(System),
     #[command(flatten)]
     Foreign(Foreign),
 
@@ -289,6 +304,9 @@ pub struct List {
     /// One JSON document
     #[arg(long)]
     pub json: bool,
+    /// Draw it again and again
+    #[arg(long)]
+    pub watch: bool,
     /// A few lines for each worker
     #[arg(short = 'm', long)]
     pub mini_list: bool,
@@ -322,7 +340,7 @@ pub struct Optional {
 }
 
 /// `logs`.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct Logs {
     /// Name, id, namespace or /regex/; everything when absent
     pub target: Option<String>,
@@ -347,6 +365,9 @@ pub struct Logs {
     /// One JSON object a line
     #[arg(long)]
     pub json: bool,
+    /// key=value
+    #[arg(long)]
+    pub format: bool,
     /// Standard error only
     #[arg(long)]
     pub err: bool,
@@ -379,8 +400,13 @@ pub struct Ignored {
 /// `completion`.
 #[derive(Debug, Args)]
 pub struct Completion {
-    /// bash, zsh, fish, elvish or powershell
-    pub shell: clap_complete::Shell,
+    /// bash, zsh, fish, elvish or powershell; install or uninstall
+    pub action: Option<String>,
+    /// The shell to install for; your own when absent
+    pub shell: Option<String>,
+    /// The words typed so far; our own scripts ask with them
+    #[arg(last = true, hide = true)]
+    pub words: Vec<String>,
 }
 
 /// The hidden roles.
@@ -411,6 +437,23 @@ fn command_first(mut words: Vec<OsString>) -> Vec<OsString> {
     if let Some(at) = (2..before_args).find(|at| is_command(*at)) {
         let command = words.remove(at);
         words.insert(1, command);
+    }
+    words
+}
+
+/// Puts the command in front that the program's name stands for: `pm2-runtime app.js` is `pm2 runtime app.js`.
+pub fn called_by_role(mut words: Vec<OsString>) -> Vec<OsString> {
+    const VERSION: [&str; 3] = ["-v", "-V", "--version"];
+    let name = words.first().map(std::path::Path::new).and_then(|path| path.file_name()).and_then(|name| name.to_str());
+    let command = match name {
+        Some("pm2-runtime" | "rpm-runtime" | "pm2-docker" | "rpm-docker") => "runtime",
+        Some("pm2-dev" | "rpm-dev") => "dev",
+        _ => return words,
+    };
+    // `pm2-runtime -v` asks for the version of the whole.
+    let asks = words.len() == 2 && words[1].to_str().is_some_and(|word| VERSION.contains(&word));
+    if !asks {
+        words.insert(1, command.into());
     }
     words
 }
@@ -561,6 +604,25 @@ mod tests {
         assert_eq!(start.app.options(&[]).watch, Some(vec!["lib".into(), "src".into()]));
         assert_eq!(start.targets, ["app.js"]);
         let _ = start.app.give_back_target();
+    }
+
+    #[test]
+    fn the_programs_name_is_a_command() {
+        let of = |line: &str| {
+            let words = called_by_role(line.split(' ').map(OsString::from).collect());
+            Cli::try_parse_from(understood(words)).map(|cli| cli.command)
+        };
+        let Ok(Some(Command::System(System::Runtime(runtime)))) = of("/bin/pm2-runtime start app.js -i 2 --json")
+        else {
+            panic!("not runtime")
+        };
+        assert_eq!((runtime.targets, runtime.form.json), (vec!["start".into(), "app.js".into()], true));
+        let Ok(Some(Command::System(System::Runtime(runtime)))) = of("rpm-runtime npm -- start") else {
+            panic!("not runtime")
+        };
+        assert_eq!((runtime.targets, runtime.args), (vec!["npm".to_owned()], vec!["start".to_owned()]));
+        assert!(matches!(of("pm2-dev app.js"), Ok(Some(Command::System(System::Dev(_))))));
+        assert!(of("pm2-runtime -v").is_err_and(|error| error.kind() == clap::error::ErrorKind::DisplayVersion));
     }
 
     #[test]

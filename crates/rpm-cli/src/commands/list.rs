@@ -1,5 +1,7 @@
 //! `list`, `jlist`, `prettylist`.
 
+use std::time::Duration;
+
 use crate::acting::{self, now_ms};
 use crate::args::List;
 use crate::commands::Invocation;
@@ -7,11 +9,17 @@ use crate::report::Failure;
 use crate::screens::sort::Order;
 use crate::screens::{json, mini, pm2json};
 
+/// PM2's rhythm.
+const BETWEEN_DRAWINGS: Duration = Duration::from_millis(900);
+
 pub(super) fn run(args: &List, invocation: &Invocation) -> Result<(), Failure> {
     let order = match &args.sort {
         Some(sort) => sort.parse::<Order>().map_err(Failure::new)?,
         None => Order::default(),
     };
+    if args.watch {
+        return watch(order, args.mini_list, invocation);
+    }
     let list = invocation.session()?.list(false)?;
     if args.json {
         invocation.voice.data(&json::list(list));
@@ -21,6 +29,23 @@ pub(super) fn run(args: &List, invocation: &Invocation) -> Result<(), Failure> {
         acting::show_sorted(invocation, &list, order);
     }
     Ok(())
+}
+
+/// Draws the list again and again, until Ctrl-C.
+fn watch(order: Order, is_mini: bool, invocation: &Invocation) -> Result<(), Failure> {
+    // From the top, over what is there, then down to the end of the screen: nothing flickers.
+    const TO_THE_TOP: &str = "\x1b[H";
+    const END_OF_LINE: &str = "\x1b[K\n";
+    const REST_OF_SCREEN: &str = "\x1b[J";
+    let mut session = invocation.session()?;
+    invocation.voice.show("\x1b[2J");
+    loop {
+        let list = session.list(false)?;
+        let screen = if is_mini { mini::mini(&list, order, now_ms()) } else { acting::sorted(&list, order) };
+        let screen = screen.replace('\n', END_OF_LINE);
+        invocation.voice.show(&format!("{TO_THE_TOP}{screen}{REST_OF_SCREEN}"));
+        std::thread::sleep(BETWEEN_DRAWINGS);
+    }
 }
 
 pub(super) fn jlist(invocation: &Invocation) -> Result<(), Failure> {

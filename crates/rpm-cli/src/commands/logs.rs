@@ -48,7 +48,8 @@ pub(super) struct Source {
 pub(super) fn run(args: &Logs, invocation: &Invocation) -> Result<(), Failure> {
     let list = invocation.session()?.list(false)?;
     let args = &timestamp_gives_back(args, &list);
-    if args.nostream && args.timestamp.is_some() && args.since.is_none() && args.until.is_none() && args.grep.is_none() {
+    if args.nostream && args.timestamp.is_some() && args.since.is_none() && args.until.is_none() && args.grep.is_none()
+    {
         let voice = &invocation.voice;
         voice.warn("--timestamp has no effect with --nostream: lines in a file have no time of their own");
         voice
@@ -112,7 +113,7 @@ fn timestamp_gives_back(args: &Logs, list: &List) -> Logs {
 }
 
 /// Returns the files of the workers that the arguments name, each file once.
-fn sources(args: &Logs, list: &List, invocation: &Invocation) -> Result<Vec<Source>, Failure> {
+pub(super) fn sources(args: &Logs, list: &List, invocation: &Invocation) -> Result<Vec<Source>, Failure> {
     let workers = match &args.target {
         Some(word) => target::resolve_workers(word, list, &cwd())?,
         None => target::ids(list, |_| true),
@@ -180,7 +181,7 @@ fn watch_for_workers(
 }
 
 /// Writes lines in the form that was asked for.
-struct Writer {
+pub(super) struct Writer {
     form: Form,
     date: Option<DateFormat>,
     iso: DateFormat,
@@ -195,14 +196,17 @@ enum Form {
     Raw,
     /// One object a line.
     Json,
+    /// `timestamp=… app=api id=0 type=out message=text`.
+    Pairs,
 }
 
 impl Writer {
-    fn new(args: &Logs, sources: &[Source]) -> Self {
-        let form = match (args.json, args.raw) {
-            (true, _) => Form::Json,
-            (false, true) => Form::Raw,
-            (false, false) => Form::Labelled,
+    pub(super) fn new(args: &Logs, sources: &[Source]) -> Self {
+        let form = match (args.json, args.format, args.raw) {
+            (true, _, _) => Form::Json,
+            (false, true, _) => Form::Pairs,
+            (false, false, true) => Form::Raw,
+            (false, false, false) => Form::Labelled,
         };
         let longest = sources.iter().map(|source| label(source).width() + 1).max().unwrap_or(0);
         let date = args.timestamp.as_deref().map(DateFormat::local);
@@ -234,13 +238,14 @@ impl Writer {
     }
 
     /// Writes one line; when it came is known for those that come while we look.
-    fn line(&mut self, source: &Source, bytes: &[u8], at: Option<Stamp>) {
+    pub(super) fn line(&mut self, source: &Source, bytes: &[u8], at: Option<Stamp>) {
         match self.form {
             Form::Raw => {
                 let mut line = bytes.to_vec();
                 line.push(b'\n');
                 say::out_bytes(&line);
             }
+            Form::Pairs => say::out(&self.pairs(source, bytes, at)),
             Form::Json => say::out(&format!("{}\n", self.record(source, bytes, at))),
             Form::Labelled => {
                 let date = match (&mut self.date, at) {
@@ -263,6 +268,13 @@ impl Writer {
         let mut text = format!("{style}{label}{:blank$}|{style:#} {date}", "");
         let _ = writeln!(text, "{}", escape_control(bytes));
         text
+    }
+
+    fn pairs(&mut self, source: &Source, bytes: &[u8], at: Option<Stamp>) -> String {
+        let at = at.map(|at| format!("timestamp={} ", self.iso.text(at))).unwrap_or_default();
+        let id = source.worker.map(|id| format!(" id={id}")).unwrap_or_default();
+        let kind = if source.is_error { "error" } else { "out" };
+        format!("{at}app={}{id} type={kind} message={}\n", source.app, escape_control(bytes))
     }
 
     fn record(&mut self, source: &Source, bytes: &[u8], at: Option<Stamp>) -> Value {
@@ -305,19 +317,7 @@ mod tests {
     }
 
     fn writer(sources: &[Source]) -> Writer {
-        let args = Logs {
-            target: None,
-            lines: None,
-            since: None,
-            until: None,
-            grep: None,
-            nostream: false,
-            raw: false,
-            json: true,
-            err: false,
-            out: false,
-            timestamp: None,
-        };
+        let args = Logs { json: true, ..Logs::default() };
         Writer::new(&args, sources)
     }
 

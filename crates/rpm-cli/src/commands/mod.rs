@@ -1,17 +1,23 @@
 //! The commands, one file each.
 
 mod attach;
+mod cleardump;
 pub mod completion;
 mod delete;
 mod deploy;
 mod describe;
+mod dev;
 mod env;
+mod examples;
 mod flush;
+mod foreground;
 mod foreign;
 mod id;
 mod import;
+mod init;
 mod kill;
 mod list;
+mod logrotate;
 mod logs;
 mod modules;
 mod monit;
@@ -20,17 +26,22 @@ mod pid;
 mod ping;
 mod pull;
 mod reload_logs;
+mod report;
 mod reset;
 mod restart;
 mod resurrect;
 pub mod roles;
+mod runtime;
 mod save;
 mod scale;
 mod send;
 mod send_signal;
+pub mod serve;
 mod settings;
+mod slist;
 mod start;
 mod start_or;
+mod startup;
 mod stop;
 mod trigger;
 mod update;
@@ -40,7 +51,7 @@ use std::path::PathBuf;
 use rpm_ipc::List;
 use rpm_model::{Home, WorkerId};
 
-use crate::args::{Command, Manage};
+use crate::args::{Command, Manage, System};
 use crate::report::Failure;
 use crate::say::Voice;
 use crate::session::Session;
@@ -101,13 +112,31 @@ pub fn run(command: Command, invocation: &Invocation) -> Result<(), Failure> {
         Command::Resurrect => resurrect::run(invocation),
         Command::Kill => kill::run(invocation),
         Command::Ping => ping::run(invocation),
-        Command::Completion(args) => {
-            completion::run(&args, &invocation.voice);
-            Ok(())
-        }
+        Command::Completion(args) => completion::run(&args, &invocation.voice),
         Command::Manage(manage) => run_manage(manage, invocation),
+        Command::System(system) => run_system(system, invocation),
         Command::Foreign(foreign) => foreign::run(&foreign, invocation),
         Command::Keeper(_) | Command::Daemon(_) => unreachable!("the roles have no invocation and ran before"),
+    }
+}
+
+fn run_system(command: System, invocation: &Invocation) -> Result<(), Failure> {
+    match command {
+        System::Serve(args) => serve::run(&args, invocation),
+        System::StaticServer => serve::server(),
+        System::Runtime(args) => runtime::run(args, invocation),
+        System::Dev(args) => dev::run(args, invocation),
+        System::Startup(args) => startup::startup(&args, invocation),
+        System::Unstartup(args) => startup::unstartup(&args, invocation),
+        System::Logrotate(args) => logrotate::run(&args, invocation),
+        System::Init(args) => init::run(&args, invocation),
+        System::Slist(args) => slist::run(&args, invocation),
+        System::Report => report::run(invocation),
+        System::Cleardump => cleardump::run(invocation),
+        System::Examples => {
+            examples::run(invocation);
+            Ok(())
+        }
     }
 }
 

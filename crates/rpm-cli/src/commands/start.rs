@@ -7,15 +7,14 @@ use rpm_model::{AppSpec, ExecMode, Status};
 use crate::acting;
 use crate::args::{Logs, Start};
 use crate::commands::restart::How;
-use crate::commands::{Invocation, logs, only_chooses_in_files, start_or};
+use crate::commands::{Invocation, logs, only_chooses_in_files, runtime, start_or};
 use crate::report::Failure;
 use crate::specs::{self, Plan};
 use crate::target::{self, Target};
 
 pub(super) fn run(mut args: Start, invocation: &Invocation) -> Result<(), Failure> {
     if args.no_daemon {
-        return Err(Failure::new("--no-daemon is not supported: the daemon always runs in the background")
-            .hint("in a container, start the apps and keep `rpm logs` in the foreground"));
+        return runtime::no_daemon(args, invocation);
     }
     if args.targets.is_empty() {
         args.targets.extend(args.app.give_back_target());
@@ -79,22 +78,7 @@ pub(super) fn run(mut args: Start, invocation: &Invocation) -> Result<(), Failur
     let requests = start_or::requests(plan, How::Restart, false, invocation);
     acting::act_and_show(&mut session, invocation, &before, requests)?;
     if args.attach {
-        logs::run(
-            &Logs {
-                target: None,
-                lines: Some(0),
-                since: None,
-                until: None,
-                grep: None,
-                nostream: false,
-                raw: false,
-                json: false,
-                err: false,
-                out: false,
-                timestamp: None,
-            },
-            invocation,
-        )?;
+        logs::run(&Logs { lines: Some(0), ..Logs::default() }, invocation)?;
     }
     Ok(())
 }
@@ -154,7 +138,7 @@ fn runs(app: &AppInfo) -> bool {
     app.workers.iter().any(|worker| !matches!(worker.status, Status::Stopped | Status::Errored))
 }
 
-fn already(spec: &AppSpec, invocation: &Invocation) -> Failure {
+pub(super) fn already(spec: &AppSpec, invocation: &Invocation) -> Failure {
     Failure::new("Script already launched, add -f option to force re-execution").hint(format!(
         "`{} restart {}` starts it again",
         invocation.voice.program(),

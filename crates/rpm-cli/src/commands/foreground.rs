@@ -1,0 +1,247 @@
+//! Apps in the foreground: their logs on our standard output, and all of it over when we are told to leave.
+//!
+//! Daemon and keeper run as ever, below us. Three threads besides the one that writes the logs:
+//!
+//! ```text
+//!   start    ── starts the apps; what cannot be started at all ends everything, code 1
+//!   signals  ── SIGINT, SIGTERM, SIGHUP: ends everything, code 0; as process 1 also buries orphans
+//!   look     ── no app up for a while: ends everything, code 2
+//! ```
+//!
+//! Whoever is first stops the apps and the daemon; what they say meanwhile is still written.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use rpm_ipc::Notice;
+use rpm_logs::follow::Begin;
+use rpm_logs::{Follower, FollowerHandle, Stamp};
+use rpm_model::Status;
+use rustix::process::{Pid, WaitOptions, wait};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::args::Logs;
+use crate::commands::logs::{self, Source, Writer};
+use crate::commands::{Invocation, kill};
+use crate::report::Failure;
+use crate::say::Voice;
+use crate::session::Session;
+
+/// PM2's rhythm: a look every two seconds, and the fourth in a row that finds nobody is the last.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
+const LOOKS: u32 = 4;
+
+/// A daemon that was killed is back within a fraction of this.
+const DAEMON_BACK_WITHIN: Duration = Duration::from_millis(500);
+
+/// No app is up: PM2's code.
+const NOBODY_UP: u8 = 2;
+
+/// How the foreground behaves.
+pub(super) struct Foreground {
+    /// How lines are shown.
+    pub view: Logs,
+    /// Leave when no app is up.
+    pub auto_exit: bool,
+    /// Called after each start of a worker.
+    pub after_start: Option<Box<dyn Fn() + Send>>,
+}
+
+/// The one who ends it all.
+struct Ending {
+    invocation: Invocation,
+    code: OnceLock<u8>,
+    handle: FollowerHandle<Arc<Source>>,
+}
+
+impl Ending {
+    /// Stops everything, then lets the logs run out. Only the first call does.
+    fn end(&self, code: u8) {
+        if self.code.set(code).is_err() {
+            return;
+        }
+        // The daemon may be about to start; then it is stopped when it is there.
+        let quiet = Invocation { voice: Voice { silent: true, ..self.invocation.voice }, ..self.invocation.clone() };
+        if let Err(failure) = kill::run(&quiet) {
+            failure.print(&self.invocation.voice);
+        }
+        self.handle.close();
+    }
+
+    fn has_begun(&self) -> bool {
+        self.code.get().is_some()
+    }
+}
+
+/// Runs `start` and stays until a signal comes, or nobody is up any more.
+///
+/// # Errors
+/// When apps are there already, or the logs cannot be followed. Ends the process with another code itself.
+pub(super) fn run(
+    invocation: &Invocation,
+    foreground: Foreground,
+    start: impl FnOnce(&Invocation) -> Result<(), Failure> + Send + 'static,
+) -> Result<(), Failure> {
+    refuse_company(invocation)?;
+    let failed = |error: std::io::Error| Failure::new(format!("cannot run in the foreground: {error}"));
+    let mut follower = Follower::new().map_err(failed)?;
+    let handle = follower.handle();
+    let ending = Arc::new(Ending { invocation: invocation.clone(), code: OnceLock::new(), handle: handle.clone() });
+    let started = Arc::new(AtomicBool::new(false));
+    obey_signals(&ending, &started).map_err(failed)?;
+    let lengths = lengths(&invocation.home.logs());
+
+    let Foreground { view, auto_exit, after_start } = foreground;
+    let watched = (view.clone(), invocation.clone());
+    std::thread::spawn(move || watch_for_workers(&watched.0, &watched.1, &handle, &lengths, after_start));
+    let starter = (ending.clone(), started, invocation.clone());
+    std::thread::spawn(move || {
+        let (ending, started, invocation) = starter;
+        let quiet = Invocation { voice: Voice { silent: true, ..invocation.voice }, ..invocation.clone() };
+        if let Err(failure) = start(&quiet)
+            && !ending.has_begun()
+        {
+            failure.print(&invocation.voice);
+            // A worker that failed is tried again; where there is none, nothing will ever come.
+            if !is_anybody_there(&invocation) {
+                return ending.end(1);
+            }
+        }
+        started.store(true, Ordering::Relaxed);
+        if auto_exit {
+            leave_when_nobody_is_up(&ending);
+        }
+    });
+
+    let mut writer = Writer::new(&view, &[]);
+    while let Some(line) = follower.next().map_err(failed)? {
+        writer.line(&line.label, &line.bytes, Some(Stamp::now()));
+    }
+    match ending.code.get() {
+        None | Some(0) => Ok(()),
+        Some(code) => std::process::exit((*code).into()),
+    }
+}
+
+/// At the end everything stops: that must not be somebody else's.
+fn refuse_company(invocation: &Invocation) -> Result<(), Failure> {
+    let Some(mut session) = Session::open_existing(&invocation.home)? else { return Ok(()) };
+    let apps = session.list(false)?.apps.len();
+    if apps == 0 {
+        return Ok(());
+    }
+    let home = invocation.home.root().display();
+    Err(Failure::new(format!("a daemon with {apps} apps is running already in {home}"))
+        .detail("what runs in the foreground is stopped at the end, and the daemon with it")
+        .hint("stop it with `kill`, or set RPM_HOME (PM2_HOME) to another directory"))
+}
+
+fn is_anybody_there(invocation: &Invocation) -> bool {
+    let session = Session::open_existing(&invocation.home).ok().flatten();
+    session.and_then(|mut session| session.list(false).ok()).is_some_and(|list| !list.apps.is_empty())
+}
+
+fn obey_signals(ending: &Arc<Ending>, started: &Arc<AtomicBool>) -> std::io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGCHLD])?;
+    let (ending, started) = (ending.clone(), started.clone());
+    let is_init = std::process::id() == 1;
+    std::thread::spawn(move || {
+        for signal in signals.forever() {
+            match signal {
+                // Before, we wait for children of our own (Node reads a configuration file).
+                SIGCHLD if is_init && started.load(Ordering::Relaxed) => bury_orphans(),
+                SIGCHLD => {}
+                _ => {
+                    let ending = ending.clone();
+                    std::thread::spawn(move || ending.end(0));
+                }
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Process 1 of a container inherits every orphan, and nobody else takes their exit.
+fn bury_orphans() {
+    while let Ok(Some((_, _))) = wait(WaitOptions::NOHANG) as rustix::io::Result<Option<(Pid, _)>> {}
+}
+
+fn leave_when_nobody_is_up(ending: &Ending) {
+    let mut looks = 0;
+    // PM2 gives the apps two looks' time before the first that counts.
+    std::thread::sleep(BETWEEN_LOOKS);
+    loop {
+        std::thread::sleep(BETWEEN_LOOKS);
+        if ending.has_begun() {
+            return;
+        }
+        let session = Session::open_existing(&ending.invocation.home).ok().flatten();
+        let Some(list) = session.and_then(|mut session| session.list(false).ok()) else { continue };
+        let mut workers = list.apps.iter().flat_map(|app| &app.workers);
+        let is_up =
+            |status| matches!(status, Status::Online | Status::Launching | Status::Stopping | Status::WaitingRestart);
+        if workers.any(|worker| is_up(worker.status)) {
+            looks = 0;
+            continue;
+        }
+        looks += 1;
+        let left = LOOKS - looks;
+        ending.invocation.voice.note(format_args!("0 application online, retry = {left}"));
+        if left == 0 {
+            return ending.end(NOBODY_UP);
+        }
+    }
+}
+
+/// Returns how long the logs are that are there already: what was said before is not said again.
+fn lengths(directory: &std::path::Path) -> BTreeMap<PathBuf, u64> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.filter_map(|entry| Some((entry.path(), entry.metadata().ok()?.len()))).collect()
+}
+
+/// Follows the files of workers as they come.
+fn watch_for_workers(
+    view: &Logs,
+    invocation: &Invocation,
+    handle: &FollowerHandle<Arc<Source>>,
+    lengths: &BTreeMap<PathBuf, u64>,
+    after_start: Option<Box<dyn Fn() + Send>>,
+) {
+    let mut known = BTreeSet::new();
+    loop {
+        let sessions = (Session::open_existing(&invocation.home), Session::open_existing(&invocation.home));
+        if let (Ok(Some(events)), Ok(Some(mut lists))) = sessions {
+            let mut add_new = || {
+                let Ok(list) = lists.list(false) else { return };
+                let sources = logs::sources(view, &list, invocation).unwrap_or_default();
+                for source in sources.into_iter().filter(|source| source.worker.is_some()) {
+                    if known.insert(source.path.clone()) {
+                        let path = source.path.clone();
+                        let begin = lengths.get(&path).map_or(Begin::Start, |length| Begin::Offset(*length));
+                        handle.add(Arc::new(source), path, begin);
+                    }
+                }
+            };
+            add_new();
+            let _ended = events.events(|notice| match notice {
+                Notice::Happened(happened) => match happened.event.as_str() {
+                    "start" | "restart" => add_new(),
+                    "online" => {
+                        add_new();
+                        if let Some(after_start) = &after_start {
+                            after_start();
+                        }
+                    }
+                    _ => {}
+                },
+                Notice::Lagged(_) => add_new(),
+                Notice::Progress { .. } | Notice::Warning(_) => {}
+            });
+        }
+        std::thread::sleep(if known.is_empty() { Duration::from_millis(20) } else { DAEMON_BACK_WITHIN });
+    }
+}

@@ -1,0 +1,59 @@
+//! `serve`: a directory over HTTP, by a managed app; and the hidden role that is that app.
+
+use std::path::PathBuf;
+
+use rpm_config::Format;
+use rpm_ipc::Request;
+use rpm_static::Options;
+use serde_json::{Map, Value, json};
+
+use crate::args::Serve;
+use crate::commands::{Invocation, start};
+use crate::report::{Failure, chain};
+use crate::{acting, specs};
+
+pub(super) fn run(args: &Serve, invocation: &Invocation) -> Result<(), Failure> {
+    if let Some(monitor) = &args.monitor {
+        invocation
+            .voice
+            .warn(format_args!("--monitor {monitor} has no effect: it belongs to a service of PM2's makers"));
+    }
+    let context = specs::context(&invocation.home)?;
+    // `serve 9000`: PM2 takes the first word for the directory, so do we, and say so where it is none.
+    let path = context.cwd.join(args.path.clone().unwrap_or_else(|| PathBuf::from(".")));
+    if !path.is_dir() {
+        return Err(Failure::new(format!("{} is not a directory", path.display()))
+            .hint(format!("`{} serve DIRECTORY PORT`", invocation.voice.program())));
+    }
+    let mut env = Map::new();
+    let mut set = |name: &str, value: Option<String>| {
+        value.map(|value| env.insert(format!("PM2_SERVE_{name}"), value.into()));
+    };
+    let port = args.port.or(args.port_option).unwrap_or(Options::PORT);
+    set("PATH", Some(path.to_string_lossy().into_owned()));
+    set("PORT", Some(port.to_string()));
+    set("HOST", args.host.clone());
+    set("SPA", args.spa.then(|| "true".into()));
+    set("FTP", args.ftp.then(|| "true".into()));
+    set("BASIC_AUTH", args.basic_auth_username.as_ref().map(|_| "true".into()));
+    set("BASIC_AUTH_USERNAME", args.basic_auth_username.clone());
+    set("BASIC_AUTH_PASSWORD", args.basic_auth_password.clone());
+    let file = json!({ "apps": [{ "script": "serve", "env": Value::Object(env) }] });
+    let options = args.app.options(&[]);
+    let loaded = rpm_config::load_text(&file.to_string(), Format::Json, "serve", &options, &context)?;
+
+    let mut session = invocation.session()?;
+    let before = session.list(false)?;
+    let taken = |name: &str| before.apps.iter().any(|app| app.spec.name == name);
+    if let Some(spec) = loaded.specs.iter().find(|spec| taken(&spec.name) && !args.app.force) {
+        return Err(start::already(spec, invocation));
+    }
+    invocation.voice.say(format_args!("Serving {} on port {port}", path.display()));
+    acting::act_and_show(&mut session, invocation, &before, vec![("start", Request::Start { specs: loaded.specs })])
+}
+
+/// Runs the server itself.
+pub fn server() -> Result<(), Failure> {
+    let options = Options::from_variables(|name| std::env::var(name).ok()).map_err(Failure::new)?;
+    rpm_static::run(options).map_err(|error| Failure::new(chain(&error)))
+}

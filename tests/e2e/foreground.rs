@@ -1,0 +1,168 @@
+//! Apps in the foreground: `runtime`, `start --no-daemon`, `dev`; as process 1 of a container too.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use rpm_tests::{Rpm, app, is_alive, signal, until};
+
+/// A command that stays, and what it has said so far.
+struct Running {
+    child: Child,
+    out: BufReader<std::process::ChildStdout>,
+}
+
+impl Running {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+        let out = BufReader::new(child.stdout.take().expect("a pipe"));
+        Self { child, out }
+    }
+
+    /// Reads lines until one has the words.
+    fn says(&mut self, words: &str) -> String {
+        loop {
+            let mut line = String::new();
+            let length = self.out.read_line(&mut line).expect("a line");
+            assert!(length > 0, "it never said {words:?}: {}", self.errors());
+            if line.contains(words) {
+                return line;
+            }
+        }
+    }
+
+    fn errors(&mut self) -> String {
+        let mut text = String::new();
+        let _ = self.child.stderr.take().map(|mut errors| errors.read_to_string(&mut text));
+        text
+    }
+
+    fn code(mut self) -> Option<i32> {
+        // Whatever is left is read, so that nobody waits for a full pipe.
+        let _ = self.out.read_to_end(&mut Vec::new());
+        self.child.wait().expect("an end").code()
+    }
+
+    fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+    }
+}
+
+fn talker(directory: &Path) -> String {
+    let script = directory.join("talker.sh");
+    let source =
+        "#!/bin/bash\necho up\ntrap 'echo cleaned up; exit 0' INT TERM\nwhile :; do read -rt 1 <> <(:) || :; done\n";
+    std::fs::write(&script, source).expect("a script");
+    script.to_string_lossy().into_owned()
+}
+
+#[test]
+fn a_signal_stops_the_apps_and_what_they_say_then_is_still_seen() {
+    let rpm = Rpm::new();
+    let script = talker(rpm.home());
+    for number in [2, 15] {
+        let mut running = Running::start(&mut rpm.command(&["runtime", &script]));
+        running.says("up");
+        let keeper = rpm.keeper_pid();
+        signal(running.pid(), number);
+        running.says("cleaned up");
+        assert_eq!(running.code(), Some(0));
+        assert!(!is_alive(keeper), "nothing is left behind");
+    }
+}
+
+#[test]
+fn lines_have_the_form_that_was_asked_for() {
+    let rpm = Rpm::new();
+    let script = talker(rpm.home());
+    for (option, expected) in [
+        ("--raw", "up\n"),
+        ("--formatted", "0|talker "),
+        ("--json", "\"message\":\"up\""),
+        ("--format", "app=talker id=0 type=out message=up"),
+    ] {
+        let mut running = Running::start(&mut rpm.command(&["runtime", "start", &script, option]));
+        let line = running.says("up");
+        assert!(line.contains(expected), "{option}: {line}");
+        signal(running.pid(), 2);
+        assert_eq!(running.code(), Some(0), "{option}");
+    }
+}
+
+#[test]
+fn without_an_app_that_is_up_it_leaves_with_pm2s_code() {
+    let rpm = Rpm::new();
+    let script = rpm.home().join("short.sh");
+    std::fs::write(&script, "#!/bin/sh\necho done\nexit 0\n").expect("a script");
+    let mut running = Running::start(&mut rpm.command(&["runtime", &script.to_string_lossy(), "--no-autorestart"]));
+    running.says("done");
+    assert_eq!(running.code(), Some(2));
+    let missing = Running::start(&mut rpm.command(&["runtime", "nope.js"]));
+    assert_eq!(missing.code(), Some(1), "what cannot be started at all");
+}
+
+#[test]
+fn apps_that_are_there_already_are_left_alone() {
+    let rpm = Rpm::new();
+    rpm.ok(&["start", &app("idle.sh"), "--name", "a"]);
+    let error = rpm.fails(&["runtime", &app("idle.sh")]);
+    assert!(error.contains("a daemon with 1 apps is running already"), "{error}");
+    assert_eq!(rpm.statuses("a"), ["online"]);
+}
+
+#[test]
+fn no_daemon_stays_in_the_foreground() {
+    let rpm = Rpm::new();
+    let script = talker(rpm.home());
+    let mut running = Running::start(&mut rpm.command(&["start", &script, "--no-daemon", "--name", "talk"]));
+    running.says("0|talk ");
+    signal(running.pid(), 2);
+    assert_eq!(running.code(), Some(0));
+}
+
+#[test]
+fn it_works_as_process_1() {
+    let rpm = Rpm::new();
+    let script = talker(rpm.home());
+    let program = rpm.command(&[]).get_program().to_owned();
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]).arg(program).args(["runtime", &script]);
+    command.env("RPM_HOME", rpm.home()).env("NO_COLOR", "1");
+    let allowed = Command::new("unshare").args(["--pid", "--fork", "--mount-proc", "true"]).output();
+    if !allowed.is_ok_and(|output| output.status.success()) {
+        // Namespaces need rights that not every machine gives.
+        return;
+    }
+    let mut running = Running::start(&mut command);
+    running.says("up");
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", running.pid())).expect("children");
+    let first: i32 = children.trim().parse().expect("one child, which is process 1 inside");
+    signal(first, 15);
+    running.says("cleaned up");
+    assert_eq!(running.code(), Some(0));
+}
+
+#[test]
+fn dev_restarts_what_changes_and_has_a_home_of_its_own() {
+    let rpm = Rpm::new();
+    let (home, source) = (rpm.home().join("me"), rpm.home().join("src"));
+    std::fs::create_dir_all(&home).expect("a directory");
+    std::fs::create_dir_all(&source).expect("a directory");
+    let script = talker(&source);
+    let mut command = rpm.command(&["dev", &script, "--raw", "--post-exec", "echo afterwards"]);
+    let mut running = Running::start(command.env("HOME", &home).current_dir(&source));
+    running.says("up");
+    running.says("afterwards");
+    assert!(home.join(".rpm-dev/keeper.pid").exists());
+    std::fs::write(source.join("other.txt"), "changed").expect("a change");
+    running.says("up");
+    signal(running.pid(), 2);
+    assert_eq!(running.code(), Some(0));
+    until("the end of its daemon", || !home.join(".rpm-dev/rpm.sock").exists());
+}
