@@ -29,6 +29,11 @@ struct Dump {
     apps: Vec<DumpedApp>,
 }
 
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
+}
+
 /// Why a list could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum DumpError {
@@ -82,9 +87,13 @@ fn parse(path: &Path) -> Result<Vec<DumpedApp>, DumpError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(DumpError::Missing(path.to_owned())),
         Err(error) => return Err(DumpError::Broken { path: path.to_owned(), why: error.to_string() }),
     };
-    serde_json::from_slice::<Dump>(&content)
-        .map(|dump| dump.apps)
-        .map_err(|error| DumpError::Broken { path: path.to_owned(), why: error.to_string() })
+    let broken = |why: String| DumpError::Broken { path: path.to_owned(), why };
+    // The version first: what else is in a newer file is not for us to judge.
+    let Version { version } = serde_json::from_slice(&content).map_err(|error| broken(error.to_string()))?;
+    if version > VERSION {
+        return Err(broken(format!("it is of version {version}, newer than {VERSION}, which this program reads")));
+    }
+    serde_json::from_slice::<Dump>(&content).map(|dump| dump.apps).map_err(|error| broken(error.to_string()))
 }
 
 /// Returns whether the saved list has apps in it.
