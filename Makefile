@@ -8,7 +8,7 @@ TARGET  = $(or $(CARGO_TARGET_DIR),target)
 RELEASE = $(TARGET)/release/rpm
 DEPS    = $(abspath $(TARGET))/test-deps
 
-.PHONY: all run test check unit e2e conformance conformance-record setup load bench bench-logs install uninstall clean
+.PHONY: all run test check unit e2e conformance conformance-record chaos chaos-long deny setup load bench bench-logs install uninstall clean
 
 all: check unit
 
@@ -47,6 +47,21 @@ conformance: setup
 
 conformance-record: setup
 	RPM_TEST_DEPS=$(DEPS) $(CARGO) test -p rpm-tests --test conformance -- --record $(SCENARIOS)
+
+# What can go wrong, done on purpose, once and short. SCENARIOS chooses by name: "killed_during --seed 7".
+chaos:
+	$(CARGO) build -p rpm-cli
+	$(CARGO) test -p rpm-tests --test chaos -- $(SCENARIOS)
+
+# The same ten times longer, with new seeds, for half an hour; seeds that fail are kept in tests/chaos/seeds.txt.
+chaos-long:
+	$(CARGO) build -p rpm-cli
+	$(CARGO) test -p rpm-tests --test chaos -- --long --minutes $(or $(MINUTES),30) $(SCENARIOS)
+
+# Licenses, sources, advisories of what is linked in; `cargo install cargo-deny` takes a while, so it is not in `make test`.
+deny:
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check; \
+	else echo "cargo-deny is not installed: cargo install cargo-deny"; exit 1; fi
 
 # Reloads, scaling and kill -9 of the daemon under load: the number of failed requests is the result.
 load: $(RELEASE)

@@ -1,0 +1,381 @@
+//! What lies in the state directory when a daemon starts: left behind, damaged, planted.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+
+use rpm_tests::{is_alive, until};
+use rustix::process::Signal;
+
+use crate::scenario::{May, Scenario, Setup};
+use crate::stage::Stage;
+
+const IDLE: Setup = Setup { name: "bystander", script: "idle.sh", options: &[], promised: 1 };
+const OUTAGES: &[May] = &[May::Outages];
+
+pub(crate) const TABLE: &[Scenario] = &[
+    Scenario::new("stale_socket_and_locks", &[], stale_files),
+    Scenario::new("pid_files_that_name_an_innocent", &[], innocent_pids).may(&[May::Outages, May::Forget]),
+    Scenario::new("a_state_that_names_an_innocent", &[], innocent_in_state).may(OUTAGES),
+    Scenario::new("state_truncated", &[IDLE], state_truncated).may(OUTAGES),
+    Scenario::new("state_garbage", &[IDLE], state_garbage).may(OUTAGES),
+    Scenario::new("state_of_a_newer_version", &[IDLE], state_newer).may(OUTAGES),
+    Scenario::new("state_is_a_directory", &[IDLE], state_directory).may(OUTAGES),
+    Scenario::new("state_with_unknown_fields", &[IDLE], state_unknown_fields).may(OUTAGES),
+    Scenario::new("dump_truncated", &[], dump_truncated),
+    Scenario::new("dump_garbage_without_backup", &[], dump_garbage),
+    Scenario::new("dump_of_a_newer_version", &[], dump_newer),
+    Scenario::new("dump_is_a_directory", &[IDLE], dump_directory),
+    Scenario::new("links_planted_for_every_file", &[], links).may(OUTAGES),
+    Scenario::new("links_planted_for_logs_and_pids", &[], log_links),
+    Scenario::new("a_home_that_others_can_write_to", &[], writable_home),
+    Scenario::new("a_home_of_another_user", &[], foreign_home).root(),
+    Scenario::new("a_home_that_is_a_file", &[], file_home),
+    Scenario::new("modes_of_files", &[IDLE], modes),
+    Scenario::new("files_deleted_while_it_runs", &[IDLE], deleted_files),
+];
+
+fn stale_files(stage: &mut Stage) {
+    let home = stage.rpm.home().to_owned();
+    drop(std::os::unix::net::UnixListener::bind(home.join("rpm.sock")).expect("a socket"));
+    for name in ["launch.lock", "keeper.lock", "rpm.pid", "keeper.pid"] {
+        fs::write(home.join(name), "garbage\n").expect("a file");
+    }
+    stage.start("a", "idle.sh", &[]);
+    stage.settle();
+    assert_eq!(stage.mains("a").len(), 1);
+}
+
+/// What a pid file says is never believed: its number may belong to anybody by now.
+fn innocent_pids(stage: &mut Stage) {
+    let innocent = stage.innocent();
+    let home = stage.rpm.home().to_owned();
+    fs::create_dir(home.join("pids")).expect("a directory");
+    let plant = || {
+        for name in ["rpm.pid", "keeper.pid", "pids/a-0.pid", "pids/a.pid"] {
+            fs::write(home.join(name), innocent.to_string()).expect("a file");
+        }
+    };
+    plant();
+    stage.run(&["kill"]);
+    stage.start("a", "idle.sh", &[]);
+    for args in [&["restart", "a"][..], &["stop", "a"], &["delete", "a"]] {
+        fs::write(home.join("pids/a-0.pid"), innocent.to_string()).expect("a file");
+        stage.ok(args);
+    }
+    stage.start("a", "idle.sh", &[]);
+    let daemon = stage.rpm.daemon_pid();
+    let keeper = stage.rpm.keeper_pid();
+    plant();
+    stage.signal_own(daemon, Signal::KILL);
+    stage.ok(&["ping"]);
+    plant();
+    stage.ok(&["kill"]);
+    until("the keeper to leave", || !is_alive(keeper));
+    stage.innocents_live();
+}
+
+/// The pid of a worker in the state may have been given to somebody else since.
+fn innocent_in_state(stage: &mut Stage) {
+    let innocent = stage.innocent();
+    stage.start("a", "idle.sh", &[]);
+    let worker = stage.mains("a")[0];
+    std::thread::sleep(std::time::Duration::from_millis(120));
+    let state = fs::read_to_string(stage.rpm.home().join("state.json")).expect("a state");
+    // A stopped daemon starts no other keeper.
+    let daemon = stage.rpm.daemon_pid();
+    stage.signal_own(daemon, Signal::STOP);
+    for pid in [stage.rpm.keeper_pid(), daemon, worker] {
+        stage.signal_own(pid, Signal::KILL);
+    }
+    until("the end of everything", || stage.processes().is_empty());
+    assert!(state.contains(&worker.to_string()), "the state names its processes");
+    fs::write(stage.rpm.home().join("state.json"), state.replace(&worker.to_string(), &innocent.to_string()))
+        .expect("a file");
+    stage.ok(&["ping"]);
+    stage.settle();
+    stage.run(&["restart", "all"]);
+    stage.run(&["delete", "all"]);
+    stage.innocents_live();
+}
+
+/// Lets the daemon die, and its successor find what `change` makes of a file. The keeper is stopped meanwhile.
+fn found(stage: &mut Stage, change: impl FnOnce(&Path)) {
+    let (keeper, daemon) = (stage.rpm.keeper_pid(), stage.rpm.daemon_pid());
+    stage.signal_own(keeper, Signal::STOP);
+    stage.signal_own(daemon, Signal::KILL);
+    until("the death", || !is_alive(daemon));
+    change(stage.rpm.home());
+    stage.signal_own(keeper, Signal::CONT);
+    until("the next daemon", || stage.pid_in("rpm.pid").is_some_and(|pid| pid != daemon && is_alive(pid)));
+    stage.daemon_answers();
+    stage.settle();
+}
+
+/// What runs goes on, is listed under its name, and can be commanded.
+fn goes_on(stage: &Stage, worker: i32) {
+    assert_eq!(stage.mains("bystander"), [worker], "the worker was disturbed");
+    assert_eq!(stage.rpm.pids("bystander"), [worker], "the worker is not known any more");
+}
+
+/// Waits until the second copy knows the app, too.
+fn second_copy(stage: &Stage) {
+    until("the second copy of the state", || {
+        let copy = fs::read_to_string(stage.rpm.home().join("state.json.bak")).unwrap_or_default();
+        copy.contains("bystander")
+    });
+}
+
+fn kept_aside(stage: &Stage, content: &[u8]) {
+    let entries: Vec<_> = fs::read_dir(stage.rpm.home()).expect("the home").flatten().collect();
+    let kept = entries.iter().find(|entry| fs::read(entry.path()).is_ok_and(|bytes| bytes == content));
+    let kept = kept.unwrap_or_else(|| panic!("the file is gone; there are {entries:?}"));
+    let name = kept.file_name().to_string_lossy().into_owned();
+    assert!(name.starts_with("state.json"), "kept as {name}");
+    assert!(stage.rpm.daemon_log().contains(&name), "the log does not name {name}");
+}
+
+fn broken_state(stage: &mut Stage, content: &[u8]) {
+    let worker = stage.mains("bystander")[0];
+    found(stage, |home| fs::write(home.join("state.json"), content).expect("a file"));
+    goes_on(stage, worker);
+    kept_aside(stage, content);
+}
+
+fn state_truncated(stage: &mut Stage) {
+    second_copy(stage);
+    let whole = fs::read(stage.rpm.home().join("state.json")).expect("a state");
+    let times = stage.times(6, whole.len());
+    for turn in 0..times {
+        let length = if times == whole.len() { turn } else { stage.random.below(whole.len() as u64) as usize };
+        broken_state(stage, &whole[..length]);
+    }
+}
+
+fn state_garbage(stage: &mut Stage) {
+    second_copy(stage);
+    broken_state(stage, b"\xff\xfe\0garbage");
+    broken_state(stage, &b"[".repeat(100_000));
+    broken_state(stage, b"{}");
+}
+
+fn state_newer(stage: &mut Stage) {
+    let text = fs::read_to_string(stage.rpm.home().join("state.json")).expect("a state");
+    let newer = text.replacen("\"version\":1", "\"version\":99", 1);
+    assert_ne!(newer, text);
+    second_copy(stage);
+    let worker = stage.mains("bystander")[0];
+    found(stage, |home| fs::write(home.join("state.json"), &newer).expect("a file"));
+    goes_on(stage, worker);
+    kept_aside(stage, newer.as_bytes());
+    assert!(stage.rpm.daemon_log().contains("version 99"), "the log does not tell of the version");
+}
+
+/// Nothing can be read from it or renamed over it.
+fn state_directory(stage: &mut Stage) {
+    second_copy(stage);
+    let worker = stage.mains("bystander")[0];
+    found(stage, |home| {
+        fs::remove_file(home.join("state.json")).expect("a state");
+        fs::create_dir_all(home.join("state.json/inside")).expect("a directory");
+    });
+    goes_on(stage, worker);
+    stage.release("bystander");
+    let size = |stage: &Stage| fs::metadata(stage.rpm.home().join("rpm.log")).map_or(0, |metadata| metadata.len());
+    let before = size(stage);
+    stage.ok(&["restart", "bystander"]);
+    assert!(size(stage) - before < 100_000, "the log is flooded");
+    assert!(stage.rpm.home().join("state.json").is_file(), "the state is not written any more");
+}
+
+fn state_unknown_fields(stage: &mut Stage) {
+    let worker = stage.mains("bystander")[0];
+    found(stage, |home| {
+        let text = fs::read_to_string(home.join("state.json")).expect("a state");
+        let mut state: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        state["from_the_future"] = serde_json::json!({"a": [1, 2]});
+        fs::write(home.join("state.json"), state.to_string()).expect("a file");
+    });
+    goes_on(stage, worker);
+    assert!(!stage.rpm.home().join("state.json.broken").exists(), "an unknown field is no damage");
+}
+
+/// Saves two lists, so that there is a backup; returns the newer one.
+fn two_saves(stage: &mut Stage) -> String {
+    stage.start("a", "idle.sh", &[]);
+    // The list is forced to the disk while others wait.
+    stage.watch.list_ms.store(2000, std::sync::atomic::Ordering::Relaxed);
+    stage.ok(&["save"]);
+    stage.ok(&["save"]);
+    stage.ok(&["delete", "a"]);
+    fs::read_to_string(stage.rpm.home().join("dump.json")).expect("a list")
+}
+
+fn resurrected_from_backup(stage: &mut Stage, content: &str) {
+    let path = stage.rpm.home().join("dump.json");
+    fs::write(&path, content).expect("a file");
+    let output = stage.run(&["resurrect"]);
+    let (out, err) = crate::stage::texts(&output);
+    assert!(output.status.success(), "{content:?}: {out}{err}");
+    assert!(err.contains("dump.json") && err.contains(".bak"), "it is not told which list was used: {out}{err}");
+    stage.settle();
+    assert_eq!(stage.mains("a").len(), 1);
+    stage.ok(&["delete", "a"]);
+}
+
+fn dump_truncated(stage: &mut Stage) {
+    stage.watch.counters.store(false, std::sync::atomic::Ordering::Relaxed);
+    let whole = two_saves(stage);
+    let times = stage.times(6, whole.len() - 2);
+    for turn in 0..times {
+        let length = if times > 6 { turn } else { stage.random.below(whole.len() as u64 - 2) as usize };
+        resurrected_from_backup(stage, &whole[..length]);
+    }
+}
+
+fn dump_newer(stage: &mut Stage) {
+    stage.watch.counters.store(false, std::sync::atomic::Ordering::Relaxed);
+    let whole = two_saves(stage);
+    let newer = whole.replacen("\"version\": 1", "\"version\": 99", 1);
+    assert_ne!(whole, newer);
+    resurrected_from_backup(stage, &newer);
+}
+
+fn dump_garbage(stage: &mut Stage) {
+    stage.ok(&["ping"]);
+    for content in ["", "garbage", "{\"version\":1}", "[1,2]", "null"] {
+        fs::write(stage.rpm.home().join("dump.json"), content).expect("a file");
+        let why = stage.fails(&["resurrect"]);
+        assert!(why.contains("dump.json"), "the file is not named: {why}");
+        assert_eq!(fs::read_to_string(stage.rpm.home().join("dump.json")).expect("kept"), content);
+    }
+}
+
+fn dump_directory(stage: &mut Stage) {
+    fs::create_dir_all(stage.rpm.home().join("dump.json/inside")).expect("a directory");
+    let why = stage.fails(&["save"]);
+    assert!(why.contains("dump.json"), "the file is not named: {why}");
+    let why = stage.fails(&["resurrect"]);
+    assert!(why.contains("dump.json"), "the file is not named: {why}");
+}
+
+/// Nothing is written through a link, wherever it is planted.
+fn links(stage: &mut Stage) {
+    let home = stage.rpm.home().to_owned();
+    let victim = stage.scratch.path().join("victim");
+    for name in [
+        "rpm.log",
+        "launch.lock",
+        "keeper.lock",
+        "rpm.pid",
+        "keeper.pid",
+        "state.json",
+        "dump.json",
+        "dump.json.bak",
+        "rpm.sock",
+        "settings.json",
+        "state.json.broken",
+        "state.json.bak",
+    ] {
+        fs::write(&victim, "untouched").expect("a file");
+        symlink(&victim, home.join(name)).expect("a link");
+        let script = crate::stage::script("idle.sh");
+        // Refused or done; what counts is the victim.
+        stage.run(&["start", &script, "--name", "a"]);
+        stage.run(&["save"]);
+        stage.run(&["save"]);
+        stage.run(&["kill"]);
+        until("the end of everything", || stage.processes().is_empty());
+        assert_eq!(fs::read_to_string(&victim).expect("it is there"), "untouched", "written through {name}");
+        let mode = fs::metadata(&victim).expect("it is there").mode();
+        assert_eq!(mode & 0o777, 0o644, "the mode was changed through {name}");
+        for entry in fs::read_dir(&home).expect("the home").flatten() {
+            let _file_or_directory = fs::remove_file(entry.path()).or_else(|_| fs::remove_dir_all(entry.path()));
+        }
+    }
+}
+
+fn log_links(stage: &mut Stage) {
+    let home = stage.rpm.home().to_owned();
+    let victim = stage.scratch.path().join("victim");
+    fs::write(&victim, "untouched").expect("a file");
+    for directory in ["logs", "pids"] {
+        fs::create_dir(home.join(directory)).expect("a directory");
+    }
+    for name in ["logs/a-out.log", "logs/a-error.log", "logs/a.log", "pids/a-0.pid", "pids/a.pid"] {
+        symlink(&victim, home.join(name)).expect("a link");
+    }
+    let script = crate::stage::script("idle.sh");
+    stage.run(&["start", &script, "--name", "a"]);
+    stage.run(&["flush"]);
+    stage.run(&["restart", "a"]);
+    stage.run(&["start", &script, "--name", "b", "--time"]);
+    stage.run(&["delete", "all"]);
+    assert_eq!(fs::read_to_string(&victim).expect("it is there"), "untouched");
+}
+
+fn writable_home(stage: &mut Stage) {
+    for mode in [0o777, 0o770, 0o707] {
+        fs::set_permissions(stage.rpm.home(), fs::Permissions::from_mode(mode)).expect("it is ours");
+        let why = stage.fails(&["list"]);
+        assert!(why.contains("can be written by others"), "{why}");
+    }
+    fs::set_permissions(stage.rpm.home(), fs::Permissions::from_mode(0o700)).expect("it is ours");
+}
+
+fn foreign_home(stage: &mut Stage) {
+    std::os::unix::fs::chown(stage.rpm.home(), Some(12345), Some(12345)).expect("root may");
+    let why = stage.fails(&["list"]);
+    assert!(why.contains("belongs to another user"), "{why}");
+    std::os::unix::fs::chown(stage.rpm.home(), Some(0), Some(0)).expect("root may");
+}
+
+fn file_home(stage: &mut Stage) {
+    let file = stage.scratch.path().join("file");
+    fs::write(&file, "").expect("a file");
+    for home in [file.clone(), file.join("below")] {
+        let output = stage.command(&["list"]).env("RPM_HOME", &home).output().expect("rpm runs");
+        let (_, err) = crate::stage::texts(&output);
+        assert!(!output.status.success() && err.contains("file"), "{err}");
+    }
+}
+
+/// Directories 0700, files 0600: they hold environments.
+fn modes(stage: &mut Stage) {
+    stage.start("timed", "idle.sh", &["--time"]);
+    // The list is forced to the disk while others wait.
+    stage.watch.list_ms.store(2000, std::sync::atomic::Ordering::Relaxed);
+    stage.ok(&["save"]);
+    stage.ok(&["save"]);
+    stage.rpm.kill_daemon();
+    let mut directories = vec![stage.rpm.home().to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).expect("a directory").flatten() {
+            let metadata = entry.metadata().expect("it is there");
+            let (mode, path) = (metadata.mode() & 0o777, entry.path());
+            if metadata.is_dir() {
+                assert_eq!(mode, 0o700, "{}", path.display());
+                directories.push(path);
+            } else {
+                assert_eq!(mode & 0o177, 0, "{} has mode {mode:o}", path.display());
+            }
+        }
+    }
+}
+
+/// Somebody tidies up too much. What runs goes on; what is needed is made again.
+fn deleted_files(stage: &mut Stage) {
+    let worker = stage.mains("bystander")[0];
+    for name in ["state.json", "rpm.log", "logs", "pids"] {
+        let path = stage.rpm.home().join(name);
+        let _file_or_directory = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
+    }
+    stage.start("another", "idle.sh", &[]);
+    stage.settle();
+    assert_eq!(stage.mains("bystander"), [worker]);
+    until("the state", || stage.rpm.home().join("state.json").exists());
+    stage.watch.outages.store(true, std::sync::atomic::Ordering::Relaxed);
+    stage.rpm.kill_daemon();
+    stage.settle();
+    assert_eq!(stage.mains("bystander"), [worker]);
+}

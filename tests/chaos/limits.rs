@@ -1,0 +1,121 @@
+//! Limits of the kernel: descriptors, processes.
+
+use std::process::Command;
+
+use rpm_tests::until;
+
+use crate::disk::{as_nobody, give_to_nobody, nobody_can_run, take_back};
+use crate::scenario::{May, Scenario};
+use crate::stage::{Stage, script, texts};
+
+pub(crate) const TABLE: &[Scenario] = &[
+    Scenario::new("sixty_four_descriptors", &[], few_descriptors).may(&[May::Outages]),
+    Scenario::new("idle_clients_and_few_descriptors", &[], few_descriptors_and_clients).may(&[May::Outages]),
+    Scenario::new("no_more_processes", &[], few_processes).may(&[May::Outages]).root(),
+    Scenario::new("a_worker_has_the_limits_of_the_shell", &[], worker_limits),
+];
+
+/// Runs a command where both limits of descriptors are this.
+fn with_descriptors(stage: &Stage, limit: u32, args: &[&str]) -> std::process::Output {
+    let rpm = stage.command(args);
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")]).arg(rpm.get_program()).args(args);
+    command.envs(rpm.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let child = command
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("sh runs");
+    stage.finish_command(child, &format!("{args:?}"))
+}
+
+/// What does not fit is refused with a reason; what runs is not harmed, and can be stopped to make room.
+fn few_descriptors(stage: &mut Stage) {
+    let output = with_descriptors(stage, 64, &["start", &script("idle.sh"), "--name", "first"]);
+    assert!(output.status.success(), "{:?}", texts(&output));
+    let first = stage.mains("first");
+    stage.promise("first", 1);
+    let mut refused = None;
+    for number in 0..40 {
+        let output = stage.run(&["start", &script("idle.sh"), "--name", &format!("app{number}")]);
+        if !output.status.success() {
+            refused = Some((number, texts(&output).1));
+            break;
+        }
+    }
+    if let Some((_, why)) = &refused {
+        assert!(why.contains("open files") || why.contains("descriptor"), "the reason is not told: {why}");
+    }
+    stage.ok(&["jlist"]);
+    stage.run(&["restart", "first"]);
+    stage.release("first");
+    stage.ok(&["jlist"]);
+    assert_eq!(stage.mains("first").len(), first.len());
+    let last = refused.map_or(40, |(number, _)| number);
+    for number in 0..last {
+        stage.ok(&["delete", &format!("app{number}")]);
+    }
+    stage.run(&["delete", &format!("app{last}")]);
+    stage.start("again", "idle.sh", &[]);
+    stage.settle();
+}
+
+/// Clients that only sit there do not keep others out for long.
+fn few_descriptors_and_clients(stage: &mut Stage) {
+    let output = with_descriptors(stage, 64, &["start", &script("idle.sh"), "--name", "first"]);
+    assert!(output.status.success(), "{:?}", texts(&output));
+    let socket = stage.rpm.home().join("rpm.sock");
+    let idle: Vec<_> = (0..100).filter_map(|_| std::os::unix::net::UnixStream::connect(&socket).ok()).collect();
+    until("an answer among idle clients", || crate::observer::list(stage.rpm.home()).is_ok());
+    stage.ok(&["list"]);
+    drop(idle);
+    stage.ok(&["list"]);
+}
+
+fn few_processes(stage: &mut Stage) {
+    if !nobody_can_run(stage) {
+        return;
+    }
+    give_to_nobody(stage);
+    stage.stop_observing();
+    let idle = stage.scratch.path().join("idle.sh");
+    std::fs::copy(script("idle.sh"), &idle).expect("a copy");
+    let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(stage.scratch.path(), everyone).expect("it is ours");
+    let idle = idle.to_string_lossy().into_owned();
+
+    // Processes of this user that others have started count, too.
+    let limit = 30;
+    let run = |args: &[&str]| {
+        let inner = as_nobody(stage, args);
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nproc={limit}")).arg("--").arg(inner.get_program()).args(inner.get_args());
+        command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir("/");
+        command.output().expect("prlimit runs")
+    };
+    let output = run(&["start", &idle, "--name", "first"]);
+    assert!(output.status.success(), "{:?}", texts(&output));
+    let first = stage.mains("first");
+    let output = run(&["start", &idle, "--name", "many", "-i", "60"]);
+    let (out, err) = texts(&output);
+    assert!(!output.status.success(), "60 processes where {limit} are allowed: {out}");
+    assert!(err.contains("temporarily unavailable") || err.contains("processes"), "the reason is not told: {err}");
+    assert_eq!(stage.mains("first"), first, "one that ran was harmed");
+    let listed = as_nobody(stage, &["delete", "many"]).output().expect("rpm runs");
+    assert!(listed.status.success(), "{:?}", texts(&listed));
+    until("the end of the many", || stage.mains("many").is_empty());
+    let output = run(&["start", &idle, "--name", "again"]);
+    assert!(output.status.success(), "{:?}", texts(&output));
+    assert_eq!(stage.mains("first"), first);
+    take_back(stage);
+}
+
+/// The daemon may raise its own limit of descriptors; that of a worker stays the shell's.
+fn worker_limits(stage: &mut Stage) {
+    let output = with_descriptors(stage, 200, &["start", &script("idle.sh"), "--name", "first"]);
+    assert!(output.status.success(), "{:?}", texts(&output));
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", stage.mains("first")[0])).expect("it runs");
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).expect("a limit").to_owned();
+    assert_eq!(files.split_whitespace().nth(3), Some("200"), "{files}");
+}
