@@ -27,7 +27,7 @@ const NOT_INHERITED: [&str; 13] = [
 ];
 
 /// Keys that are read here. The others are kept as written, for `jlist`.
-const KNOWN: [&str; 46] = [
+const KNOWN: [&str; 45] = [
     "script",
     "name",
     "namespace",
@@ -62,7 +62,6 @@ const KNOWN: [&str; 46] = [
     "pm_err_log_path",
     "pm_log_path",
     "pm_pid_path",
-    "disable_logs",
     "uid",
     "gid",
     "username",

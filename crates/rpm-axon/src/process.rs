@@ -38,7 +38,7 @@ pub fn pm2_env(app: &AppInfo, worker: &WorkerInfo) -> Map<String, Value> {
     }
     state(&mut out, app, worker);
     for (key, value) in &spec.other {
-        if key != "env" {
+        if key != "env" && !value.is_null() {
             out.entry(key).or_insert_with(|| value.clone());
         }
     }
@@ -188,7 +188,9 @@ fn configuration(out: &mut Map<String, Value>, app: &AppInfo, worker: &WorkerInf
     put("username", worker.user.as_str().into());
     put("windowsHide", other("windowsHide", true.into()));
     put("kill_retry_time", other("kill_retry_time", 100.into()));
-    put("node_args", spec.interpreter_args.clone().into());
+    if spec.other.get("node_args") != Some(&Value::Null) {
+        put("node_args", spec.interpreter_args.clone().into());
+    }
     put("pm_exec_path", spec.script.to_string_lossy().into());
     put("pm_cwd", spec.cwd.to_string_lossy().into());
     put("exec_interpreter", spec.interpreter.as_deref().unwrap_or("none").into());
@@ -260,7 +262,7 @@ fn exec_mode(mode: ExecMode) -> &'static str {
 }
 
 /// Returns PM2's identity of a worker: the same as long as the worker is in the list.
-fn unique_id(app: AppId, worker: WorkerId) -> String {
+pub fn unique_id(app: AppId, worker: WorkerId) -> String {
     format!("{:08x}-0000-4000-8000-{:012x}", app.0, worker.0)
 }
 

@@ -259,7 +259,9 @@ fn null_takes_a_setting_back_to_its_default() {
         cron_restart: some("0"),
         ..AppOptions::default()
     };
-    let changed = update(&current, &options, &common::context()).expect("a good change");
+    let mut changed = update(&current, &options, &common::context()).expect("a good change");
+    let told = changed.other.shift_remove("node_args");
+    assert_eq!(told, Some(serde_json::Value::Null), "PM2's list has no `node_args` after `null`");
     assert_eq!(changed, start("app.js", &AppOptions::default()));
 }
 

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use rpm_logs::LogPaths;
-use rpm_model::{AppSpec, ExecMode, Flavour, Home, Life};
+use rpm_model::{AppId, AppSpec, ExecMode, Flavour, Home, Life};
 
 /// The name of the variable by which a descendant that left its process tree is still known as ours.
 pub(crate) const MARK: &str = "RPM_LIFE";
@@ -14,7 +14,9 @@ pub(crate) const MARK: &str = "RPM_LIFE";
 /// What is known of a seat when a process is started for it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Seat<'a> {
+    pub(crate) app: AppId,
     pub(crate) life: Life,
+    pub(crate) user: &'a str,
     pub(crate) instance: u32,
     pub(crate) restarts: u32,
     pub(crate) unstable: u32,
@@ -60,6 +62,8 @@ pub(crate) fn environment(spec: &AppSpec, seat: &Seat<'_>, descriptors: &Descrip
     set("name", spec.name.clone());
     set("namespace", spec.namespace.clone());
     set("pm_id", seat.life.worker.to_string());
+    set("unique_id", rpm_axon::process::unique_id(seat.app, seat.life.worker));
+    set("username", seat.user.to_owned());
     set("status", "launching".into());
     set("exec_mode", exec_mode_name(spec.exec_mode).into());
     set("exec_interpreter", spec.interpreter.clone().unwrap_or_else(|| "none".into()));
@@ -138,7 +142,9 @@ mod tests {
         let home = Home::new(PathBuf::from("/h"), Flavour::Rpm);
         let logs = LogPaths { out: Some("/h/logs/a-out.log".into()), err: None, combined: None };
         let seat = Seat {
+            app: AppId(1),
             life: Life::new(WorkerId(4), 2),
+            user: "me",
             instance,
             restarts: 1,
             unstable: 0,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use rpm_ipc::{AppInfo, FailureInfo, Happened, WorkerInfo};
-use rpm_model::{Home, Life, Moment};
+use rpm_model::{AppSpec, Home, Life, Moment};
 use rpm_supervise::{AppView, Cause, Failure, Happening, WorkerView};
 
 use crate::process::Process;
@@ -47,7 +47,7 @@ pub(crate) fn app(
         spec.env.clear();
         spec.env_shell.clear();
     }
-    let user = user_name(view.spec.user.map_or_else(|| rustix::process::geteuid().as_raw(), |(uid, _)| uid));
+    let user = user_of(view.spec);
     let workers = view.workers.iter().map(|worker| self::worker(worker, view, processes, home, clock, &user)).collect();
     AppInfo { id: view.id, spec, rolling: view.rolling, workers }
 }
@@ -163,6 +163,11 @@ pub(crate) fn cause_name(cause: Cause) -> &'static str {
         Cause::Watch => "watch",
         Cause::Cron => "cron",
     }
+}
+
+/// Returns the name of the user as whom an app's workers run.
+pub(crate) fn user_of(spec: &AppSpec) -> String {
+    user_name(spec.user.map_or_else(|| rustix::process::geteuid().as_raw(), |(uid, _)| uid))
 }
 
 fn user_name(uid: u32) -> String {

@@ -64,7 +64,15 @@ pub fn paths(spec: &AppSpec, worker: WorkerId, home: &Home) -> LogPaths {
 pub fn pid_path(spec: &AppSpec, worker: WorkerId, home: &Home) -> PathBuf {
     match &spec.pid_file {
         Some(path) => with_id(path, ".pid", worker),
-        None => home.pids().join(format!("{}-{worker}.pid", file_name(&spec.name))),
+        None => home.pids().join(format!("{}-{worker}.pid", file_name(pid_name(spec)))),
+    }
+}
+
+/// Returns the name that the pid file is called after: of a command line without a name of its own, the first word.
+fn pid_name(spec: &AppSpec) -> &str {
+    match spec.args.as_slice() {
+        [option, line] if option == "-c" && *line == spec.name => line.split_whitespace().next().unwrap_or(line),
+        _ => &spec.name,
     }
 }
 
@@ -169,6 +177,15 @@ mod tests {
         assert_eq!(pid_path(&spec, WorkerId(7), &home()), Path::new("/r/p-7.pid"));
         spec.pid_file = Some("/r/p.x".into());
         assert_eq!(pid_path(&spec, WorkerId(7), &home()), Path::new("/r/p.x"));
+    }
+
+    #[test]
+    fn the_pid_file_of_a_command_line_is_called_after_its_first_word() {
+        let mut spec = spec("sleep 1000");
+        spec.args = vec!["-c".into(), "sleep 1000".into()];
+        assert_eq!(pid_path(&spec, WorkerId(0), &home()), Path::new("/h/pids/sleep-0.pid"));
+        spec.name = "my job".into();
+        assert_eq!(pid_path(&spec, WorkerId(0), &home()), Path::new("/h/pids/my-job-0.pid"));
     }
 
     #[test]

@@ -10,6 +10,12 @@ use crate::report::Failure;
 pub(super) fn run(args: &Targets, invocation: &Invocation) -> Result<(), Failure> {
     let mut session = invocation.session()?;
     let before = session.list(false)?;
-    let workers = workers_of(&args.targets, None, &before, invocation)?;
-    acting::act_and_show(&mut session, invocation, &before, vec![("reset", Request::Reset { workers })])
+    // As in PM2, nothing to reset is no failure.
+    let nothing = before.apps.is_empty() && args.targets.iter().all(|word| word == "all");
+    let mut requests = Vec::new();
+    if !nothing {
+        let workers = workers_of(&args.targets, None, &before, invocation)?;
+        requests.push(("reset", Request::Reset { workers }));
+    }
+    acting::act_and_show(&mut session, invocation, &before, requests)
 }

@@ -184,11 +184,14 @@ fn apply(reader: &mut Reader<'_>, spec: &mut AppSpec) {
     keep_the_rest(reader, spec);
 }
 
+/// Keys that are carried out and seen in PM2's list all the same.
+const SHOWN: [&str; 4] = ["filter_env", "append_env_to_name", "disable_logs", "time"];
+
 /// Keeps the keys that have no field of their own, as written.
 fn keep_the_rest(reader: &Reader<'_>, spec: &mut AppSpec) {
     for (name, setting) in &reader.app.settings {
         let key = keys::key_named(name);
-        if key.use_ == Use::Spec && *name != "filter_env" {
+        if key.use_ == Use::Spec && !SHOWN.contains(name) {
             continue;
         }
         match kept(key, &setting.value) {

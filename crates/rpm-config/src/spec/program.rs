@@ -123,7 +123,18 @@ pub(crate) fn change(reader: &mut Reader<'_>, spec: &mut AppSpec) {
             }
         }
     }
-    reader.read("node_args", values::words).put(&mut spec.interpreter_args, Vec::new());
+    let node_args = reader.read("node_args", values::words);
+    // PM2's list has no `node_args` at all after `null`, and an empty list where nothing was ever said.
+    match &node_args {
+        Given::Absent => {}
+        Given::Default => {
+            spec.other.insert("node_args".into(), serde_json::Value::Null);
+        }
+        Given::Value(_) => {
+            spec.other.shift_remove("node_args");
+        }
+    }
+    node_args.put(&mut spec.interpreter_args, Vec::new());
     let mut args = spec.args.clone();
     let given = reader.read("args", values::words);
     if !matches!(given, Given::Absent) {
