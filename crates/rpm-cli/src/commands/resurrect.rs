@@ -50,6 +50,7 @@ fn of_pm2(context: &rpm_config::Context, invocation: &Invocation) -> Result<Opti
     let processes = std::fs::read(invocation.home.dump()).ok().and_then(|content| dump::of_pm2(&content));
     let Some(processes) = processes else { return Ok(None) };
     let shell = rpm_config::shell_variables(context, None);
-    let found = pm2::dump::apps(&processes, invocation.home.root(), &shell).map_err(Failure::new)?;
+    let unread = |why| Failure::new(format!("{} cannot be read: {why}", invocation.home.dump().display()));
+    let found = pm2::dump::apps(&processes, invocation.home.root(), &shell).map_err(unread)?;
     Ok(Some(found.into_iter().map(|app| DumpedApp { spec: app.spec, stopped: app.stopped }).collect()))
 }
