@@ -125,6 +125,13 @@ pub struct AppOptions {
 }
 
 impl AppOptions {
+    /// Returns what was asked for, as an app in a file says it.
+    pub fn as_written(&self) -> serde_json::Map<String, Value> {
+        // Starting twice is asked of a command, not of an app.
+        let settings = self.settings().into_iter().filter(|(key, _)| *key != "force");
+        settings.map(|(key, setting)| (key.to_owned(), setting.value)).collect()
+    }
+
     /// Returns the settings that the options stand for.
     pub(crate) fn settings(&self) -> Settings {
         let mut collected = Collected(Settings::default());

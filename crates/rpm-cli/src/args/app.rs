@@ -162,6 +162,9 @@ pub struct AppArgs {
     /// start: although it runs already; reload: take the place of a reload in progress
     #[arg(short = 'f', long)]
     pub force: bool,
+    /// start: write NAME-pm2.json, a file that starts the script with these options
+    #[arg(short = 'w', long)]
+    pub write: bool,
     #[arg(long, hide = true)]
     pub no_vizion: bool,
     #[arg(long, hide = true)]
@@ -263,10 +266,15 @@ impl AppArgs {
         idle.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect()
     }
 
-    /// Returns whether anything is said about an app; `--only` and `--force` choose, they change nothing.
+    /// Returns whether anything is said about an app; `--only`, `--force` and `--write` change nothing.
     pub fn changes_something(&self) -> bool {
-        let chooses =
-            Self { only: self.only.clone(), force: self.force, parallel: self.parallel.clone(), ..Self::default() };
+        let chooses = Self {
+            only: self.only.clone(),
+            force: self.force,
+            write: self.write,
+            parallel: self.parallel.clone(),
+            ..Self::default()
+        };
         *self != chooses
     }
 

@@ -1,6 +1,6 @@
 //! `start`: new apps from scripts, programs, command lines and files; what is there already is restarted.
 
-use rpm_config::Context;
+use rpm_config::{AppOptions, Context};
 use rpm_ipc::{AppInfo, List};
 use rpm_model::{AppSpec, ExecMode, Status};
 
@@ -52,6 +52,9 @@ pub(super) fn run(mut args: Start, invocation: &Invocation) -> Result<(), Failur
             None => {
                 only_chooses_in_files(options.only.as_deref(), word)?;
                 for spec in specs::of_script(word, &options, &context, &invocation.voice)? {
+                    if args.app.write {
+                        write(word, &spec.name, &options, &context, invocation)?;
+                    }
                     match namesake(&spec, &before, &plan, args.app.force) {
                         Namesake::None => plan.missing.push(spec),
                         Namesake::Down(app) => by_name.again(app.workers.iter().map(|worker| worker.id)),
@@ -80,6 +83,24 @@ pub(super) fn run(mut args: Start, invocation: &Invocation) -> Result<(), Failur
     if args.attach {
         logs::run(&Logs { lines: Some(0), ..Logs::default() }, invocation)?;
     }
+    Ok(())
+}
+
+/// Writes the file that starts the same app again.
+fn write(
+    script: &str,
+    name: &str,
+    options: &AppOptions,
+    context: &Context,
+    invocation: &Invocation,
+) -> Result<(), Failure> {
+    let mut app = options.as_written();
+    app.insert("name".into(), name.into());
+    app.insert("script".into(), script.into());
+    let path = context.cwd.join(format!("{}-pm2.json", name.replace('/', "-")));
+    std::fs::write(&path, format!("{:#}\n", serde_json::Value::Object(app)))
+        .map_err(|error| Failure::new(format!("{} cannot be written: {error}", path.display())))?;
+    invocation.voice.say(format_args!("Written to {}", path.display()));
     Ok(())
 }
 
