@@ -179,6 +179,27 @@ mod tests {
     }
 
     #[test]
+    fn a_damaged_file_is_kept_and_the_second_copy_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.json");
+        let seen = (Life::new(WorkerId(3), 7), (4242, 99));
+        write(&path, "boot", &Supervisor::new().saved(), [seen].into_iter(), Vec::new()).unwrap();
+        back_up(&path).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let newer = String::from_utf8(whole.clone()).unwrap().replacen("\"version\":1", "\"version\":2", 1);
+        let cuts = (0..whole.len()).map(|length| whole[..length].to_vec());
+        for damaged in cuts.chain([newer.into_bytes(), b"{}".to_vec(), b"garbage".to_vec()]) {
+            std::fs::write(&path, &damaged).unwrap();
+            assert_eq!(read(&path, "boot").processes, [seen].into());
+            let kept = with_suffix(&path, ".broken");
+            assert_eq!(std::fs::read(&kept).unwrap(), damaged);
+            std::fs::remove_file(kept).unwrap();
+        }
+        // No file is no damage: nothing runs any more.
+        assert!(read(&path, "boot").saved.is_none());
+    }
+
+    #[test]
     fn a_file_of_an_earlier_version_names_no_processes() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state.json");
