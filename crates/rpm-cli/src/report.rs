@@ -74,6 +74,7 @@ impl Failure {
         if undone {
             let as_before = match verb {
                 "reload" if served => "the old workers keep serving",
+                "reload" => "none of its workers was up before; they are tried again as the app's settings say",
                 _ => "everything is as it was before",
             };
             report.0.details.push(as_before.into());
@@ -197,7 +198,7 @@ mod tests {
     fn nobody_keeps_serving_who_did_not_serve() {
         let failed = Failed { failures: vec![info(2, "ended with exit code 1 after 40 ms")], undone: true };
         let text = Failure::of_action("reload", failed, false, "rpm").text();
-        assert!(text.ends_with("\n  everything is as it was before"), "{text}");
+        assert!(text.contains("none of its workers was up before") && !text.contains("serving"), "{text}");
     }
 
     #[test]
