@@ -92,8 +92,11 @@ fn as_written(spec: &AppSpec, name: &str, value: &str) -> Value {
     let declared = spec.other.iter().filter(|(key, _)| *key == "env" || key.starts_with("env_"));
     let port = spec.other.get("port").filter(|_| name == "PORT");
     let mut written = declared.filter_map(|(_, object)| object.get(name)).chain(port);
-    let same = written.find(|written| (written.is_number() || written.is_boolean()) && written.to_string() == value);
-    same.cloned().unwrap_or_else(|| value.into())
+    let is_same = |written: &&Value| {
+        let text = (written.is_number() || written.is_boolean()).then(|| written.to_string());
+        text.as_deref() == Some(value)
+    };
+    written.find(is_same).cloned().unwrap_or_else(|| value.into())
 }
 
 fn configuration(out: &mut Map<String, Value>, app: &AppInfo, worker: &WorkerInfo, environment: &Map<String, Value>) {

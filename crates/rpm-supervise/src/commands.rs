@@ -32,10 +32,12 @@ impl Supervisor {
         // The command is not answered before it has named all the seats that it waits for.
         self.commands.wait_for_roll(id);
         match command {
-            Command::Start { specs } => for spec in specs {
-                let wanted = spec.autostart;
-                self.start(turn, id, spec, wanted);
-            },
+            Command::Start { specs } => {
+                for spec in specs {
+                    let wanted = spec.autostart;
+                    self.start(turn, id, spec, wanted);
+                }
+            }
             Command::Resurrect { apps } => {
                 apps.into_iter().for_each(|(spec, stopped)| self.start(turn, id, spec, !stopped));
             }
