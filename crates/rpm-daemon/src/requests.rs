@@ -51,9 +51,9 @@ impl Daemon {
                 return;
             }
             Request::Start { specs } => Command::Start { specs: shared(specs.clone()) },
-            Request::Resurrect { apps } => Command::Resurrect {
-                apps: apps.iter().map(|app| (Arc::new(app.spec.clone()), app.stopped)).collect(),
-            },
+            Request::Resurrect { apps } => {
+                Command::Resurrect { apps: apps.iter().map(|app| (Arc::new(app.spec.clone()), app.stopped)).collect() }
+            }
             Request::Stop { workers } => Command::Stop { workers: workers.clone() },
             Request::Restart { workers, specs } => Command::Restart { workers: workers.clone(), specs: respecs(specs) },
             Request::Reload { workers, specs, force } => {
