@@ -35,11 +35,13 @@
 //!
 //! # Where it does not work
 //!
-//! tmpfs, btrfs, ZFS and NFS have no such call ([`is_possible`] tries it on a nameless file). Measured against it:
+//! tmpfs refuses the call, and btrfs, ZFS and NFS are said to ([`is_possible`] tries it on a nameless file, so no list is
+//! kept). What else there is:
 //! - *rename and reopen* is impossible: the writers keep the renamed file;
 //! - *punching a hole* keeps offsets: the log's length grows for ever, `cat` and `grep` meet gigabytes of zeros;
 //! - *copy and truncate* loses what is written in between;
-//! - *a pipe through the pump*: 0.3 to 1.1 times the speed of the file itself by the size of the writes, and exact.
+//! - *a pipe through the pump*: exact, and by a prototype 2.4, 1.7 and 0.4 times the speed of the file itself for writes of
+//!   100 bytes, 4 KiB and 64 KiB.
 //!
 //! So there, and where logs are rotated by the clock (a quiet log has less than a block to take away), output goes
 //! through the pump.
