@@ -78,6 +78,21 @@ fn a_signal_stops_the_apps_and_what_they_say_then_is_still_seen() {
 }
 
 #[test]
+fn a_signal_during_the_start_leaves_nothing_behind() {
+    let rpm = Rpm::new();
+    let script = talker(rpm.home());
+    // At every stage of the start: before there is a daemon, while it starts, while the app does.
+    for wait_ms in [1, 5, 10, 20, 40, 80] {
+        let running = Running::start(&mut rpm.command(&["runtime", &script]));
+        std::thread::sleep(std::time::Duration::from_millis(wait_ms));
+        signal(running.pid(), 15);
+        // Before the handlers are there, the signal itself ends it.
+        assert!(matches!(running.code(), Some(0) | None), "after {wait_ms} ms");
+        until("the end of the daemon", || !rpm.home().join("rpm.sock").exists());
+    }
+}
+
+#[test]
 fn lines_have_the_form_that_was_asked_for() {
     let rpm = Rpm::new();
     let script = talker(rpm.home());

@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rpm_ipc::Notice;
@@ -35,8 +35,8 @@ use crate::session::Session;
 const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
 const LOOKS: u32 = 4;
 
-/// A daemon that was killed is back within a fraction of this.
-const DAEMON_BACK_WITHIN: Duration = Duration::from_millis(500);
+/// Nothing tells when a daemon begins to listen, so it is tried: its first events are not to be missed.
+const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
 /// No app is up: PM2's code.
 const NOBODY_UP: u8 = 2;
@@ -64,12 +64,15 @@ impl Ending {
         if self.code.set(code).is_err() {
             return;
         }
-        // The daemon may be about to start; then it is stopped when it is there.
+        self.stop_all();
+        self.handle.close();
+    }
+
+    fn stop_all(&self) {
         let quiet = Invocation { voice: Voice { silent: true, ..self.invocation.voice }, ..self.invocation.clone() };
         if let Err(failure) = kill::run(&quiet) {
             failure.print(&self.invocation.voice);
         }
-        self.handle.close();
     }
 
     fn has_begun(&self) -> bool {
@@ -96,10 +99,17 @@ pub(super) fn run(
     let lengths = lengths(&invocation.home.logs());
 
     let Foreground { view, auto_exit, after_start } = foreground;
-    let watched = (view.clone(), invocation.clone());
-    std::thread::spawn(move || watch_for_workers(&watched.0, &watched.1, &handle, &lengths, after_start));
-    let starter = (ending.clone(), started, invocation.clone());
-    std::thread::spawn(move || {
+    let files = Arc::new(Files {
+        view: view.clone(),
+        invocation: invocation.clone(),
+        handle,
+        lengths,
+        known: Mutex::default(),
+    });
+    let watched = files.clone();
+    std::thread::spawn(move || watch_for_workers(&watched, after_start));
+    let starter = (ending.clone(), started.clone(), invocation.clone());
+    let starter = std::thread::spawn(move || {
         let (ending, started, invocation) = starter;
         let quiet = Invocation { voice: Voice { silent: true, ..invocation.voice }, ..invocation.clone() };
         if let Err(failure) = start(&quiet)
@@ -111,6 +121,12 @@ pub(super) fn run(
                 return ending.end(1);
             }
         }
+        // What started and ended before the events were listened to is in the list.
+        files.add_new();
+        if ending.has_begun() {
+            // The end came while the daemon was about to start, and found none.
+            return ending.stop_all();
+        }
         started.store(true, Ordering::Relaxed);
         if auto_exit {
             leave_when_nobody_is_up(&ending);
@@ -120,6 +136,10 @@ pub(super) fn run(
     let mut writer = Writer::new(&view, &[]);
     while let Some(line) = follower.next().map_err(failed)? {
         writer.line(&line.label, &line.bytes, Some(Stamp::now()));
+    }
+    if !started.load(Ordering::Relaxed) {
+        // A panic there was printed already; nothing is left to do about it.
+        let _ = starter.join();
     }
     match ending.code.get() {
         None | Some(0) => Ok(()),
@@ -203,45 +223,52 @@ fn lengths(directory: &std::path::Path) -> BTreeMap<PathBuf, u64> {
     entries.filter_map(|entry| Some((entry.path(), entry.metadata().ok()?.len()))).collect()
 }
 
+/// The files that are followed.
+struct Files {
+    view: Logs,
+    invocation: Invocation,
+    handle: FollowerHandle<Arc<Source>>,
+    lengths: BTreeMap<PathBuf, u64>,
+    known: Mutex<BTreeSet<PathBuf>>,
+}
+
+impl Files {
+    /// Follows the files of workers that came since the last time.
+    fn add_new(&self) {
+        let session = Session::open_existing(&self.invocation.home).ok().flatten();
+        let Some(list) = session.and_then(|mut session| session.list(false).ok()) else { return };
+        let sources = logs::sources(&self.view, &list, &self.invocation).unwrap_or_default();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        for source in sources.into_iter().filter(|source| source.worker.is_some()) {
+            if known.insert(source.path.clone()) {
+                let path = source.path.clone();
+                let begin = self.lengths.get(&path).map_or(Begin::Start, |length| Begin::Offset(*length));
+                self.handle.add(Arc::new(source), path, begin);
+            }
+        }
+    }
+}
+
 /// Follows the files of workers as they come.
-fn watch_for_workers(
-    view: &Logs,
-    invocation: &Invocation,
-    handle: &FollowerHandle<Arc<Source>>,
-    lengths: &BTreeMap<PathBuf, u64>,
-    after_start: Option<Box<dyn Fn() + Send>>,
-) {
-    let mut known = BTreeSet::new();
+fn watch_for_workers(files: &Files, after_start: Option<Box<dyn Fn() + Send>>) {
     loop {
-        let sessions = (Session::open_existing(&invocation.home), Session::open_existing(&invocation.home));
-        if let (Ok(Some(events)), Ok(Some(mut lists))) = sessions {
-            let mut add_new = || {
-                let Ok(list) = lists.list(false) else { return };
-                let sources = logs::sources(view, &list, invocation).unwrap_or_default();
-                for source in sources.into_iter().filter(|source| source.worker.is_some()) {
-                    if known.insert(source.path.clone()) {
-                        let path = source.path.clone();
-                        let begin = lengths.get(&path).map_or(Begin::Start, |length| Begin::Offset(*length));
-                        handle.add(Arc::new(source), path, begin);
-                    }
-                }
-            };
-            add_new();
+        if let Ok(Some(events)) = Session::open_existing(&files.invocation.home) {
+            files.add_new();
             let _ended = events.events(|notice| match notice {
                 Notice::Happened(happened) => match happened.event.as_str() {
-                    "start" | "restart" => add_new(),
+                    "start" | "restart" => files.add_new(),
                     "online" => {
-                        add_new();
+                        files.add_new();
                         if let Some(after_start) = &after_start {
                             after_start();
                         }
                     }
                     _ => {}
                 },
-                Notice::Lagged(_) => add_new(),
+                Notice::Lagged(_) => files.add_new(),
                 Notice::Progress { .. } | Notice::Warning(_) => {}
             });
         }
-        std::thread::sleep(if known.is_empty() { Duration::from_millis(20) } else { DAEMON_BACK_WITHIN });
+        std::thread::sleep(BETWEEN_TRIES);
     }
 }
