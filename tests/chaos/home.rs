@@ -31,7 +31,7 @@ pub(crate) const TABLE: &[Scenario] = &[
     Scenario::new("a_home_that_others_can_write_to", &[], writable_home),
     Scenario::new("a_home_of_another_user", &[], foreign_home).root(),
     Scenario::new("a_home_that_is_a_file", &[], file_home),
-    Scenario::new("modes_of_files", &[IDLE], modes),
+    Scenario::new("modes_of_files", &[IDLE], modes).may(OUTAGES),
     Scenario::new("files_deleted_while_it_runs", &[IDLE], deleted_files),
 ];
 
