@@ -107,8 +107,10 @@ fn a_forced_reload_does_not_wait_for_the_one_before() {
     assert!(started.expect("rpm runs").status.success());
     let mut first = command(&["reload", "web", "--update-env"], "60000").spawn().expect("rpm runs");
     rpm_tests::until("the first reload", || {
-        String::from_utf8_lossy(&rpm.run(&["reload", "web"]).stderr).contains("already in progress")
+        let list: serde_json::Value = serde_json::from_str(&rpm.ok(&["list", "--json"])).expect("JSON");
+        list["apps"][0]["rolling"] == true
     });
+    assert!(rpm.fails(&["reload", "web"]).contains("already in progress"));
     let second = command(&["reload", "web", "-f", "--update-env"], "0").output().expect("rpm runs");
     assert!(second.status.success(), "{}", String::from_utf8_lossy(&second.stderr));
     assert_eq!(first.wait().expect("an end").code(), Some(1), "it was overtaken");

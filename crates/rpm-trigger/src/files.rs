@@ -188,14 +188,18 @@ fn glob(pattern: &str, cwd: &Path) -> Result<GlobMatcher, BadPattern> {
     glob.map(|glob| glob.compile_matcher()).map_err(|error| bad(error.kind().to_string()))
 }
 
-/// Returns whether a file is what log rotation made of one of the app's own: `out.log.1`, `out.log-20260101.gz`.
+/// Returns whether a file is what log rotation made of one of the app's own: `out.log.1`, `out.log-20260101.gz`,
+/// `out__2026-01-01_10-00-00.log.gz`, and the hidden `.out.log.ledger` beside it.
 fn is_rotated(path: &Path, own: &Path) -> bool {
     if path.parent() != own.parent() {
         return false;
     }
     let (Some(name), Some(own)) = (path.file_name(), own.file_name()) else { return false };
     let (name, own) = (name.to_string_lossy(), own.to_string_lossy());
-    name.strip_prefix(&*own).is_some_and(|rest| rest.starts_with(['.', '-', '_']))
+    let shown = name.strip_prefix('.').unwrap_or(&name);
+    let stem = own.rsplit_once('.').map_or(&*own, |(stem, _)| stem);
+    let is_dated = shown.strip_prefix(stem).is_some_and(|rest| rest.starts_with("__"));
+    is_dated || shown.strip_prefix(&*own).is_some_and(|rest| rest.starts_with(['.', '-', '_']))
 }
 
 /// Returns whether a file is an editor's own: a swap file or a backup (chokidar's list).
@@ -264,8 +268,14 @@ mod tests {
     #[test]
     fn its_own_files_never_matter() {
         let rules = rules(|spec| spec.ignore = Some(Vec::new()));
-        let no =
-            ["/srv/app/out-0.log", "/srv/app/out-0.log.1.gz", "/srv/app/out-0.log-2026", "/srv/app/.rpm/state.json"];
+        let no = [
+            "/srv/app/out-0.log",
+            "/srv/app/out-0.log.1.gz",
+            "/srv/app/out-0.log-2026",
+            "/srv/app/out-0__2026-01-01_10-00-00.log.gz",
+            "/srv/app/.out-0.log.ledger",
+            "/srv/app/.rpm/state.json",
+        ];
         assert_matters(&rules, &["/srv/app/out-1.log", "/srv/app/.env", "/srv/app/node_modules/x"], &no);
     }
 
