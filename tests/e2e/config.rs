@@ -12,10 +12,30 @@ fn write(rpm: &Rpm, name: &str, content: &str) -> String {
 fn every_format_starts_the_same_app() {
     let script = app("idle.sh");
     let files = [
-        ("eco.config.js", format!("module.exports = {{ apps: [{{ name: 'one', script: '{script}', instances: 2, exec_mode: 'fork' }}] }};")),
-        ("eco.config.cjs", format!("module.exports = {{ apps: [{{ name: 'one', script: '{script}', instances: 1 + 1, exec_mode: 'fork' }}] }};")),
-        ("eco.config.mjs", format!("export default {{ apps: [{{ name: 'one', script: '{script}', instances: 2, exec_mode: 'fork' }}] }};")),
-        ("eco.json", format!("{{ apps: [{{ name: 'one', script: '{script}', instances: 2, exec_mode: 'fork', }}, ] /* JSON5 */ }}")),
+        (
+            "eco.config.js",
+            format!(
+                "module.exports = {{ apps: [{{ name: 'one', script: '{script}', instances: 2, exec_mode: 'fork' }}] }};"
+            ),
+        ),
+        (
+            "eco.config.cjs",
+            format!(
+                "module.exports = {{ apps: [{{ name: 'one', script: '{script}', instances: 1 + 1, exec_mode: 'fork' }}] }};"
+            ),
+        ),
+        (
+            "eco.config.mjs",
+            format!(
+                "export default {{ apps: [{{ name: 'one', script: '{script}', instances: 2, exec_mode: 'fork' }}] }};"
+            ),
+        ),
+        (
+            "eco.json",
+            format!(
+                "{{ apps: [{{ name: 'one', script: '{script}', instances: 2, exec_mode: 'fork', }}, ] /* JSON5 */ }}"
+            ),
+        ),
         ("eco.yaml", format!("apps:\n  - name: one\n    script: {script}\n    instances: 2\n    exec_mode: fork\n")),
         ("eco.toml", format!("[[apps]]\nname = 'one'\nscript = '{script}'\ninstances = 2\nexec_mode = 'fork'\n")),
     ];
@@ -32,7 +52,11 @@ fn every_format_starts_the_same_app() {
 #[test]
 fn start_without_an_argument_takes_the_file_here() {
     let rpm = Rpm::new();
-    write(&rpm, "ecosystem.config.js", &format!("module.exports = {{ apps: [{{ name: 'here', script: '{}' }}] }};", app("idle.sh")));
+    write(
+        &rpm,
+        "ecosystem.config.js",
+        &format!("module.exports = {{ apps: [{{ name: 'here', script: '{}' }}] }};", app("idle.sh")),
+    );
     let output = rpm.command(&["start"]).current_dir(rpm.home()).output().expect("rpm runs");
     assert!(output.status.success(), "{output:?}");
     assert_eq!(rpm.statuses("here"), ["online"]);
@@ -45,7 +69,9 @@ fn an_environment_is_chosen_by_name() {
     let path = write(
         &rpm,
         "eco.json",
-        &format!(r#"{{ "apps": [{{ "name": "show", "script": "{script}", "env": {{ "MODE": "base", "KEPT": 1 }}, "env_production": {{ "MODE": "production" }} }}] }}"#),
+        &format!(
+            r#"{{ "apps": [{{ "name": "show", "script": "{script}", "env": {{ "MODE": "base", "KEPT": 1 }}, "env_production": {{ "MODE": "production" }} }}] }}"#
+        ),
     );
     rpm.ok(&["start", &path, "--env", "production"]);
     until("the output", || rpm.log("show-out.log").contains("mode=production kept=1"));
@@ -75,7 +101,11 @@ fn all_mistakes_are_shown_at_once_and_nothing_is_started() {
 #[test]
 fn an_unknown_key_is_a_warning_with_the_nearest_name() {
     let rpm = Rpm::new();
-    let path = write(&rpm, "eco.json", &format!(r#"{{ "apps": [{{ "name": "a", "script": "{}", "autorestrat": true }}] }}"#, app("idle.sh")));
+    let path = write(
+        &rpm,
+        "eco.json",
+        &format!(r#"{{ "apps": [{{ "name": "a", "script": "{}", "autorestrat": true }}] }}"#, app("idle.sh")),
+    );
     let output = rpm.run(&["start", &path]);
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success() && error.contains("autorestrat") && error.contains("autorestart"), "{error}");
@@ -93,7 +123,10 @@ fn a_syntax_error_is_shown_in_its_line() {
 fn a_changed_file_changes_the_running_app() {
     let rpm = Rpm::new();
     let file = |count: u32, delay: u32| {
-        format!(r#"{{ "apps": [{{ "name": "a", "script": "{}", "exec_mode": "fork", "instances": {count}, "restart_delay": {delay} }}] }}"#, app("idle.sh"))
+        format!(
+            r#"{{ "apps": [{{ "name": "a", "script": "{}", "exec_mode": "fork", "instances": {count}, "restart_delay": {delay} }}] }}"#,
+            app("idle.sh")
+        )
     };
     let path = write(&rpm, "eco.json", &file(2, 0));
     rpm.ok(&["start", &path]);
