@@ -51,7 +51,10 @@ pub enum DumpError {
 }
 
 /// Writes the list, keeping the one before as `.bak`.
-pub(crate) fn write(path: &Path, backup: &Path, apps: Vec<DumpedApp>) -> io::Result<()> {
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write(path: &Path, backup: &Path, apps: Vec<DumpedApp>) -> io::Result<()> {
     let content = serde_json::to_vec_pretty(&Dump { version: VERSION, apps })?;
     match std::fs::read(path) {
         // Only a list that can be read is worth keeping: a broken one must not push out a good backup.
@@ -154,6 +157,9 @@ mod tests {
     #[test]
     fn no_list_is_not_a_broken_list() {
         let directory = tempfile::tempdir().unwrap();
-        assert!(matches!(read(&directory.path().join("dump.json"), &directory.path().join("dump.json.bak")), Err(DumpError::Missing(_))));
+        assert!(matches!(
+            read(&directory.path().join("dump.json"), &directory.path().join("dump.json.bak")),
+            Err(DumpError::Missing(_))
+        ));
     }
 }

@@ -266,9 +266,7 @@ impl Daemon {
     }
 
     pub(crate) fn take_from_pump(&mut self, news: rpm_logs::Event) {
-        use rpm_logs::Event::{
-            Dropping, Ended, RotateFailed, Rotated, StreamFailed, WriteFailed, WriteResumed,
-        };
+        use rpm_logs::Event::{Dropping, Ended, RotateFailed, Rotated, StreamFailed, WriteFailed, WriteResumed};
         let name = |path: Option<std::path::PathBuf>| path.unwrap_or_default().display().to_string();
         match news {
             Ended { key } => {

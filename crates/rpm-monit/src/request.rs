@@ -32,9 +32,11 @@ pub(crate) fn wish(
     let specs = Vec::new();
     let scale = |instances: usize| Request::Scale { app: app.id, instances: instances as u32 };
     let wish = match command {
-        Command::Reload => {
-            Wish { request: Request::Reload { workers, specs, force: false }, deed: format!("reload {target}"), confirm: false }
-        }
+        Command::Reload => Wish {
+            request: Request::Reload { workers, specs, force: false },
+            deed: format!("reload {target}"),
+            confirm: false,
+        },
         Command::Restart => {
             Wish { request: Request::Restart { workers, specs }, deed: format!("restart {target}"), confirm: true }
         }
