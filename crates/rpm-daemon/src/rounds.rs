@@ -15,6 +15,8 @@ pub(crate) struct Rounds {
     draining: Option<Moment>,
     limited: Option<Moment>,
     all: Option<Moment>,
+    /// Looks at all workers so far.
+    looks: u32,
 }
 
 impl Rounds {
@@ -104,9 +106,13 @@ impl Daemon {
     }
 
     fn sample(&mut self, now: Moment) {
+        self.rounds.looks = self.rounds.looks.wrapping_add(1);
+        let trees = self.rounds.looks.is_multiple_of(sampling::TREES_EACH);
         for process in self.processes.values_mut() {
-            if let Some(sampler) = process.running.as_mut().and_then(|running| running.sampler.as_mut()) {
-                sampler.look_at_tree(now);
+            match process.running.as_mut().and_then(|running| running.sampler.as_mut()) {
+                Some(sampler) if trees => sampler.look_at_tree(now),
+                Some(sampler) => sampler.look(now),
+                None => {}
             }
         }
     }

@@ -14,6 +14,9 @@ pub(crate) const LIMITED_EVERY: Duration = Duration::from_secs(1);
 /// Between two looks at all workers, so that `list` can show a recent average: 0.4 ms for 100 workers.
 pub(crate) const ALL_EVERY: Duration = Duration::from_secs(15);
 
+/// One look at all workers in this many takes their descendants in: ten times as dear.
+pub(crate) const TREES_EACH: u32 = 4;
+
 /// Two looks closer than this say little about the CPU, since the kernel counts in hundredths of a second.
 const CPU_WINDOW: Duration = Duration::from_millis(250);
 
