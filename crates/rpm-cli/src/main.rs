@@ -43,9 +43,12 @@ fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     let flavour = home::flavour(words.first().map(OsString::as_os_str));
     let words = args::called_by_role(words);
-    let cli = match Cli::try_parse_from(args::understood(words)) {
-        Ok(cli) => cli,
-        Err(error) => return misunderstood(&error, flavour),
+    let cli = match args::bare(&words) {
+        Some(cli) => cli,
+        None => match Cli::try_parse_from(args::understood(words)) {
+            Ok(cli) => cli,
+            Err(error) => return misunderstood(&error, flavour),
+        },
     };
     if cli.global.no_color {
         anstream::ColorChoice::Never.write_global();

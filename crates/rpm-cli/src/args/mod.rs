@@ -3,6 +3,7 @@
 //! Only shapes live here; what a command does is in `commands/`.
 
 mod app;
+mod bare;
 mod foreign;
 mod manage;
 mod system;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 
 pub use app::AppArgs;
+pub use bare::bare;
 pub use foreign::{Foreign, Monitored};
 pub use manage::{Deploy, Generate, Import, Install, Key, Manage, Multiset, Set, Unset};
 pub use system::{Boot, Dev, Form, Init, Logrotate, Platform, Runtime, Serve, Slist, System};
