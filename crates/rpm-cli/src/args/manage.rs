@@ -127,7 +127,7 @@ pub struct Pull {
 /// `deploy`.
 #[derive(Debug, Args)]
 pub struct Deploy {
-    /// [FILE] ENVIRONMENT [setup | update | revert [N] | curr | prev | list | exec COMMAND | REF]
+    /// `[FILE]` ENVIRONMENT [setup | update | revert `[N]` | curr | prev | list | exec COMMAND | REF]
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "WORDS")]
     pub words: Vec<String>,
 }
