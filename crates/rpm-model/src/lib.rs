@@ -8,7 +8,7 @@
 //! - [`bytes`]: amounts of memory as the user writes them
 //! - [`home`]: the state directory
 //! - [`rotation`]: when logs are rotated, and what is kept
-//! - [`nearest`]: the valid name closest to a mistyped one
+//! - [`mod@nearest`]: the valid name closest to a mistyped one
 #![forbid(unsafe_code)]
 
 pub mod app;

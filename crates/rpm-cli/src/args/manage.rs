@@ -127,8 +127,14 @@ pub struct Pull {
 /// `deploy`.
 #[derive(Debug, Args)]
 pub struct Deploy {
-    /// `[FILE]` ENVIRONMENT [setup | update | revert `[N]` | curr | prev | list | exec COMMAND | REF]
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "WORDS")]
+    /// Where to, from which file, and what to do there.
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "WORDS",
+        help = "[FILE] ENVIRONMENT [setup | update | revert [N] | curr | prev | list | exec COMMAND | REF]"
+    )]
     pub words: Vec<String>,
 }
 

@@ -4,7 +4,7 @@
 //! - **the base**: how many bytes were taken away from the file's head so far. Base plus offset is a byte's *place*, which
 //!   stays the same when the head goes to an archive, so a reader that knows its place loses and doubles nothing;
 //! - **times**: places and the moments at which the file was seen to be so long. What is written first after a silence is
-//!   timed when it comes, the rest is right to a second ([`Ledger::time_of`]).
+//!   timed when it comes, the rest is right to a second.
 //!
 //! The header is one `pwrite`, which a SIGKILL cannot split. While the head is being taken away it says so, and readers
 //! look again ([`Header::is_steady`]). A ledger that is lost or broken costs times, never bytes of a log.
