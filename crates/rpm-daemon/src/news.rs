@@ -219,13 +219,7 @@ impl Daemon {
 
     /// Begins to watch what an ended life left behind; returns whether there is anything.
     fn watch_leftovers(&mut self, life: Life) -> bool {
-        let mut found = Vec::new();
-        for stray in self.strays(life) {
-            let descendants = proc::descendants(stray.pid);
-            found.extend(descendants.into_iter().filter_map(|pid| ProcessRef::open(pid).ok().flatten()));
-            found.push(stray);
-        }
-        found.retain(|process| !process.pidfd.has_exited());
+        let found = self.find_leftovers(life);
         for process in &found {
             if let Err(error) = self.watch.add(&process.pidfd, Token::Leftover(life)) {
                 tracing::warn!("a leftover of {life} cannot be watched: {error}");
@@ -236,6 +230,34 @@ impl Daemon {
             self.leftovers.insert(life, found);
         }
         any
+    }
+
+    /// Finds what an ended life left behind.
+    ///
+    /// A program that becomes a daemon forks twice, and the one in the middle may die between two of our looks: its
+    /// child has come to the keeper since. So it is looked again whenever one has died that was not known to be dead.
+    fn find_leftovers(&self, life: Life) -> Vec<ProcessRef> {
+        let mut dead = std::collections::BTreeSet::new();
+        let mut found = Vec::new();
+        for _ in 0..LOOKS_MAX {
+            found.clear();
+            let listed = self.unknown_children();
+            for stray in self.strays(life) {
+                let descendants = proc::descendants(stray.pid);
+                found.extend(descendants.into_iter().filter_map(|pid| ProcessRef::open(pid).ok().flatten()));
+                found.push(stray);
+            }
+            let is_dead = |pid: &i32| proc::stat(*pid).is_none_or(|stat| matches!(stat.state, b'Z' | b'X'));
+            let known = dead.len();
+            dead.extend(listed.into_iter().filter(is_dead));
+            // Asked once: one that dies after this is noticed by its descriptor.
+            let gone = found.extract_if(.., |process| process.pidfd.has_exited());
+            dead.extend(gone.map(|process| process.pid));
+            if dead.len() == known {
+                break;
+            }
+        }
+        found
     }
 
     fn look_at_leftovers(&mut self, life: Life) {
@@ -445,6 +467,9 @@ impl Daemon {
 
 /// Messages of PM2's metrics library that are kept.
 const KEPT: [&str; 3] = ["axm:monitor", "axm:option:configuration", "axm:action"];
+
+/// Looks for what a life left behind: one that forks without end is not waited for.
+const LOOKS_MAX: usize = 8;
 
 /// Times the set is asked in one pass: news that never end must not keep the rest from its turn.
 const ROUNDS_MAX: usize = 16;

@@ -530,14 +530,22 @@ impl Reading {
     }
 
     /// Takes in that the file's head went to an archive.
-    fn follow_move(&mut self, header: Option<Header>) {
-        let Some(base) = header.map(|header| header.base).filter(|base| *base != self.moves.base) else { return };
-        let place = self.moves.base + self.offset;
-        if place < base {
-            self.fetch_behind(place, base);
+    fn follow_move(&mut self, mut header: Option<Header>) {
+        while let Some(base) = header.map(|header| header.base).filter(|base| *base != self.moves.base) {
+            let place = self.moves.base + self.offset;
+            if place < base {
+                let behind = history::behind(&self.moves.log, place, base).unwrap_or_default();
+                // The newest archive ends at the base only if no other was made while they were looked up.
+                let now = self.moves.header(self.identity);
+                if now.map(|header| header.base) != Some(base) {
+                    header = now;
+                    continue;
+                }
+                self.moves.behind.extend(behind);
+            }
+            self.offset = place.saturating_sub(base);
+            self.moves.base = base;
         }
-        self.offset = place.saturating_sub(base);
-        self.moves.base = base;
     }
 
     fn read_block(&mut self) -> io::Result<bool> {

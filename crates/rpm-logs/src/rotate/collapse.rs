@@ -111,6 +111,20 @@ pub(super) fn recover(log: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(archives)
 }
 
+/// Returns the copy that ends at `base` and has no archive's name yet: between (6) and (7) it is the newest archive.
+pub(super) fn unpublished(log: &Path, base: u64) -> io::Result<Option<File>> {
+    for copied in Copied::find(log)? {
+        match File::options().read(true).custom_flags(OFlags::NOFOLLOW.bits() as i32).open(&copied.path) {
+            Ok(copy) if copied.base + copy.metadata()?.len() == base => return Ok(Some(copy)),
+            Ok(_) => {}
+            // It has its name by now.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
 /// Steps (1) to (3).
 pub(super) fn copy_head(log: &Path, file: &File, base: u64, cut: u64) -> io::Result<Copied> {
     let copying = copying_path(log);

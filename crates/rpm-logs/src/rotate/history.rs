@@ -16,8 +16,8 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use rustix::fs::OFlags;
 
-use super::archive;
 use super::ledger::{Header, Ledger, Times};
+use super::{archive, collapse};
 use crate::date::Stamp;
 
 /// A longer line comes in pieces, so that memory is bounded.
@@ -149,11 +149,23 @@ impl History {
 
 /// Returns the readers of everything from `place` to `base`, which went to archives while somebody read.
 pub(crate) fn behind(log: &Path, place: u64, base: u64) -> io::Result<Vec<Box<dyn BufRead + Send>>> {
-    let mut readers = Vec::new();
+    let mut readers: Vec<Box<dyn BufRead + Send>> = Vec::new();
     let mut start = base;
+    // Opened before the archives are listed, so that it is found here or there, and known by its number if in both.
+    let mut newest = None;
+    if let Some(mut copy) = collapse::unpublished(log, base)? {
+        let meta = copy.metadata()?;
+        newest = Some(meta.ino());
+        start = start.saturating_sub(meta.len());
+        copy.seek(SeekFrom::Start(place.saturating_sub(start).min(meta.len())))?;
+        readers.push(Box::new(BufReader::with_capacity(64 << 10, copy)));
+    }
     for archive in archive::list(log)?.into_iter().rev() {
         if start <= place {
             break;
+        }
+        if newest.is_some() && std::fs::metadata(&archive.path).map(|meta| meta.ino()).ok() == newest {
+            continue;
         }
         let length = uncompressed_length(&archive.path, archive.gzip)?;
         start = start.saturating_sub(length);
