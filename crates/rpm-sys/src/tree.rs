@@ -121,7 +121,8 @@ mod tests {
         while proc::descendants(root.pid).len() < 8 {
             std::thread::yield_now();
         }
-        assert!(signal_tree(Some(&root), &[], libc::SIGKILL) >= 8);
+        // Most of them live for milliseconds, so fewer may be left by now; the root and its loop are there.
+        assert!(signal_tree(Some(&root), &[], libc::SIGKILL) >= 2);
         child.wait().unwrap();
         // Whoever was orphaned before we came is not below the root; everyone else held the pipe and has let go.
         let orphans: Vec<ProcessRef> = proc::pids()

@@ -82,7 +82,8 @@ fn the_child_leads_its_session_and_handles_signals_as_usual() {
     let _parent = PARENT.lock().unwrap_or_else(|e| e.into_inner());
     rpm_sys::reap::ignore(&[1]).unwrap();
     let _blocked = rpm_sys::reap::signalfd(&[12]).unwrap();
-    let mut spawn = shell("echo $$; cut -d' ' -f6 /proc/$$/stat; grep -E 'Sig(Blk|Ign)' /proc/$$/status");
+    // grep takes the shell's place: while a shell waits for its vfork it blocks signals itself.
+    let mut spawn = shell("echo $$; cut -d' ' -f6 /proc/$$/stat; exec grep -E 'Sig(Blk|Ign)' /proc/self/status");
     spawn.new_session = true;
     let (text, _) = output(spawn);
     let lines: Vec<&str> = text.lines().collect();
