@@ -7,12 +7,16 @@
 //! - [`time`]: moments and durations as the user writes them
 //! - [`bytes`]: amounts of memory as the user writes them
 //! - [`home`]: the state directory
+//! - [`balance`]: what the user asked of the load balancer
+//! - [`edge`]: the conversation between the daemon and the process that balances
 //! - [`rotation`]: when logs are rotated, and what is kept
 //! - [`mod@nearest`]: the valid name closest to a mistyped one
 #![forbid(unsafe_code)]
 
 pub mod app;
+pub mod balance;
 pub mod bytes;
+pub mod edge;
 pub mod home;
 pub mod nearest;
 pub mod rotation;
