@@ -11,7 +11,7 @@ use rpm_logs::Pump;
 use rpm_model::{Home, Life, Moment, WorkerId};
 use rpm_share::Ports;
 use rpm_supervise::{CommandId, Effect, Event, Supervisor};
-use rpm_sys::pidfd::{Pidfd, ProcessRef};
+use rpm_sys::pidfd::Pidfd;
 use rpm_sys::reap::Signals;
 use tokio::sync::mpsc;
 
@@ -19,6 +19,7 @@ use crate::actions::Actions;
 use crate::changes::Changes;
 use crate::clients::{Inbound, Line};
 use crate::cron::Cron;
+use crate::leftovers::Leftovers;
 use crate::logs::Logs;
 use crate::process::{Process, SeatFiles};
 use crate::rounds::Rounds;
@@ -69,7 +70,9 @@ pub(crate) struct Daemon {
     /// The names of the apps of seats that may be deleted: the core forgets a seat before its end is told.
     pub(crate) names: BTreeMap<WorkerId, String>,
     /// Leftover processes of lives that ended, by life: descendants that still run.
-    pub(crate) leftovers: BTreeMap<Life, Vec<ProcessRef>>,
+    pub(crate) leftovers: BTreeMap<Life, Leftovers>,
+    /// Lives of which nobody could say yet whether they left something: asked again in the next pass.
+    pub(crate) unclear: BTreeSet<Life>,
     pub(crate) rounds: Rounds,
     /// Apps that are restarted when their files change.
     pub(crate) changes: Changes,

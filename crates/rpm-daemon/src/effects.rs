@@ -315,10 +315,7 @@ impl Daemon {
 
     fn kill(&mut self, life: Life) {
         if let Some(leftovers) = self.leftovers.get(&life) {
-            for leftover in leftovers {
-                // Gone already is what we want.
-                let _ = leftover.signal(SIGKILL);
-            }
+            leftovers.kill();
         }
         self.signal(life, SIGKILL);
     }

@@ -33,6 +33,7 @@ pub mod dump;
 mod effects;
 mod files;
 mod launch;
+mod leftovers;
 mod logs;
 mod news;
 mod notify;

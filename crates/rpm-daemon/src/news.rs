@@ -14,9 +14,8 @@ use crate::effects::{LogNames, Names};
 use crate::pm2::News;
 use crate::process::Running;
 use crate::sampling::Sampler;
-use crate::succession::home_mark;
 use crate::watch::Token;
-use crate::{DaemonError, launch, notify};
+use crate::{DaemonError, notify};
 
 impl Daemon {
     /// Takes what is there, without waiting; returns whether there may be more.
@@ -24,10 +23,13 @@ impl Daemon {
         for life in std::mem::take(&mut self.unread) {
             self.take_some_from_channel(life);
         }
+        for life in std::mem::take(&mut self.unclear) {
+            self.look_at_leftovers(life);
+        }
         for _ in 0..ROUNDS_MAX {
             let ready = self.watch.take().map_err(|error| DaemonError::System { what: "read events", error })?;
             if ready.is_empty() {
-                return Ok(!self.unread.is_empty());
+                return Ok(!self.unread.is_empty() || !self.unclear.is_empty());
             }
             self.take(ready)?;
         }
@@ -126,8 +128,9 @@ impl Daemon {
     fn ended(&mut self, life: Life, exit: Exit) {
         // What it said last still counts: "ready" and gone is not the same as gone.
         self.take_from_channel(life);
-        let treekill = self.processes.get(&life).is_some_and(|process| process.spec.stop.treekill);
-        let leftovers = treekill && self.watch_leftovers(life);
+        let process = self.processes.get(&life).filter(|process| process.spec.stop.treekill);
+        let session = process.map(|process| process.pid());
+        let leftovers = session.is_some_and(|session| self.watch_leftovers(life, session));
         self.let_go(life);
         self.events.push_back(Event::Exited { life, exit, leftovers });
     }
@@ -190,94 +193,6 @@ impl Daemon {
 
     fn lives_of(&self, worker: WorkerId) -> impl Iterator<Item = (&Life, &crate::process::Process)> {
         self.processes.range(Life::new(worker, 0)..=Life::new(worker, u64::MAX))
-    }
-
-    /// Returns processes that left the tree of a life that runs: children of the keeper, or of who else takes in orphans of
-    /// ours, that carry its mark.
-    pub(crate) fn strays(&self, life: Life) -> Vec<ProcessRef> {
-        let mark = format!("{}={life}", launch::MARK);
-        let home = home_mark(&self.home);
-        let session = self.processes.get(&life).and_then(|process| process.pid());
-        let is_of_life = |pid: &i32| {
-            proc::stat(*pid).is_some_and(|stat| Some(stat.session) == session)
-                || (proc::environ_has(*pid, mark.as_bytes()) && proc::environ_has(*pid, home.as_bytes()))
-        };
-        let found = self.unknown_children().into_iter().filter(is_of_life);
-        found.filter_map(|pid| ProcessRef::open(pid).ok().flatten()).collect()
-    }
-
-    /// Returns children of those that take in orphans of ours that are neither workers nor this program.
-    fn unknown_children(&self) -> Vec<i32> {
-        let own = std::process::id() as i32;
-        let workers: std::collections::BTreeSet<i32> =
-            self.processes.values().filter_map(|process| process.pid()).collect();
-        let mut children = proc::children(self.keeper_pid);
-        children.extend(self.reapers.iter().flat_map(|reaper| proc::children(*reaper)));
-        children.retain(|pid| *pid != own && *pid != self.keeper_pid && !workers.contains(pid));
-        children
-    }
-
-    /// Begins to watch what an ended life left behind; returns whether there is anything.
-    fn watch_leftovers(&mut self, life: Life) -> bool {
-        let found = self.find_leftovers(life);
-        for process in &found {
-            if let Err(error) = self.watch.add(&process.pidfd, Token::Leftover(life)) {
-                tracing::warn!("a leftover of {life} cannot be watched: {error}");
-            }
-        }
-        let any = !found.is_empty();
-        if any {
-            self.leftovers.insert(life, found);
-        }
-        any
-    }
-
-    /// Finds what an ended life left behind.
-    ///
-    /// A program that becomes a daemon forks twice, and the one in the middle may die between two of our looks: its
-    /// child has come to the keeper since. So it is looked again whenever one has died that was not known to be dead.
-    fn find_leftovers(&self, life: Life) -> Vec<ProcessRef> {
-        let mut dead = std::collections::BTreeSet::new();
-        let mut found = Vec::new();
-        for _ in 0..LOOKS_MAX {
-            found.clear();
-            let listed = self.unknown_children();
-            for stray in self.strays(life) {
-                let descendants = proc::descendants(stray.pid);
-                found.extend(descendants.into_iter().filter_map(|pid| ProcessRef::open(pid).ok().flatten()));
-                found.push(stray);
-            }
-            let is_dead = |pid: &i32| proc::stat(*pid).is_none_or(|stat| matches!(stat.state, b'Z' | b'X'));
-            let known = dead.len();
-            dead.extend(listed.into_iter().filter(is_dead));
-            // Asked once: one that dies after this is noticed by its descriptor.
-            let gone = found.extract_if(.., |process| process.pidfd.has_exited());
-            dead.extend(gone.map(|process| process.pid));
-            if dead.len() == known {
-                break;
-            }
-        }
-        found
-    }
-
-    fn look_at_leftovers(&mut self, life: Life) {
-        let Some(leftovers) = self.leftovers.get_mut(&life) else { return };
-        let gone: Vec<ProcessRef> = leftovers.extract_if(.., |process| process.pidfd.has_exited()).collect();
-        let none_left = leftovers.is_empty();
-        for process in &gone {
-            self.watch.remove(&process.pidfd);
-        }
-        if none_left {
-            self.leftovers.remove(&life);
-            // One of them may have started another in its last moment.
-            if !self.watch_leftovers(life) {
-                self.events.push_back(Event::TreeGone { life });
-            } else if let Some(again) = self.leftovers.get(&life) {
-                for process in again {
-                    let _ = process.signal(9);
-                }
-            }
-        }
     }
 
     fn take_signals(&mut self) {
@@ -467,9 +382,6 @@ impl Daemon {
 
 /// Messages of PM2's metrics library that are kept.
 const KEPT: [&str; 3] = ["axm:monitor", "axm:option:configuration", "axm:action"];
-
-/// Looks for what a life left behind: one that forks without end is not waited for.
-const LOOKS_MAX: usize = 8;
 
 /// Times the set is asked in one pass: news that never end must not keep the rest from its turn.
 const ROUNDS_MAX: usize = 16;

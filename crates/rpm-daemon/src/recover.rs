@@ -29,7 +29,7 @@ use crate::process::{Process, Running, SeatFiles};
 use crate::rounds::Rounds;
 use crate::sampling::Sampler;
 use crate::watch::{Token, Watch};
-use crate::{DaemonError, Options, door, files, orphans, pm2, state, view};
+use crate::{DaemonError, Options, door, files, leftovers, orphans, pm2, state, view};
 
 /// The name by which the keeper knows the clients' socket.
 const SOCKET: &str = "clients";
@@ -37,7 +37,7 @@ const SOCKET: &str = "clients";
 /// Everything the keeper has.
 #[derive(Default)]
 pub(crate) struct Inventory {
-    keeper_pid: i32,
+    pub(crate) keeper_pid: i32,
     pub(crate) facts: Vec<Fact>,
     pub(crate) pidfds: BTreeMap<Life, Pidfd>,
     pub(crate) held: BTreeMap<String, OwnedFd>,
@@ -61,6 +61,7 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
     let saved = state.saved.unwrap_or_else(|| Supervisor::new().saved());
     let now = view::now();
     let mut effects = Vec::new();
+    let left = leftovers::of_ended(&home, &saved, &mut inventory);
     let core = Supervisor::restore(now, saved, &inventory.facts, &mut effects);
 
     let watch = Watch::new().map_err(system("make an epoll set"))?;
@@ -105,6 +106,7 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
         seats: BTreeMap::new(),
         names: BTreeMap::new(),
         leftovers: BTreeMap::new(),
+        unclear: BTreeSet::new(),
         rounds: Rounds::default(),
         events: VecDeque::new(),
         commands: BTreeMap::new(),
@@ -127,6 +129,9 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
         home,
     };
     daemon.adopt(inventory);
+    for (life, left) in left {
+        daemon.watch_found(life, left);
+    }
     for effect in effects {
         daemon.carry_out(effect);
     }

@@ -38,6 +38,8 @@ pub struct Stat {
     pub rss_bytes: u64,
     /// How many threads it has.
     pub threads: u32,
+    /// It has begun to end: its memory may be gone already, and with that its environment.
+    pub is_exiting: bool,
 }
 
 /// Reads what is known about a process; `None` when there is no such process.
@@ -101,11 +103,15 @@ const STAT_MAX: usize = 1536;
 const PPID: usize = 1;
 const PGRP: usize = 2;
 const SESSION: usize = 3;
+const FLAGS: usize = 6;
 const UTIME: usize = 11;
 const STIME: usize = 12;
 const THREADS: usize = 17;
 const START_TIME: usize = 19;
 const RSS: usize = 21;
+
+/// Set before anything else of an ending process is given back (the kernel's include/linux/sched.h).
+const PF_EXITING: u32 = 0x4;
 
 /// The fields after the name. The name itself may hold blanks and parentheses, so they begin at the last one.
 struct StatFields<'a> {
@@ -144,6 +150,7 @@ impl Stat {
             start_time: fields.number(START_TIME)?,
             rss_bytes: fields.number::<u64>(RSS)? * page_size(),
             threads: fields.number(THREADS)?,
+            is_exiting: fields.number::<u32>(FLAGS)? & PF_EXITING != 0,
         })
     }
 }
@@ -230,6 +237,13 @@ impl Table {
 pub fn pids() -> Vec<i32> {
     let Ok(listing) = fs::read_dir("/proc") else { return Vec::new() };
     listing.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// Returns whether a process has this number, be it a zombie.
+pub fn exists(pid: i32) -> bool {
+    let tested = rustix::process::Pid::from_raw(pid).map(rustix::process::test_kill_process);
+    // Another user's may not be signalled, so it is there.
+    tested.is_some_and(|tested| tested != Err(rustix::io::Errno::SRCH))
 }
 
 /// Returns whether the process was started with this `NAME=value` in its environment; `false` when it may not be read.
