@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rpm_tests::until;
 use rustix::process::Signal;
 
-use crate::scenario::{Scenario, Setup};
+use crate::scenario::{May, Scenario, Setup};
 use crate::stage::Stage;
 
 const IDLE: Setup = Setup { name: "bystander", script: "idle.sh", options: &[], promised: 1 };
@@ -14,6 +14,8 @@ pub(crate) const TABLE: &[Scenario] = &[
     Scenario::new("a_fork_bomb", &[IDLE], fork_bomb),
     Scenario::new("setsid_and_double_forks", &[IDLE], family),
     Scenario::new("a_family_whose_head_is_killed", &[IDLE], headless),
+    Scenario::new("a_family_whose_head_is_killed_while_there_is_no_daemon", &[IDLE], headless_unseen)
+        .may(&[May::Outages]),
     Scenario::new("deaf_to_every_signal", &[IDLE], deaf),
     Scenario::new("forks_when_it_is_stopped", &[IDLE], forks_at_stop),
     Scenario::new("stops_itself", &[IDLE], stops_itself),
@@ -83,6 +85,29 @@ fn headless(stage: &mut Stage) {
     until("no more than one family", || {
         stage.processes().iter().filter(|process| process.app.as_deref() == Some("family")).count() <= 4
     });
+    stage.ok(&["delete", "family"]);
+    all_gone(stage, "family");
+}
+
+/// The same while the daemon is stopped, and then killed: the next one has not seen the end, and sweeps all the same.
+fn headless_unseen(stage: &mut Stage) {
+    with_orphans(stage);
+    stage.start("family", "family.py", &["--kill-timeout", "300"]);
+    for turn in 1..=stage.times(3, 20) {
+        started_with(stage, "family", 4);
+        let before = stage.processes();
+        let head = stage.rpm.pids("family")[0];
+        let daemon = stage.rpm.daemon_pid();
+        stage.signal_own(daemon, Signal::STOP);
+        stage.signal_own(head, Signal::KILL);
+        stage.signal_own(daemon, Signal::KILL);
+        stage.daemon_answers();
+        stage.rpm.until("a restart", "family", |list| {
+            list[0]["pm2_env"]["restart_time"] == turn && list[0]["pm2_env"]["status"] == "online"
+        });
+        let is_old = |pid: i32| before.iter().any(|old| old.app.as_deref() == Some("family") && old.pid == pid);
+        until("the end of the old ones", || !stage.processes().iter().any(|process| is_old(process.pid)));
+    }
     stage.ok(&["delete", "family"]);
     all_gone(stage, "family");
 }

@@ -12,8 +12,36 @@ pub(crate) const TABLE: &[Scenario] = &[
     Scenario::new("sixty_four_descriptors", &[], few_descriptors).may(&[May::Outages]),
     Scenario::new("idle_clients_and_few_descriptors", &[], few_descriptors_and_clients).may(&[May::Outages]),
     Scenario::new("no_more_processes", &[], few_processes).may(&[May::Outages]).root(),
+    Scenario::new("a_control_group_or_a_word_about_it", &[], control_group),
     Scenario::new("a_worker_has_the_limits_of_the_shell", &[], worker_limits),
 ];
+
+/// Either the kernel keeps the limits, and nothing of the app escapes, or it is said that it does not.
+fn control_group(stage: &mut Stage) {
+    let config = stage.scratch.path().join("apps.json");
+    let app = script("family.py");
+    let text = format!(
+        r#"{{ "apps": [{{ "name": "a", "script": "{app}", "pids_max": 40, "memory_max": "200M", "kill_timeout": 300 }}] }}"#
+    );
+    std::fs::write(&config, text).expect("written");
+    stage.watch.overlap.store(true, std::sync::atomic::Ordering::Relaxed);
+    let (_, said) = texts(&stage.run(&["start", &config.to_string_lossy()]));
+    until("the family", || stage.processes().iter().filter(|one| one.app.as_deref() == Some("a")).count() >= 4);
+    let family: Vec<i32> =
+        stage.processes().iter().filter(|one| one.app.as_deref() == Some("a")).map(|one| one.pid).collect();
+    let groups: Vec<String> = family
+        .iter()
+        .map(|pid| std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default())
+        .map(|text| text.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default().to_owned())
+        .collect();
+    if said.contains("without its limits") {
+        assert!(stage.ok(&["describe", "a"]).contains("not limited"), "only the command said so");
+    } else {
+        assert!(groups.iter().all(|group| group.contains("/rpm-") && *group == groups[0]), "{groups:?}: {said}");
+    }
+    stage.ok(&["delete", "a"]);
+    until("the end of the family", || !stage.processes().iter().any(|one| one.app.as_deref() == Some("a")));
+}
 
 /// Runs a command where both limits of descriptors are this.
 fn with_descriptors(stage: &Stage, limit: u32, args: &[&str]) -> std::process::Output {

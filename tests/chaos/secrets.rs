@@ -16,6 +16,8 @@ const SECRET: &str = "s3cr3t-5b1f0c";
 
 pub(crate) const TABLE: &[Scenario] = &[
     Scenario::new("a_secret_of_the_shell", &[], shell_secret).may(&[May::Outages]),
+    Scenario::new("declared_secrets_are_written_nowhere", &[], declared_secrets).may(&[May::Outages]),
+    Scenario::new("a_secret_that_cannot_be_had", &[IDLE], missing_secret),
     Scenario::new("descriptors_of_a_fork_worker", &[IDLE], fork_descriptors),
     Scenario::new("descriptors_of_a_cluster_worker", &[WEB], cluster_descriptors),
     Scenario::new("descriptors_after_kill_9_and_a_restart", &[IDLE, WEB], later_descriptors)
@@ -47,6 +49,90 @@ fn shell_secret(stage: &mut Stage) {
     }
     let environment = fs::read(format!("/proc/{}/environ", stage.mains("a")[0])).expect("it runs");
     assert!(String::from_utf8_lossy(&environment).contains(SECRET), "the app did not get it");
+}
+
+const SECRETS: &str = r#"{ "apps": [{
+  "name": "a", "script": "SCRIPT", "env": { "PLAIN": "shown" },
+  "secrets": { "FROM_FILE": "file:@", "FROM_CMD": "cmd:cat @", "FROM_ENV": "env:SHELL_TOKEN" }
+}] }"#;
+
+/// Read at each start, and in the app alone, whatever becomes of the daemon.
+fn declared_secrets(stage: &mut Stage) {
+    let file = stage.scratch.path().join("secret");
+    fs::write(&file, format!("{SECRET}-1\n")).expect("written");
+    let config = stage.scratch.path().join("apps.json");
+    let text = SECRETS.replace("SCRIPT", &script("idle.sh")).replace("@", &file.to_string_lossy());
+    fs::write(&config, text).expect("written");
+    let mut command = stage.command(&["start", &config.to_string_lossy()]);
+    let output = command.env("SHELL_TOKEN", format!("{SECRET}-0")).output().expect("rpm runs");
+    assert!(output.status.success(), "{:?}", texts(&output));
+    let environment = |stage: &Stage| {
+        let environ = fs::read(format!("/proc/{}/environ", stage.mains("a")[0])).expect("it runs");
+        String::from_utf8_lossy(&environ).replace('\0', "\n")
+    };
+    let seen = environment(stage);
+    for line in [format!("FROM_FILE={SECRET}-1\n"), format!("FROM_CMD={SECRET}-1\n"), format!("FROM_ENV={SECRET}-0\n")]
+    {
+        assert!(seen.contains(&line), "{line} is missing");
+    }
+    assert!(!seen.contains("SHELL_TOKEN"), "it has it twice");
+    stage.ok(&["save"]);
+    // The file has a new one, and the daemon is another one.
+    fs::write(&file, format!("{SECRET}-2\n")).expect("written");
+    stage.rpm.kill_daemon();
+    stage.daemon_answers();
+    stage.ok(&["restart", "a"]);
+    let seen = environment(stage);
+    for line in [format!("FROM_FILE={SECRET}-2\n"), format!("FROM_ENV={SECRET}-0\n")] {
+        assert!(seen.contains(&line), "{line} is missing after a restart");
+    }
+    stage.ok(&["save"]);
+    for args in [
+        &["describe", "a"][..],
+        &["describe", "a", "--json"],
+        &["list", "--json"],
+        &["jlist"],
+        &["prettylist"],
+        &["env", "a"],
+        &["report"],
+        &["logs", "--nostream"],
+    ] {
+        let (out, err) = texts(&stage.run(args));
+        assert!(!out.contains(SECRET) && !err.contains(SECRET), "{args:?} shows it");
+    }
+    for entry in fs::read_dir(stage.rpm.home()).expect("the home").flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            let text = fs::read(entry.path()).unwrap_or_default();
+            assert!(!String::from_utf8_lossy(&text).contains(SECRET), "it is in {:?}", entry.path());
+        }
+    }
+    assert!(stage.ok(&["describe", "a"]).contains("FROM_ENV (env:SHELL_TOKEN)"));
+}
+
+/// The start fails, with the reason; a command that hangs delays nobody, and a stop does not wait for it.
+fn missing_secret(stage: &mut Stage) {
+    let config = stage.scratch.path().join("apps.json");
+    let apps = |secret: &str| {
+        format!(
+            r#"{{ "name": "b", "script": "{}", "max_restarts": 1, "secrets": {{ "KEY": "{secret}" }} }}"#,
+            script("idle.sh")
+        )
+    };
+    fs::write(&config, apps("file:/nowhere/key")).expect("written");
+    let error = stage.fails(&["start", &config.to_string_lossy()]);
+    assert!(error.contains("KEY") && error.contains("/nowhere/key"), "{error}");
+    stage.ok(&["delete", "b"]);
+    fs::write(&config, apps("cmd:sleep 100")).expect("written");
+    let start = stage.spawn(&["start", &config.to_string_lossy()]);
+    until("that it is being started", || stage.ok(&["list", "--json"]).contains("\"b\""));
+    let begun = std::time::Instant::now();
+    stage.ok(&["restart", "bystander"]);
+    stage.ok(&["delete", "b"]);
+    assert!(begun.elapsed() < std::time::Duration::from_secs(5), "it waited for the command");
+    stage.finish_command(start, "start");
+    fs::write(&config, apps("hunter2")).expect("written");
+    let error = stage.fails(&["start", &config.to_string_lossy()]);
+    assert!(error.contains("KEY") && error.contains("file:PATH"), "{error}");
 }
 
 /// 0, 1, 2, the channel, and nothing of anybody else.

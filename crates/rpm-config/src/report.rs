@@ -63,6 +63,16 @@ impl Report {
         }
     }
 
+    /// Reports a mistake in a value that is not repeated: it may be a secret.
+    pub(crate) fn mistake_unshown(&mut self, app: &str, key: &str, reason: &str) {
+        let diagnostic = Diagnostic::mistake(format!("{app}: `{key}`: {reason}"));
+        let diagnostic = match &self.source {
+            Some(source) => diagnostic.at(source, None),
+            None => diagnostic,
+        };
+        self.mistakes.push(diagnostic);
+    }
+
     /// Reports something wrong with an app as a whole.
     pub(crate) fn mistake_of_app(&mut self, at: Option<&Pointer>, sentence: String) {
         let diagnostic = Diagnostic::mistake(sentence);

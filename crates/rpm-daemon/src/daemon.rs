@@ -16,6 +16,7 @@ use rpm_sys::reap::Signals;
 use tokio::sync::mpsc;
 
 use crate::actions::Actions;
+use crate::cgroups::Cgroups;
 use crate::changes::Changes;
 use crate::clients::{Inbound, Line};
 use crate::cron::Cron;
@@ -23,6 +24,7 @@ use crate::leftovers::Leftovers;
 use crate::logs::Logs;
 use crate::process::{Process, SeatFiles};
 use crate::rounds::Rounds;
+use crate::secrets::{FromShells, Prepared, Resolved};
 use crate::view::Clock;
 use crate::watch::{Token, Watch};
 use crate::{DaemonError, pm2, state, view};
@@ -66,6 +68,13 @@ pub(crate) struct Daemon {
     pub(crate) processes: BTreeMap<Life, Process>,
     /// Channels that had more to say than was read of them in one pass.
     pub(crate) unread: BTreeSet<Life>,
+    /// Lives that wait for their secrets.
+    pub(crate) resolving: BTreeMap<Life, Prepared>,
+    /// What became of the secrets of those.
+    pub(crate) resolved: (mpsc::UnboundedSender<Resolved>, mpsc::UnboundedReceiver<Resolved>),
+    /// Secrets that shells have brought.
+    pub(crate) from_shells: FromShells,
+    pub(crate) cgroups: Cgroups,
     pub(crate) seats: BTreeMap<WorkerId, SeatFiles>,
     /// The names of the apps of seats that may be deleted: the core forgets a seat before its end is told.
     pub(crate) names: BTreeMap<WorkerId, String>,
@@ -139,6 +148,11 @@ impl Daemon {
                         self.take_from_pump(news);
                     }
                 }
+                news = self.resolved.1.recv() => {
+                    if let Some(news) = news {
+                        self.take_resolved(news);
+                    }
+                }
                 () = self.changes.news() => {}
                 () = sleep_until(due) => {}
             }
@@ -195,6 +209,7 @@ impl Daemon {
             self.fit_changes();
             self.fit_cron();
             self.fit_logs();
+            self.forget_secrets();
         }
         self.keep_port_changes();
         self.persist();
@@ -292,6 +307,7 @@ impl Daemon {
             pump.shutdown();
         }
         self.logs.stop();
+        self.cgroups.remove();
         state::remove(&self.home.state());
         if let Some(pm2) = self.pm2.take() {
             pm2.close().await;

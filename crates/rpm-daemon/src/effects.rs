@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rpm_ipc::{Failed, Notice, Reply};
 use rpm_keeper::client::{Request, SpawnRequest};
 use rpm_logs::{Kind, LogPaths, Pump, Stream};
-use rpm_model::{AppId, AppSpec, ExecMode, Life, Moment, WorkerId};
+use rpm_model::{AppId, AppSpec, Environment, ExecMode, Life, Moment, WorkerId};
 use rpm_share::{Change, Channel, Want};
 use rpm_supervise::{Cause, CommandId, Effect, Event, Failure, Happening, Note, Outcome, Warning};
 
@@ -16,6 +16,7 @@ use crate::launch::{self, Descriptors, Seat};
 use crate::notify;
 use crate::pm2::News;
 use crate::process::{Draining, Process, SeatFiles};
+use crate::secrets::Prepared;
 use crate::settle::Settling;
 use crate::view;
 use crate::watch::Token;
@@ -41,9 +42,10 @@ impl Daemon {
         match effect {
             Effect::Spawn { life, app, spec, instance, restarts, unstable, created_at } => {
                 let note = Note { restarts, unstable, created_at };
-                if let Err(event) = self.spawn(life, app, &spec, instance, note) {
-                    self.processes.remove(&life);
-                    self.events.extend(event);
+                if spec.secrets.is_empty() {
+                    self.start_process(life, app, &spec, instance, note, &Environment::new());
+                } else {
+                    self.resolve(life, Prepared::new(app, spec, instance, note));
                 }
             }
             Effect::WatchSettling { life } => {
@@ -103,6 +105,22 @@ impl Daemon {
         }
     }
 
+    /// Starts a process whose secrets are known.
+    pub(crate) fn start_process(
+        &mut self,
+        life: Life,
+        app: AppId,
+        spec: &Arc<AppSpec>,
+        instance: u32,
+        note: Note,
+        secrets: &Environment,
+    ) {
+        if let Err(event) = self.spawn(life, app, spec, instance, note, secrets) {
+            self.processes.remove(&life);
+            self.events.extend(event);
+        }
+    }
+
     /// Asks the keeper for a process. What goes wrong before that is returned as news.
     fn spawn(
         &mut self,
@@ -111,6 +129,7 @@ impl Daemon {
         spec: &Arc<AppSpec>,
         instance: u32,
         note: Note,
+        secrets: &Environment,
     ) -> Result<(), Vec<Event>> {
         let failed = |why: String| vec![Event::SpawnFailed { life, why }];
         let mut process = Process::new(app, spec.clone());
@@ -157,6 +176,7 @@ impl Daemon {
             descriptors.notify = Some(address);
         }
 
+        let procs = self.enter_cgroup(&mut process, life);
         let clock = self.clock;
         let user = view::user_of(spec);
         let seat = Seat {
@@ -175,7 +195,7 @@ impl Daemon {
         let (program, args) = launch::arguments(spec);
         let args: Vec<OsString> = args.into_iter().map(OsString::from).collect();
         let env: Vec<OsString> =
-            launch::environment(spec, &seat, &descriptors).into_iter().map(OsString::from).collect();
+            launch::environment(spec, secrets, &seat, &descriptors).into_iter().map(OsString::from).collect();
 
         let key = life.to_string();
         let program = OsString::from(program);
@@ -188,6 +208,7 @@ impl Daemon {
         request.cwd = &spec.cwd;
         request.listen_pid = !listen.is_empty();
         request.user = spec.user;
+        request.cgroup = procs.as_ref().map(|procs| procs.as_fd());
         for (target, output) in [(1, &output.out), (2, &output.err)] {
             if let Some(output) = output {
                 request.inherit.push((output.child.as_fd(), target));
@@ -298,6 +319,9 @@ impl Daemon {
     }
 
     fn ask(&mut self, life: Life) {
+        if self.give_up_start(life) {
+            return;
+        }
         let Some(process) = self.processes.get_mut(&life) else { return };
         process.drain = None;
         if process.spec.stop.shutdown_with_message
@@ -314,6 +338,9 @@ impl Daemon {
     }
 
     fn kill(&mut self, life: Life) {
+        if self.give_up_start(life) {
+            return;
+        }
         if let Some(leftovers) = self.leftovers.get(&life) {
             leftovers.kill();
         }
@@ -327,6 +354,9 @@ impl Daemon {
         if process.spec.stop.treekill {
             let strays = self.strays(life);
             if signal == SIGKILL {
+                if let Some(group) = &process.cgroup {
+                    group.kill();
+                }
                 rpm_sys::tree::kill_tree(Some(&running.process), &strays);
             } else {
                 rpm_sys::tree::signal_tree(Some(&running.process), &strays, signal);
@@ -334,6 +364,24 @@ impl Daemon {
         } else {
             // Gone already is what we want.
             let _ = running.process.signal(signal);
+        }
+    }
+
+    /// Makes the control group of a life that has limits; returns where its process enrols itself.
+    fn enter_cgroup(&mut self, process: &mut Process, life: Life) -> Option<std::fs::File> {
+        if process.spec.limits.is_empty() {
+            return None;
+        }
+        match self.cgroups.create(life, &process.spec.limits) {
+            Ok((group, procs)) => {
+                process.cgroup = Some(group);
+                Some(procs)
+            }
+            Err(why) => {
+                tracing::warn!("{life} runs without its limits: {why}");
+                process.not_limited = Some(why.to_string());
+                None
+            }
         }
     }
 

@@ -1,12 +1,12 @@
 //! What a worker sees when it starts: its arguments and its environment.
 //!
 //! Pure. The variables are PM2's (an app finds `pm_id`, `NODE_APP_INSTANCE`, `name` … as it does there), with the
-//! precedence: shell < declared by the app < ours.
+//! precedence: shell < declared by the app < secrets < ours.
 
 use std::path::Path;
 
 use rpm_logs::LogPaths;
-use rpm_model::{AppId, AppSpec, ExecMode, Flavour, Home, Life};
+use rpm_model::{AppId, AppSpec, Environment, ExecMode, Flavour, Home, Life};
 
 /// The name of the variable by which a descendant that left its process tree is still known as ours.
 pub(crate) const MARK: &str = "RPM_LIFE";
@@ -53,9 +53,19 @@ pub(crate) fn arguments(spec: &AppSpec) -> (String, Vec<String>) {
 }
 
 /// Returns the environment as `KEY=VALUE`.
-pub(crate) fn environment(spec: &AppSpec, seat: &Seat<'_>, descriptors: &Descriptors) -> Vec<String> {
-    let mut env: std::collections::BTreeMap<&str, String> =
-        spec.env_shell.iter().chain(&spec.env).map(|(key, value)| (key.as_str(), value.clone())).collect();
+pub(crate) fn environment(
+    spec: &AppSpec,
+    secrets: &Environment,
+    seat: &Seat<'_>,
+    descriptors: &Descriptors,
+) -> Vec<String> {
+    let mut env: std::collections::BTreeMap<&str, String> = spec
+        .env_shell
+        .iter()
+        .chain(&spec.env)
+        .chain(secrets)
+        .map(|(key, value)| (key.as_str(), value.clone()))
+        .collect();
     let path = |path: &Path| path.to_string_lossy().into_owned();
     let mut set = |key, value: String| env.insert(key, value);
 
@@ -154,16 +164,19 @@ mod tests {
             logs: &logs,
             pid_path: Path::new("/h/pids/a-4.pid"),
         };
-        environment(spec, &seat, descriptors)
+        let secrets = [("KEY".to_owned(), "secret".to_owned())].into();
+        environment(spec, &secrets, &seat, descriptors)
     }
 
     #[test]
     fn declared_variables_win_over_the_shell_and_lose_to_ours() {
         let mut spec = AppSpec::new("a", "/a.js", "/");
         spec.env_shell = [("A".into(), "shell".into()), ("B".into(), "shell".into())].into();
-        spec.env = [("B".into(), "app".into()), ("pm_id".into(), "99".into())].into();
+        spec.env = [("B".into(), "app".into()), ("KEY".into(), "app".into()), ("pm_id".into(), "99".into())].into();
         let env = seen(&spec, 0, &Descriptors::default());
-        for wanted in ["A=shell", "B=app", "pm_id=4", "RPM_LIFE=4.2", "NODE_APP_INSTANCE=0", "restart_time=1"] {
+        for wanted in
+            ["A=shell", "B=app", "KEY=secret", "pm_id=4", "RPM_LIFE=4.2", "NODE_APP_INSTANCE=0", "restart_time=1"]
+        {
             assert!(env.iter().any(|line| line == wanted), "{wanted} is missing in {env:?}");
         }
         assert!(!env.iter().any(|line| line.starts_with("NODE_CHANNEL_FD") || line.starts_with("pm_err_log_path")));

@@ -19,6 +19,7 @@ use rpm_supervise::{Event, Saved};
 use rpm_sys::pidfd::ProcessRef;
 use rpm_sys::proc;
 
+use crate::cgroups::{Cgroups, Group};
 use crate::daemon::Daemon;
 use crate::launch;
 use crate::recover::Inventory;
@@ -30,6 +31,7 @@ pub(crate) struct Leftovers {
     /// The session of its main process, whose number it had.
     session: Option<i32>,
     processes: Vec<ProcessRef>,
+    cgroup: Option<Group>,
 }
 
 impl Leftovers {
@@ -37,6 +39,9 @@ impl Leftovers {
         for process in &self.processes {
             // Gone already is what we want.
             let _ = process.signal(9);
+        }
+        if let Some(group) = &self.cgroup {
+            group.kill();
         }
     }
 }
@@ -46,6 +51,7 @@ impl Leftovers {
 pub(crate) struct Found {
     session: Option<i32>,
     processes: Vec<ProcessRef>,
+    cgroup: Option<Group>,
     is_whole: bool,
 }
 
@@ -61,6 +67,8 @@ struct Family<'a> {
     mark: String,
     home: String,
     session: Option<i32>,
+    /// In which all of them are, wherever they went.
+    cgroup: Option<Group>,
 }
 
 enum Belongs {
@@ -106,7 +114,7 @@ impl Family<'_> {
     /// Finds what is left, those who are about to end included.
     fn find(&self) -> Found {
         let mut dead: BTreeSet<i32> = BTreeSet::new();
-        let mut found = Found { session: self.session, ..Found::default() };
+        let mut found = Found { session: self.session, cgroup: self.cgroup.clone(), ..Found::default() };
         for _ in 0..LOOKS_MAX {
             let listed = self.listed();
             let (members, unknown) = self.look(&listed);
@@ -116,6 +124,10 @@ impl Family<'_> {
                 found.processes.extend(descendants.into_iter().filter_map(|pid| ProcessRef::open(pid).ok().flatten()));
                 found.processes.push(member);
             }
+            let enrolled = self.cgroup.as_ref().map(Group::members).unwrap_or_default();
+            let held: BTreeSet<i32> = found.processes.iter().map(|process| process.pid).collect();
+            let enrolled = enrolled.into_iter().filter(|pid| !held.contains(pid));
+            found.processes.extend(enrolled.filter_map(|pid| ProcessRef::open(pid).ok().flatten()));
             found.processes.extend(unknown);
             // Asked once: one that ends after this is noticed by its descriptor.
             let gone: Vec<ProcessRef> = found.processes.extract_if(.., |process| process.pidfd.has_exited()).collect();
@@ -138,14 +150,17 @@ pub(crate) fn of_ended(home: &Home, saved: &Saved, inventory: &mut Inventory) ->
     let mut others: BTreeSet<i32> =
         inventory.facts.iter().filter(|fact| fact.exit.is_none()).map(|fact| fact.pid).collect();
     others.insert(std::process::id() as i32);
+    let cgroups = Cgroups::of(home);
     let mut left = BTreeMap::new();
     for fact in inventory.facts.iter_mut().filter(|fact| fact.exit.is_some()) {
-        if !saved.seat(fact.life.worker).is_some_and(|(_, spec, _)| spec.stop.treekill) {
+        let Some((_, spec, _)) = saved.seat(fact.life.worker).filter(|(_, spec, _)| spec.stop.treekill) else {
             continue;
-        }
+        };
         let session = Some(fact.pid).filter(|pid| !others.contains(pid));
         let parents = vec![inventory.keeper_pid];
-        let found = family(home, fact.life, session, parents, &others).find();
+        let mut family = family(home, fact.life, session, parents, &others);
+        family.cgroup = (!spec.limits.is_empty()).then(|| cgroups.of_life(fact.life)).flatten();
+        let found = family.find();
         fact.leftovers = !found.is_whole || !found.processes.is_empty();
         if fact.leftovers {
             left.insert(fact.life, found);
@@ -161,7 +176,7 @@ fn family<'a>(
     parents: Vec<i32>,
     others: &'a BTreeSet<i32>,
 ) -> Family<'a> {
-    Family { parents, others, mark: format!("{}={life}", launch::MARK), home: home_mark(home), session }
+    Family { parents, others, cgroup: None, mark: format!("{}={life}", launch::MARK), home: home_mark(home), session }
 }
 
 impl Daemon {
@@ -186,12 +201,14 @@ impl Daemon {
     }
 
     /// Begins to watch what an ended life left behind; returns whether there is anything.
-    pub(crate) fn watch_leftovers(&mut self, life: Life, session: Option<i32>) -> bool {
+    pub(crate) fn watch_leftovers(&mut self, life: Life, session: Option<i32>, cgroup: Option<Group>) -> bool {
         let others = self.known_children();
         // The number of a session that has nobody left may have been given to another worker.
         let in_use = self.processes.iter().any(|(other, process)| *other != life && process.pid() == session);
         let session = session.filter(|_| !in_use);
-        let found = family(&self.home, life, session, self.parents(), &others).find();
+        let mut family = family(&self.home, life, session, self.parents(), &others);
+        family.cgroup = cgroup;
+        let found = family.find();
         self.watch_found(life, found)
     }
 
@@ -208,7 +225,8 @@ impl Daemon {
                 tracing::warn!("a leftover of {life} cannot be watched: {error}");
             }
         }
-        self.leftovers.insert(life, Leftovers { session: found.session, processes: found.processes });
+        self.leftovers
+            .insert(life, Leftovers { session: found.session, processes: found.processes, cgroup: found.cgroup });
         true
     }
 
@@ -216,14 +234,18 @@ impl Daemon {
     pub(crate) fn look_at_leftovers(&mut self, life: Life) {
         let Some(leftovers) = self.leftovers.get_mut(&life) else { return };
         let gone: Vec<ProcessRef> = leftovers.processes.extract_if(.., |process| process.pidfd.has_exited()).collect();
-        let (none_left, session) = (leftovers.processes.is_empty(), leftovers.session);
+        let (none_left, session, cgroup) =
+            (leftovers.processes.is_empty(), leftovers.session, leftovers.cgroup.clone());
         for process in &gone {
             self.watch.remove(&process.pidfd);
         }
         if none_left {
             self.leftovers.remove(&life);
             // One of them may have started another in its last moment.
-            if !self.watch_leftovers(life, session) {
+            if !self.watch_leftovers(life, session, cgroup.clone()) {
+                if let Some(group) = cgroup {
+                    group.remove();
+                }
                 self.events.push_back(Event::TreeGone { life });
             } else if let Some(again) = self.leftovers.get(&life) {
                 again.kill();

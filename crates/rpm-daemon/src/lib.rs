@@ -23,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 mod actions;
+mod cgroups;
 mod changes;
 mod clients;
 mod cron;
@@ -44,6 +45,7 @@ mod recover;
 mod requests;
 mod rounds;
 mod sampling;
+mod secrets;
 mod settle;
 mod state;
 mod succession;

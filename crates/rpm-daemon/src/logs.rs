@@ -137,6 +137,8 @@ impl Daemon {
                     pump.rotate(log);
                 }
             }
+            // Its first process has not been started yet.
+            News::Rotator(rotator::Event::Failed { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => {}
             News::Rotator(rotator::Event::Failed { log, error }) => {
                 tracing::warn!("{} cannot be rotated: {error}", log.display());
             }

@@ -129,8 +129,8 @@ impl Daemon {
         // What it said last still counts: "ready" and gone is not the same as gone.
         self.take_from_channel(life);
         let process = self.processes.get(&life).filter(|process| process.spec.stop.treekill);
-        let session = process.map(|process| process.pid());
-        let leftovers = session.is_some_and(|session| self.watch_leftovers(life, session));
+        let known = process.map(|process| (process.pid(), process.cgroup.clone()));
+        let leftovers = known.is_some_and(|(session, cgroup)| self.watch_leftovers(life, session, cgroup));
         self.let_go(life);
         self.events.push_back(Event::Exited { life, exit, leftovers });
     }
@@ -147,6 +147,12 @@ impl Daemon {
             self.ask_keeper(&Request::Drop { name: &names.input });
         }
         self.actions.ended(life);
+        if let Some(group) = &process.cgroup {
+            if group.ran_out_of_memory() {
+                tracing::warn!("{life} needed more memory than its memory_max, and was killed by the kernel");
+            }
+            group.remove();
+        }
         if let Some(socket) = &process.notify {
             self.watch.remove(socket);
             self.ask_keeper(&Request::Drop { name: &names.notify });

@@ -12,6 +12,7 @@ use rpm_model::{AppId, AppSpec, Moment};
 use rpm_share::Channel;
 use rpm_sys::pidfd::ProcessRef;
 
+use crate::cgroups::Group;
 use crate::sampling::Sampler;
 use crate::settle::Settling;
 
@@ -36,6 +37,10 @@ pub(crate) struct Process {
     pub(crate) contact: Contact,
     /// Bytes of output that no file took.
     pub(crate) output_lost: u64,
+    /// Its control group, where it has limits.
+    pub(crate) cgroup: Option<Group>,
+    /// Why it has none, though it has limits.
+    pub(crate) not_limited: Option<String>,
 }
 
 impl Process {
@@ -52,6 +57,8 @@ impl Process {
             drain: None,
             contact: Contact::new(),
             output_lost: 0,
+            cgroup: None,
+            not_limited: None,
         }
     }
 

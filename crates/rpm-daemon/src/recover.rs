@@ -18,6 +18,7 @@ use rpm_sys::reap;
 use tokio::sync::mpsc;
 
 use crate::actions::Actions;
+use crate::cgroups::Cgroups;
 use crate::changes::Changes;
 use crate::clients::{self, Inbound};
 use crate::cron::Cron;
@@ -28,8 +29,9 @@ use crate::news::exit_of;
 use crate::process::{Process, Running, SeatFiles};
 use crate::rounds::Rounds;
 use crate::sampling::Sampler;
+use crate::secrets::FromShells;
 use crate::watch::{Token, Watch};
-use crate::{DaemonError, Options, door, files, leftovers, orphans, pm2, state, view};
+use crate::{DaemonError, Options, door, files, leftovers, orphans, pm2, secrets, state, view};
 
 /// The name by which the keeper knows the clients' socket.
 const SOCKET: &str = "clients";
@@ -103,6 +105,10 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
         pump_news: mpsc::unbounded_channel(),
         processes: BTreeMap::new(),
         unread: BTreeSet::new(),
+        cgroups: Cgroups::of(&home),
+        resolving: BTreeMap::new(),
+        resolved: mpsc::unbounded_channel(),
+        from_shells: inventory.held.remove(secrets::HELD).map(|file| FromShells::read(&file)).unwrap_or_default(),
         seats: BTreeMap::new(),
         names: BTreeMap::new(),
         leftovers: BTreeMap::new(),
@@ -254,6 +260,9 @@ impl Daemon {
             if ready {
                 process.admitted = true;
                 self.ports.admit(life);
+            }
+            if !process.spec.limits.is_empty() {
+                process.cgroup = self.cgroups.of_life(life);
             }
             let spec = process.spec.clone();
             let logs = rpm_logs::paths(&spec, life.worker, &self.home);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rpm_ipc::{DaemonInfo, List, Reply, Request};
+use rpm_ipc::{DaemonInfo, List, Notice, Reply, Request};
 use rpm_model::{AppId, AppSpec, Status, WorkerId};
 use rpm_supervise::{Command, CommandId, Event, Refusal};
 
@@ -13,7 +13,18 @@ use crate::view;
 
 impl Daemon {
     pub(crate) fn on_request(&mut self, inbound: Inbound) {
-        let Inbound { id, request, line } = inbound;
+        let Inbound { id, mut request, line } = inbound;
+        match &mut request {
+            Request::Start { specs } => self.take_secrets(specs.iter_mut()),
+            Request::Resurrect { apps } => self.take_secrets(apps.iter_mut().map(|app| &mut app.spec)),
+            Request::Restart { specs, .. } | Request::Reload { specs, .. } => {
+                self.take_secrets(specs.iter_mut().map(|respec| &mut respec.spec));
+            }
+            _ => {}
+        }
+        for warning in self.limits_that_cannot_be_kept(&request) {
+            line.notice(id, Notice::Warning(warning));
+        }
         let command = match &request {
             Request::Ping => return line.reply(id, Reply::Pong(self.info())),
             Request::List { environment } => {
@@ -65,6 +76,21 @@ impl Daemon {
             Request::Kill => Command::Shutdown,
         };
         self.command(command, Asked { line: Some((line, id)), request });
+    }
+
+    /// Says which limits the host does not offer; the apps start without them.
+    fn limits_that_cannot_be_kept(&mut self, request: &Request) -> Vec<String> {
+        let specs: Vec<&AppSpec> = match request {
+            Request::Start { specs } => specs.iter().collect(),
+            Request::Resurrect { apps } => apps.iter().map(|app| &app.spec).collect(),
+            Request::Restart { specs, .. } | Request::Reload { specs, .. } => {
+                specs.iter().map(|respec| &respec.spec).collect()
+            }
+            _ => return Vec::new(),
+        };
+        let cgroups = &mut self.cgroups;
+        let refused = specs.into_iter().filter_map(|spec| Some((spec, cgroups.refusal(&spec.limits)?)));
+        refused.map(|(spec, why)| format!("{} runs without its limits: {why}", spec.name)).collect()
     }
 
     pub(crate) fn command(&mut self, command: Command, asked: Asked) -> CommandId {

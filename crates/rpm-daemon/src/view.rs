@@ -85,6 +85,7 @@ fn worker(
         pid_file: rpm_logs::pid_path(app.spec, view.id, home),
         backoff_ms: view.backoff.map(|delay| delay.as_millis() as u64),
         user: user.to_owned(),
+        not_limited: process.and_then(|process| process.not_limited.clone()),
         output_lost: process.map_or(0, |process| process.output_lost),
         contact: process.map(|process| process.contact.clone()).unwrap_or_default(),
     }

@@ -214,6 +214,9 @@ pub struct WorkerInfo {
     /// Bytes of its output that no file took: the disk was full.
     #[serde(default)]
     pub output_lost: u64,
+    /// Why the kernel does not hold it to its limits, where it has some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_limited: Option<String>,
 }
 
 /// What the app said of itself, by PM2's names.

@@ -311,6 +311,8 @@ pub struct SpawnRequest<'a> {
     pub nofile: Option<u64>,
     /// What the program sees as its own name; `program` if none.
     pub argv0: Option<&'a OsStr>,
+    /// The `cgroup.procs` of the control group that the child is to be in, open for writing.
+    pub cgroup: Option<BorrowedFd<'a>>,
 }
 
 impl<'a> SpawnRequest<'a> {
@@ -330,6 +332,7 @@ impl<'a> SpawnRequest<'a> {
             umask: None,
             nofile: None,
             argv0: None,
+            cgroup: None,
         }
     }
 
@@ -357,6 +360,10 @@ impl<'a> SpawnRequest<'a> {
         for (name, fd) in &self.keep {
             packet.bytes(tag::KEEP, name.as_bytes());
             fds.push(*fd);
+        }
+        if let Some(cgroup) = self.cgroup {
+            packet.flag(tag::CGROUP);
+            fds.push(cgroup);
         }
         if self.listen_pid {
             packet.flag(tag::LISTEN_PID);

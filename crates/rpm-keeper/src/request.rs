@@ -50,6 +50,8 @@ pub(crate) struct SpawnFields<'a> {
     pub(crate) user: Option<Credentials>,
     pub(crate) umask: Option<u32>,
     pub(crate) nofile: Option<u64>,
+    /// Which descriptor.
+    pub(crate) cgroup: Option<usize>,
 }
 
 impl<'a> SpawnFields<'a> {
@@ -70,6 +72,7 @@ impl<'a> SpawnFields<'a> {
             user: None,
             umask: None,
             nofile: None,
+            cgroup: None,
         };
         let mut fds_meant = 0;
         for field in fields {
@@ -92,6 +95,10 @@ impl<'a> SpawnFields<'a> {
                 }
                 tag::KEEP => {
                     this.keep.push((fds_meant, field.text_up_to(NAME_MAX)?));
+                    fds_meant += 1;
+                }
+                tag::CGROUP => {
+                    this.cgroup = Some(fds_meant);
                     fds_meant += 1;
                 }
                 tag::LISTEN_PID => this.listen_pid = true,

@@ -11,7 +11,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::Bytes;
+use crate::limits::Limits;
 use crate::rotation::Rotation;
+use crate::secret::Secret;
 use crate::time::duration_ms;
 
 /// Names one app within one daemon; never reused while the daemon's state lives.
@@ -99,6 +101,12 @@ pub struct AppSpec {
     pub pid_file: Option<PathBuf>,
     /// Started at once; `false` registers the app as stopped.
     pub autostart: bool,
+    /// Variables whose values are read when a process is started, and written nowhere.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, Secret>,
+    /// What the kernel grants each worker.
+    #[serde(default, skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
     /// Target user and group, by number: `(uid, gid)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<(u32, u32)>,
@@ -142,6 +150,8 @@ impl AppSpec {
             logs: LogSpec::default(),
             pid_file: None,
             autostart: true,
+            secrets: BTreeMap::new(),
+            limits: Limits::default(),
             user: None,
             version: None,
             other: serde_json::Map::new(),

@@ -9,6 +9,8 @@
 //! - [`home`]: the state directory
 //! - [`balance`]: what the user asked of the load balancer
 //! - [`edge`]: the conversation between the daemon and the process that balances
+//! - [`limits`]: what the kernel grants a worker
+//! - [`secret`]: where a secret comes from
 //! - [`rotation`]: when logs are rotated, and what is kept
 //! - [`mod@nearest`]: the valid name closest to a mistyped one
 #![forbid(unsafe_code)]
@@ -18,8 +20,10 @@ pub mod balance;
 pub mod bytes;
 pub mod edge;
 pub mod home;
+pub mod limits;
 pub mod nearest;
 pub mod rotation;
+pub mod secret;
 pub mod time;
 pub mod worker;
 
@@ -29,7 +33,9 @@ pub use app::{
 };
 pub use bytes::Bytes;
 pub use home::{Flavour, Home};
+pub use limits::Limits;
 pub use nearest::nearest;
 pub use rotation::{Every, Rotation};
+pub use secret::Secret;
 pub use time::Moment;
 pub use worker::{Exit, Generation, Life, Status, WorkerId};

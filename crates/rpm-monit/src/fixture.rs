@@ -73,6 +73,7 @@ fn worker(id: u32, status: Status) -> WorkerInfo {
         user: "www-data".into(),
         contact: serde_json::Map::new(),
         output_lost: 0,
+        not_limited: None,
     }
 }
 

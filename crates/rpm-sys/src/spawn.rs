@@ -46,6 +46,9 @@ pub struct Spawn<'a> {
     pub umask: Option<u32>,
     /// The soft limit of open files, at most the hard one; ours if none.
     pub nofile: Option<u64>,
+    /// The `cgroup.procs` of a control group, open for writing: the child is in it before it executes anything, so nothing
+    /// that it starts is outside.
+    pub cgroup: Option<BorrowedFd<'a>>,
 }
 
 /// A user, a group, and the other groups to be in.
@@ -135,6 +138,7 @@ impl<'a> Spawn<'a> {
             new_session: false,
             umask: None,
             nofile: None,
+            cgroup: None,
         }
     }
 
@@ -198,6 +202,7 @@ impl<'a> Spawn<'a> {
             new_session: self.new_session,
             umask: self.umask,
             nofile: self.nofile.map(limits_with_soft).transpose()?,
+            cgroup: self.cgroup.map(|fd| fd.as_raw_fd()),
             failed_step: null(),
             failed_errno: 0,
         };
@@ -259,6 +264,25 @@ pub fn execute(program: &Path, argv: &[&OsStr], env: &[&OsStr]) -> SpawnError {
     // SAFETY: program, argv and env are null-terminated and valid for the time of the call.
     unsafe { libc::execve(strings.pointer(program), argv.as_ptr(), env.as_ptr()) };
     SysError::last("execve").into()
+}
+
+/// Lets the kernel kill a command when the thread that starts it is gone.
+pub fn die_with_parent(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    let own = std::process::id();
+    let before_exec = move || {
+        // SAFETY: a system call on numbers.
+        if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } == -1 {
+            return Err(std::io::Error::last_os_error());
+        }
+        // It may have gone before we asked.
+        if std::os::unix::process::parent_id() != own {
+            return Err(std::io::ErrorKind::Interrupted.into());
+        }
+        Ok(())
+    };
+    // SAFETY: two system calls, and an error that allocates nothing.
+    unsafe { command.pre_exec(before_exec) };
 }
 
 const LISTEN_PID: &[u8] = b"LISTEN_PID=";
@@ -354,6 +378,7 @@ struct Plan {
     new_session: bool,
     umask: Option<u32>,
     nofile: Option<libc::rlimit>,
+    cgroup: Option<RawFd>,
     /// Where the child says what failed: a C string literal.
     failed_step: *const libc::c_char,
     failed_errno: i32,
@@ -456,6 +481,11 @@ fn become_program(plan: &mut Plan) -> (&'static CStr, i32) {
     for signal in 1..=64 {
         // SAFETY: sets the child's own table (there is no CLONE_SIGHAND); numbers that may not be changed give EINVAL.
         unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), null::<u64>(), 8usize) };
+    }
+    // First: the number is the parent's, and what is set up below may take it.
+    if let Some(procs) = plan.cgroup {
+        // "0" is who writes it.
+        step!(c"enter the control group", libc::write(procs, c"0".as_ptr().cast(), 1) as libc::c_int);
     }
     if plan.new_session {
         step!(c"setsid", libc::setsid());

@@ -145,6 +145,23 @@ fn rows(app: &AppInfo, worker: &WorkerInfo, node: Option<&str>, now_ms: u64) -> 
         ("unstable restarts", plain(&worker.unstable.to_string())),
         ("created at", plain(&format::date(worker.created_at_ms))),
     ]);
+    if !spec.secrets.is_empty() {
+        // Where they come from; nobody here knows what they are.
+        let secrets: Vec<String> = spec.secrets.iter().map(|(name, secret)| format!("{name} ({secret})")).collect();
+        rows.push(("secrets", plain(&secrets.join(", "))));
+    }
+    if let Some(memory) = spec.limits.memory_max {
+        rows.push(("memory max", plain(&memory.to_string())));
+    }
+    if let Some(percent) = spec.limits.cpu_max_percent {
+        rows.push(("cpu max", plain(&format!("{percent}%"))));
+    }
+    if let Some(pids) = spec.limits.pids_max {
+        rows.push(("pids max", plain(&pids.to_string())));
+    }
+    if let Some(why) = &worker.not_limited {
+        rows.push(("not limited", Cell::styled(format::one_line(why), RED)));
+    }
     if !spec.listen.is_empty() {
         rows.push(("listen", words(&spec.listen)));
     }

@@ -43,6 +43,7 @@ fn worker(name: &str, id: u32, instance: u32) -> WorkerInfo {
         user: "root".into(),
         contact: serde_json::Map::new(),
         output_lost: 0,
+        not_limited: None,
     }
 }
 

@@ -4,9 +4,11 @@
 //! app starts from what it is. `null` takes a setting back to its default.
 
 mod interpreter;
+mod limits;
 mod logs;
 mod policy;
 pub(crate) mod program;
+mod secrets;
 pub(crate) mod serve;
 mod triggers;
 pub(crate) mod user;
@@ -181,6 +183,8 @@ fn apply(reader: &mut Reader<'_>, spec: &mut AppSpec) {
     logs::apply(reader, spec);
     user::apply(reader, spec);
     triggers::apply(reader, spec);
+    secrets::apply(reader, spec);
+    limits::apply(reader, spec);
     keep_the_rest(reader, spec);
 }
 
