@@ -34,6 +34,15 @@ impl Samples {
             _ => Some(f64::midpoint(sorted[middle - 1], sorted[middle])),
         }
     }
+
+    /// Returns how many times another's these are: the median of the rounds' ratios where both have the same number of
+    /// samples, else the ratio of the medians.
+    pub fn ratio_to(&self, other: &Samples) -> Option<f64> {
+        if self.count() == other.count() {
+            return self.0.iter().zip(&other.0).map(|(own, other)| own / other).collect::<Samples>().median();
+        }
+        Some(self.median()? / other.median()?)
+    }
 }
 
 impl FromIterator<f64> for Samples {
@@ -52,6 +61,9 @@ mod tests {
         assert_eq!((samples.median(), samples.quantile(0.95)), (Some(50.5), Some(95.0)));
         let one: Samples = [7.0].into_iter().collect();
         assert_eq!((one.median(), one.quantile(0.95)), (Some(7.0), Some(7.0)));
+        let half: Samples = [20.0, 2.0, 8.0].into_iter().collect();
+        let whole: Samples = [40.0, 4.0, 1.0].into_iter().collect();
+        assert_eq!((half.ratio_to(&whole), half.ratio_to(&one)), (Some(0.5), Some(8.0 / 7.0)));
         assert_eq!((Samples::default().median(), Samples::default().quantile(0.95)), (None, None));
     }
 }

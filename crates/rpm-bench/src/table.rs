@@ -15,14 +15,17 @@ pub struct Row {
     pub targets: Vec<Target>,
 }
 
-/// A promise about the median of the first contender, or about a percentile of it.
+/// A promise about the first contender.
+///
+/// Where contenders took turns, the ratio is the median of the ratios of each round: what slows the machine down for a
+/// while slows down both sides of a round. Else it is the ratio of the medians.
 #[derive(Debug, Clone, Copy)]
 pub enum Target {
-    /// At most this many times another contender's median.
+    /// At most this many times another contender's figure.
     AtMostTimes(f64, &'static str),
-    /// At least this many times another contender's median.
+    /// At least this many times another contender's figure.
     AtLeastTimes(f64, &'static str),
-    /// At most this.
+    /// The median is at most this.
     AtMost(f64),
 }
 
@@ -38,23 +41,22 @@ pub struct Verdict {
 impl Row {
     /// Returns the verdict on each promise.
     pub fn verdicts(&self) -> Vec<Verdict> {
-        let median = |name: &str| {
-            let found = self.measured.iter().find(|(contender, _)| *contender == name);
-            found.and_then(|(_, samples)| samples.median())
-        };
-        let own = self.measured.iter().find(|(name, _)| *name == "rpm").and_then(|(_, samples)| samples.median());
-        self.targets.iter().map(|target| target.verdict(own, median, self.unit)).collect()
+        let of =
+            |name: &str| self.measured.iter().find(|(contender, _)| *contender == name).map(|(_, samples)| samples);
+        let own = of("rpm");
+        let ratio = |name: &str| own.zip(of(name)).and_then(|(own, other)| own.ratio_to(other));
+        self.targets.iter().map(|target| target.verdict(own.and_then(Samples::median), ratio, self.unit)).collect()
     }
 }
 
 impl Target {
-    fn verdict(self, own: Option<f64>, median: impl Fn(&str) -> Option<f64>, unit: &str) -> Verdict {
+    fn verdict(self, own: Option<f64>, ratio: impl Fn(&str) -> Option<f64>, unit: &str) -> Verdict {
         match self {
             Target::AtMost(limit) => {
                 Verdict { text: format!("at most {} {unit}", number(limit)), met: own.map(|own| own <= limit) }
             }
             Target::AtMostTimes(limit, other) => {
-                let ratio = own.zip(median(other)).map(|(own, other)| own / other);
+                let ratio = ratio(other);
                 let wanted =
                     if limit < 1.0 { format!("1/{}", number(1.0 / limit)) } else { format!("{}x", number(limit)) };
                 let found = ratio.map_or(String::new(), |ratio| {
@@ -67,7 +69,7 @@ impl Target {
                 Verdict { text: format!("at most {wanted} of {other}{found}"), met: ratio.map(|ratio| ratio <= limit) }
             }
             Target::AtLeastTimes(limit, other) => {
-                let ratio = own.zip(median(other)).map(|(own, other)| own / other);
+                let ratio = ratio(other);
                 let found = ratio.map_or(String::new(), |ratio| format!(", is {}x", number(ratio)));
                 Verdict {
                     text: format!("at least {}x {other}{found}", number(limit)),

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::Bench;
-use crate::load::{Load, Plan};
 use crate::manager::{Manager, free_port};
 use crate::samples::Samples;
 use crate::table::{Row, Target};
@@ -17,9 +16,12 @@ use crate::table::{Row, Target};
 /// The name of Node's own cluster module in the table.
 const NODE: &str = "Node";
 /// Requests at the same time: more than two workers can answer at once, so neither ever waits for the client.
-const CONNECTIONS: usize = 32;
+const CONNECTIONS: &str = "64";
 /// Node compiles what is hot within the first thousands of requests.
 const WARM_UP: Duration = Duration::from_secs(2);
+
+/// Short, so that contenders are compared within the same few seconds of a machine whose speed wanders.
+const TURN: Duration = Duration::from_secs(1);
 
 /// Two workers behind a port.
 struct Server {
@@ -73,26 +75,34 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>> {
 
 fn run(bench: &Bench, servers: &[Server], keep_alive: bool) -> Result<Vec<(&'static str, Samples)>> {
     let mut measured: Vec<_> = servers.iter().map(|server| (server.name, Samples::default())).collect();
-    let plan = |server: &Server| Plan::new(&format!("http://127.0.0.1:{}/", server.port), CONNECTIONS, keep_alive);
-    let load = |server, duration| -> Result<f64> {
-        let load = Load::start(&plan(server)?);
-        thread::sleep(duration);
-        let report = load.stop();
-        if report.failed > 0 {
-            eprintln!("{}: {} of {} requests failed: {:?}", server.name, report.failed, report.requests, report.errors);
-        }
-        Ok(report.rps())
-    };
     for server in servers {
-        load(server, WARM_UP)?;
+        load(server, keep_alive, WARM_UP)?;
     }
-    let duration = Duration::from_secs(bench.samples(3, 1) as u64);
-    for _ in 0..bench.samples(10, 3) {
+    for _ in 0..bench.samples(30, 6) {
         for (server, (_, samples)) in servers.iter().zip(&mut measured) {
-            samples.add(load(server, duration)?);
+            samples.add(load(server, keep_alive, TURN)?);
         }
     }
     Ok(measured)
+}
+
+/// Returns requests per second as wrk counts them: one thread for all connections, so that the client's own switching
+/// between threads is not what is measured (with a thread for each, the same server differs threefold between turns).
+fn load(server: &Server, keep_alive: bool, duration: Duration) -> Result<f64> {
+    let mut wrk = Command::new("wrk");
+    wrk.args(["-t1", "-c", CONNECTIONS, "-d", &format!("{}s", duration.as_secs())]);
+    if !keep_alive {
+        wrk.args(["-H", "Connection: close"]);
+    }
+    let output = wrk.arg(format!("http://127.0.0.1:{}/", server.port)).output();
+    let output = output.context("could not run wrk (Debian: apt-get install wrk)")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let after = |words: &str| text.lines().find_map(|line| line.trim().strip_prefix(words)).map(str::trim);
+    if let Some(failures) = after("Socket errors:").or_else(|| after("Non-2xx or 3xx responses:")) {
+        eprintln!("{}: requests failed: {failures}", server.name);
+    }
+    let rate = after("Requests/sec:").and_then(|rate| rate.parse().ok());
+    rate.with_context(|| format!("wrk gave no rate:\n{text}{}", String::from_utf8_lossy(&output.stderr)))
 }
 
 fn node_cluster(directory: &Path, script: &Path) -> Result<Server> {

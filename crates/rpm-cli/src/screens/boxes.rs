@@ -2,11 +2,9 @@
 
 use std::fmt::Write as _;
 
-use anstyle::Style;
-use unicode_width::UnicodeWidthStr;
-
 use crate::say::GREY;
-use crate::screens::format::truncate;
+use crate::screens::format::{columns, truncate};
+use anstyle::Style;
 
 /// One cell: its words, and how they look.
 #[derive(Debug, Clone)]
@@ -30,13 +28,16 @@ impl Cell {
 
     /// Returns how many columns the words take.
     pub fn width(&self) -> usize {
-        self.text.width()
+        columns(&self.text)
     }
 }
 
 /// Draws a grid whose columns have the given widths, the blank on both sides included; `head` may be absent.
 pub fn draw(head: Option<&[Cell]>, rows: &[Vec<Cell>], widths: &[usize]) -> String {
-    let mut out = String::new();
+    // What a cell takes beside its words: its line, and the colours.
+    const DRESS: usize = 32;
+    let of_line: usize = widths.iter().map(|width| width + DRESS).sum();
+    let mut out = String::with_capacity(of_line.saturating_mul(rows.len() + 4));
     rule(&mut out, widths, ['┌', '┬', '┐']);
     if let Some(head) = head {
         line(&mut out, head, widths);
@@ -63,9 +64,10 @@ fn line(out: &mut String, cells: &[Cell], widths: &[usize]) {
     for (cell, width) in cells.iter().zip(widths) {
         let inner = width.saturating_sub(2);
         let text = truncate(&cell.text, inner);
-        let blank = inner.saturating_sub(text.width());
+        let blank = inner.saturating_sub(columns(&text));
         let style = cell.style;
-        let _ = write!(out, "{GREY}│{GREY:#} {style}{text}{style:#}{:blank$} ", "");
+        let _ = write!(out, "{GREY}│{GREY:#} {style}{text}{style:#}");
+        out.extend(std::iter::repeat_n(' ', blank + 1));
     }
     let _ = writeln!(out, "{GREY}│{GREY:#}");
 }

@@ -1,5 +1,7 @@
 //! Small values as PM2 writes them.
 
+use std::borrow::Cow;
+
 use anstyle::{AnsiColor, Style};
 use rpm_model::{ExecMode, Status};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -55,10 +57,16 @@ pub fn status_style(status: Status) -> Style {
     colour.on_default().bold()
 }
 
+/// Returns how many columns the text takes.
+pub fn columns(text: &str) -> usize {
+    // Nearly every cell of a table, and much quicker than to ask for the width of each character.
+    if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) { text.len() } else { text.width() }
+}
+
 /// Returns the text in at most `width` columns, its end replaced by `…` where it is longer.
-pub fn truncate(text: &str, width: usize) -> String {
-    if text.width() <= width {
-        return text.to_owned();
+pub fn truncate(text: &str, width: usize) -> Cow<'_, str> {
+    if columns(text) <= width {
+        return Cow::Borrowed(text);
     }
     let mut kept = String::new();
     let mut used = 1;
@@ -72,7 +80,7 @@ pub fn truncate(text: &str, width: usize) -> String {
     if width > 0 {
         kept.push('…');
     }
-    kept
+    Cow::Owned(kept)
 }
 
 /// Returns the text on one line, without what would act on the terminal.
@@ -106,5 +114,6 @@ mod tests {
         assert_eq!(truncate("longer", 5), "long…");
         assert_eq!(truncate("漢字漢字", 5), "漢字…");
         assert_eq!(truncate("abc", 0), "");
+        assert_eq!([columns("short"), columns("漢字"), columns("é")], [5, 4, 1]);
     }
 }

@@ -13,14 +13,25 @@ pub fn table(list: &List, order: Order, width: usize, now_ms: u64) -> String {
     let rows = sort::rows(list, order, now_ms);
     let cells: Vec<[Cell; columns::ALL.len()]> =
         rows.iter().map(|(app, worker)| columns::ALL.map(|column| cell(column, app, worker, now_ms))).collect();
-    let index =
-        |column: Column| columns::ALL.iter().position(|other| *other == column).expect("every column is in ALL");
-    let longest = |column: Column| cells.iter().map(|row| row[index(column)].width()).max().unwrap_or(0);
+    let mut longest = [0; columns::ALL.len()];
+    for row in &cells {
+        for (longest, cell) in longest.iter_mut().zip(row) {
+            *longest = cell.width().max(*longest);
+        }
+    }
+    let longest = |column: Column| {
+        let index = columns::ALL.iter().position(|other| *other == column);
+        longest[index.expect("every column is in ALL")]
+    };
     let fitted = columns::fit(width, longest);
+    let shown: Vec<Column> = fitted.iter().map(|(column, _)| *column).collect();
     let widths: Vec<usize> = fitted.iter().map(|(_, width)| *width).collect();
     let head: Vec<Cell> = fitted.iter().map(|(column, _)| Cell::styled(column.head(), HEAD)).collect();
-    let rows: Vec<Vec<Cell>> =
-        cells.iter().map(|row| fitted.iter().map(|(column, _)| row[index(*column)].clone()).collect()).collect();
+    let rows: Vec<Vec<Cell>> = cells
+        .into_iter()
+        .map(|row| row.into_iter().zip(columns::ALL).filter(|(_, column)| shown.contains(column)))
+        .map(|row| row.map(|(cell, _)| cell).collect())
+        .collect();
     boxes::draw(Some(&head), &rows, &widths)
 }
 
