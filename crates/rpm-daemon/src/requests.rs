@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use rpm_ipc::{DaemonInfo, List, Notice, Reply, Request};
-use rpm_model::{AppId, AppSpec, Status, WorkerId};
+use rpm_model::{AppId, AppSpec, WorkerId};
 use rpm_supervise::{Command, CommandId, Event, Refusal};
 
 use crate::clients::Inbound;
 use crate::daemon::{Asked, Daemon, shared};
-use crate::dump::{self, DumpedApp};
 use crate::view;
 
 impl Daemon {
@@ -36,8 +35,7 @@ impl Daemon {
                 return line.reply(id, reply);
             }
             Request::Save { force } => {
-                let reply = self.save(*force);
-                return line.reply(id, reply);
+                return self.save(*force, Some((line, id)));
             }
             Request::ReopenLogs => {
                 return self.reopen_logs(Some((line, id)));
@@ -113,9 +111,7 @@ impl Daemon {
             return self.reopen_logs(None);
         }
         // PM2's order: the list is saved, then the apps are stopped.
-        if let Reply::Refused { message, .. } = self.save(false) {
-            tracing::warn!("not saved: {message}");
-        }
+        self.save(false, None);
         self.command(Command::Shutdown, Asked { line: None, request: Request::Kill });
     }
 
@@ -153,38 +149,6 @@ impl Daemon {
         }
         Reply::Done { workers: workers.to_vec() }
     }
-
-    fn save(&self, force: bool) -> Reply {
-        let path = self.home.dump();
-        let apps: Vec<DumpedApp> = self
-            .core
-            .apps()
-            .filter(|app| !app.spec.is_module())
-            .map(|app| DumpedApp {
-                spec: saved_spec(app.spec, app.workers.len()),
-                stopped: app.workers.iter().all(|worker| worker.status == Status::Stopped),
-            })
-            .collect();
-        if apps.is_empty() && !force && dump::has_apps(&path) {
-            let message = format!("there are no apps, and {} has some", path.display());
-            return Reply::Refused { message, hint: Some("`save --force` replaces it all the same".into()) };
-        }
-        match dump::write(&path, &self.home.dump_backup(), apps) {
-            Ok(()) => Reply::Done { workers: Vec::new() },
-            Err(error) => {
-                Reply::Refused { message: format!("{} cannot be written: {error}", path.display()), hint: None }
-            }
-        }
-    }
-}
-
-/// Returns the spec as it is to be started again: with as many workers as there are, and without the shell's
-/// variables, which the shell that resurrects brings along.
-fn saved_spec(spec: &AppSpec, workers: usize) -> AppSpec {
-    let mut spec = spec.clone();
-    spec.instances = u32::try_from(workers).unwrap_or(u32::MAX).max(1);
-    spec.env_shell.clear();
-    spec
 }
 
 fn respecs(specs: &[rpm_ipc::Respec]) -> Vec<(AppId, Arc<AppSpec>)> {
