@@ -33,6 +33,8 @@ mod drains;
 pub mod dump;
 mod effects;
 mod files;
+#[doc(hidden)]
+pub mod fuzz;
 mod guests;
 mod launch;
 mod leftovers;

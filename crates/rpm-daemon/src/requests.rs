@@ -59,19 +59,18 @@ impl Daemon {
                 self.listeners.push((line, id));
                 return;
             }
-            Request::Start { specs } => Command::Start { specs: shared(specs.clone()) },
-            Request::Resurrect { apps } => {
-                Command::Resurrect { apps: apps.iter().map(|app| (Arc::new(app.spec.clone()), app.stopped)).collect() }
-            }
-            Request::Stop { workers } => Command::Stop { workers: workers.clone() },
-            Request::Restart { workers, specs } => Command::Restart { workers: workers.clone(), specs: respecs(specs) },
-            Request::Reload { workers, specs, force } => {
-                Command::Reload { workers: workers.clone(), specs: respecs(specs), force: *force }
-            }
-            Request::Delete { workers } => Command::Delete { workers: workers.clone() },
-            Request::Scale { app, instances } => Command::Scale { app: *app, instances: *instances },
-            Request::Reset { workers } => Command::Reset { workers: workers.clone() },
-            Request::Kill => Command::Shutdown,
+            Request::Start { .. }
+            | Request::Resurrect { .. }
+            | Request::Stop { .. }
+            | Request::Restart { .. }
+            | Request::Reload { .. }
+            | Request::Delete { .. }
+            | Request::Scale { .. }
+            | Request::Reset { .. }
+            | Request::Kill => match command(&request) {
+                Ok(command) => command,
+                Err(message) => return line.reply(id, Reply::Refused { message, hint: None }),
+            },
         };
         self.command(command, Asked { line: Some((line, id)), request });
     }
@@ -149,6 +148,59 @@ impl Daemon {
         }
         Reply::Done { workers: workers.to_vec() }
     }
+}
+
+/// Returns what the core is asked by a request that is for the core; refuses what no machine can carry.
+pub(crate) fn command(request: &Request) -> Result<Command, String> {
+    let wanted = |specs: &mut dyn Iterator<Item = &AppSpec>| {
+        let sum: u64 = specs.map(|spec| u64::from(spec.instances)).sum();
+        bounded(sum)
+    };
+    Ok(match request {
+        Request::Start { specs } => {
+            wanted(&mut specs.iter())?;
+            Command::Start { specs: shared(specs.clone()) }
+        }
+        Request::Resurrect { apps } => {
+            wanted(&mut apps.iter().map(|app| &app.spec))?;
+            Command::Resurrect { apps: apps.iter().map(|app| (Arc::new(app.spec.clone()), app.stopped)).collect() }
+        }
+        Request::Stop { workers } => Command::Stop { workers: workers.clone() },
+        Request::Restart { workers, specs } => {
+            wanted(&mut specs.iter().map(|respec| &respec.spec))?;
+            Command::Restart { workers: workers.clone(), specs: respecs(specs) }
+        }
+        Request::Reload { workers, specs, force } => {
+            wanted(&mut specs.iter().map(|respec| &respec.spec))?;
+            Command::Reload { workers: workers.clone(), specs: respecs(specs), force: *force }
+        }
+        Request::Delete { workers } => Command::Delete { workers: workers.clone() },
+        Request::Scale { app, instances } => {
+            bounded(u64::from(*instances))?;
+            Command::Scale { app: *app, instances: *instances }
+        }
+        Request::Reset { workers } => Command::Reset { workers: workers.clone() },
+        Request::Kill => Command::Shutdown,
+        Request::Ping
+        | Request::List { .. }
+        | Request::Signal { .. }
+        | Request::Save { .. }
+        | Request::ReopenLogs
+        | Request::Trigger { .. }
+        | Request::Send { .. }
+        | Request::Write { .. }
+        | Request::Update { .. }
+        | Request::Events => return Err("this is not for the core".into()),
+    })
+}
+
+/// A client that has lost its way would fill the memory.
+fn bounded(instances: u64) -> Result<(), String> {
+    const MAX: u32 = AppSpec::INSTANCES_MAX;
+    if instances > u64::from(MAX) {
+        return Err(format!("{instances} instances were asked for, at most {MAX} at once are taken"));
+    }
+    Ok(())
 }
 
 fn respecs(specs: &[rpm_ipc::Respec]) -> Vec<(AppId, Arc<AppSpec>)> {

@@ -24,6 +24,8 @@ pub mod date;
 pub mod escape;
 pub mod follow;
 pub mod frame;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod names;
 pub mod pump;
 pub mod rotate;
