@@ -285,6 +285,8 @@ impl Daemon {
                 self.resume_logs(*life, &spec, &mut inventory.held, &mut streams);
             }
         }
+        // First, which logs keep their names; then those that write may.
+        self.fit_logs();
         self.resume_streams(streams);
         if let Some(pump) = &self.pump {
             for (life, kind) in ended.iter().flat_map(|life| [(*life, Kind::Out), (*life, Kind::Err)]) {

