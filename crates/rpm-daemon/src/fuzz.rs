@@ -10,13 +10,16 @@ use rpm_supervise::{Command, Saved};
 use crate::launch::{self, Descriptors, Seat};
 use crate::{requests, state};
 
+/// Pid and start time of each process.
+pub type Processes = BTreeMap<Life, (i32, u64)>;
+
 /// Returns what the core is asked by a request.
 pub fn command(request: &Request) -> Option<Command> {
     requests::command(request).ok()
 }
 
 /// Reads a state file: what is wanted, and which processes ran.
-pub fn state(content: &[u8]) -> Option<(Saved, BTreeMap<Life, (i32, u64)>)> {
+pub fn state(content: &[u8]) -> Option<(Saved, Processes)> {
     let state = state::from_bytes(content)?;
     Some((state.saved?, state.processes))
 }
@@ -41,7 +44,7 @@ pub fn launch(spec: &AppSpec, life: Life) {
     };
     let descriptors = Descriptors { channel: Some(3), listen: spec.listen.clone(), notify: None };
     launch::arguments(spec);
-    launch::environment(spec, &seat, &descriptors);
+    launch::environment(spec, &spec.env, &seat, &descriptors);
     if spec.pid_file.is_none() {
         assert_eq!(pid_path.parent(), Some(home.pids().as_path()), "a name leads out of the home");
     }

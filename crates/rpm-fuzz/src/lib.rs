@@ -27,8 +27,11 @@ pub mod socket;
 
 mod core;
 
+/// What is done with bytes.
+pub type Target = fn(&[u8]);
+
 /// All targets, by the names of their corpora.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Target)] = &[
     ("axon", axon::axon),
     ("dump", saved::dump),
     ("json", config::json),
