@@ -55,7 +55,7 @@ fn every_error_begins_alike() {
     assert!(rpm.fails(&["scale", "all", "3"]).contains("`rpm scale a 3`"));
     let output = rpm.run(&["logs", "--nostream", "--timestamp", "a"]);
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(out.contains("for [a] processes"), "the target is not taken for a format: {out}");
+    assert!(out.contains("for [a] process"), "the target is not taken for a format: {out}");
     assert!(err.starts_with("warning: --timestamp has no effect"), "{err}");
 }
 

@@ -9,23 +9,6 @@ use std::time::Duration;
 use rpm_model::{AppSpec, Bytes, Environment, ExecMode, LogFormat, LogTarget};
 use serde_json::{Map, Value};
 
-/// Variables that speak to one process alone: whoever inherits them answers in its name.
-const NOT_INHERITED: [&str; 13] = [
-    "NODE_CHANNEL_FD",
-    "NODE_CHANNEL_SERIALIZATION_MODE",
-    "NODE_UNIQUE_ID",
-    "NODE_APP_INSTANCE",
-    "LISTEN_FDS",
-    "LISTEN_PID",
-    "LISTEN_FDNAMES",
-    "NOTIFY_SOCKET",
-    "WATCHDOG_USEC",
-    "WATCHDOG_PID",
-    "RPM_KEEPER_FD",
-    "RPM_READY_FD",
-    "RPM_LIFE",
-];
-
 /// Keys that are read here. The others are kept as written, for `jlist`.
 const KNOWN: [&str; 45] = [
     "script",
@@ -298,7 +281,7 @@ fn environment(env: &Map<String, Value>, surroundings: &Environment, spec: &mut 
     for (name, value) in env {
         // PM2 keeps the app's own variables under its name: an object, or its text.
         let is_own = *name == spec.name && (value.is_object() || value == "{}");
-        if is_own || NOT_INHERITED.contains(&name.as_str()) {
+        if is_own || !rpm_model::is_inheritable(name) {
             continue;
         }
         let value = match value {

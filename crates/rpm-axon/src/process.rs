@@ -4,8 +4,11 @@
 //! order of the keys and how often a word occurs are part of the shape: scripts count the lines that grep finds.
 
 use rpm_ipc::{AppInfo, List, WorkerInfo};
-use rpm_model::{AppId, AppSpec, Every, ExecMode, Exit, LogFormat, RestartPolicy, Rotation, StopPolicy, WorkerId};
+use rpm_model::{AppId, AppSpec, Every, Exit, LogFormat, RestartPolicy, Rotation, StopPolicy, WorkerId};
 use serde_json::{Map, Value, json};
+
+/// PM2's mark of a worker that its online service watches. It has no effect but to be seen.
+pub const MONITORED: &str = "_km_monitored";
 
 /// Returns the list as a value, by id.
 pub fn list_value(list: &List) -> Value {
@@ -38,6 +41,13 @@ pub fn pm2_env(app: &AppInfo, worker: &WorkerInfo) -> Map<String, Value> {
     }
     state(&mut out, app, worker);
     for (key, value) in &spec.other {
+        // Marks of single workers are kept by id.
+        let value = match value {
+            Value::Object(by_worker) if key == MONITORED => {
+                by_worker.get(&worker.id.to_string()).unwrap_or(&Value::Null)
+            }
+            value => value,
+        };
         if key != "env" && !value.is_null() {
             out.entry(key).or_insert_with(|| value.clone());
         }
@@ -143,8 +153,8 @@ fn configuration(out: &mut Map<String, Value>, app: &AppInfo, worker: &WorkerInf
         put("shutdown_with_message", true.into());
     }
     let mut env = environment.clone();
-    // PM2 keeps the app's own variables under its name.
-    env.insert(spec.name.clone(), json!({}));
+    // PM2 keeps the app's own variables under its name; where there are settings, they are there as text already.
+    env.entry(spec.name.clone()).or_insert_with(|| json!({}));
     env.insert("unique_id".into(), unique_id(app.id, worker.id).into());
     put("env", env.into());
     if let Some(cron) = &spec.cron {
@@ -197,7 +207,7 @@ fn configuration(out: &mut Map<String, Value>, app: &AppInfo, worker: &WorkerInf
     put("pm_exec_path", spec.script.to_string_lossy().into());
     put("pm_cwd", spec.cwd.to_string_lossy().into());
     put("exec_interpreter", spec.interpreter.as_deref().unwrap_or("none").into());
-    put("exec_mode", exec_mode(spec.exec_mode).into());
+    put("exec_mode", spec.exec_mode.name().into());
     let path = |path: &Option<std::path::PathBuf>| {
         path.as_ref().map_or_else(|| Value::from("/dev/null"), |path| path.to_string_lossy().into())
     };
@@ -248,20 +258,13 @@ fn state(out: &mut Map<String, Value>, app: &AppInfo, worker: &WorkerInfo) {
 /// What PM2's metrics library says of a Node app at its start; scripts count the name in it.
 fn module(spec: &AppSpec) -> Value {
     let interpreter = spec.interpreter.as_deref().and_then(|program| program.rsplit('/').next());
-    let is_node = interpreter.is_some_and(|program| program == "node" || program == "bun");
+    // PM2's static file server is a program of Node.
+    let is_served = interpreter.is_none() && spec.args.first().is_some_and(|first| first == "static-server");
+    let is_node = is_served || interpreter.is_some_and(|program| program == "node" || program == "bun");
     if !is_node || spec.other.get("pmx") == Some(&Value::Bool(false)) {
         return json!({});
     }
     json!({ "module_name": spec.name, "module_version": env!("CARGO_PKG_VERSION") })
-}
-
-fn exec_mode(mode: ExecMode) -> &'static str {
-    match mode {
-        ExecMode::Fork => "fork_mode",
-        ExecMode::Cluster => "cluster_mode",
-        ExecMode::Socket => "socket_mode",
-        ExecMode::Proxy => "proxy_mode",
-    }
 }
 
 /// Returns PM2's identity of a worker: the same as long as the worker is in the list.

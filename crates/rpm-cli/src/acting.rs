@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rpm_ipc::{Failed, List, Reply, Request};
-use rpm_model::{Status, WorkerId};
+use rpm_model::{Flavour, Status, WorkerId};
 
 use crate::commands::Invocation;
 use crate::modules;
@@ -54,7 +54,13 @@ fn act_knowing(
         Reply::Refused { message, hint } => Err(Failure::new(format!("could not {verb}: {message}")).maybe_hint(hint)),
         Reply::Failed(failed) => {
             let served = before.is_some_and(|before| served(&failed, before));
-            Err(Failure::of_action(verb, failed, served, invocation.voice.program()))
+            let forgiven = is_forgiven(invocation.voice.flavour, verb, &failed);
+            let failure = Failure::of_action(verb, failed, served, invocation.voice.program());
+            if !forgiven {
+                return Err(failure);
+            }
+            invocation.voice.warn(failure.text());
+            Ok(Vec::new())
         }
         other @ (Reply::Pong(_) | Reply::List(_) | Reply::Answers { .. }) => Err(crate::session::unexpected(other)),
     }
@@ -94,6 +100,14 @@ pub fn act_and_show(
     }
     show(invocation, &after);
     outcome
+}
+
+/// Returns whether what failed does not make the command fail.
+///
+/// For PM2 an app that was started is started, whatever becomes of it: scripts written for it start programs that end at
+/// once, under `set -e`. What was taken back, and every reload, is a failure there too.
+fn is_forgiven(flavour: Flavour, verb: &str, failed: &Failed) -> bool {
+    flavour == Flavour::Pm2 && !failed.undone && verb != "reload"
 }
 
 /// Returns whether one of the workers that failed was up before.
@@ -162,4 +176,20 @@ pub fn sorted(list: &List, order: Order) -> String {
 pub fn now_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pm2_s_start_succeeds_though_the_app_ends_at_once() {
+        let ended = Failed { failures: Vec::new(), undone: false };
+        let undone = Failed { undone: true, ..ended.clone() };
+        assert!(is_forgiven(Flavour::Pm2, "start", &ended));
+        assert!(is_forgiven(Flavour::Pm2, "restart", &ended));
+        assert!(!is_forgiven(Flavour::Pm2, "reload", &ended));
+        assert!(!is_forgiven(Flavour::Pm2, "start", &undone), "nothing is there");
+        assert!(!is_forgiven(Flavour::Rpm, "start", &ended));
+    }
 }

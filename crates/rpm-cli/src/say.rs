@@ -5,6 +5,7 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
 
 use anstyle::{AnsiColor, Style};
 use rpm_model::Flavour;
@@ -110,6 +111,14 @@ pub fn stderr_takes_colour() -> bool {
     anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
 }
 
+/// What is done before the program ends because its reader left.
+static WHEN_NOBODY_READS: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
+
+/// Has something done before the program ends because its reader left. Only the first call counts.
+pub fn when_nobody_reads(act: impl Fn() + Send + Sync + 'static) {
+    let _ = WHEN_NOBODY_READS.set(Box::new(act));
+}
+
 /// Writes to standard output, in colour where it takes colours.
 pub fn out(text: &str) {
     // Stripped as a whole and written at once: a table of a thousand rows is one call, not thousands.
@@ -129,6 +138,9 @@ fn written(outcome: io::Result<()>) {
     if let Err(error) = outcome {
         // Nobody reads any more. The command itself has done its work or will not be missed.
         if error.kind() == io::ErrorKind::BrokenPipe {
+            if let Some(act) = WHEN_NOBODY_READS.get() {
+                act();
+            }
             std::process::exit(0);
         }
         err(&format!("{ERROR}error{ERROR:#}: failed to write to standard output: {error}\n"));

@@ -9,6 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use rpm_model::{AppSpec, Home};
+use serde::Serialize as _;
 use serde_json::{Map, Value};
 
 use crate::report::Failure;
@@ -46,10 +47,14 @@ impl Settings {
     pub fn write(&self, home: &Home) -> Result<(), Failure> {
         let path = path(home);
         let next = path.with_extension(format!("json.{}", std::process::id()));
-        let text = serde_json::to_string_pretty(&self.0).expect("text keys and JSON values are JSON");
+        // As deep as PM2 writes it.
+        let mut text = Vec::new();
+        let pretty = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+        let mut writer = serde_json::Serializer::with_formatter(&mut text, pretty);
+        self.0.serialize(&mut writer).expect("text keys and JSON values are JSON");
         let write = || {
             let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
-            file.write_all(text.as_bytes())?;
+            file.write_all(&text)?;
             file.sync_all()?;
             fs::rename(&next, &path)
         };

@@ -55,7 +55,12 @@ pub fn of_file(
         }
         Target::Workers(_) => Loaded { specs: Vec::new(), warnings: Vec::new() },
     };
-    Ok(warned(loaded, voice))
+    let mut specs = warned(loaded, voice);
+    for spec in &mut specs {
+        // PM2 lists an app's own variables under its name, and those of an app of a file twice: scripts count the name.
+        spec.other.entry(spec.name.clone()).or_insert_with(|| "{}".into());
+    }
+    Ok(specs)
 }
 
 /// Returns the app of a script, a program or a command line; shows the warnings.

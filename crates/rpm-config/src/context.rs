@@ -4,22 +4,6 @@ use std::path::{Path, PathBuf};
 
 use rpm_model::Environment;
 
-/// Variables that speak to one process alone: whoever inherits them answers in its name.
-const NOT_INHERITED: &[&str] = &[
-    "NODE_CHANNEL_FD",
-    "NODE_CHANNEL_SERIALIZATION_MODE",
-    "NODE_UNIQUE_ID",
-    "NODE_APP_INSTANCE",
-    "LISTEN_FDS",
-    "LISTEN_PID",
-    "LISTEN_FDNAMES",
-    "NOTIFY_SOCKET",
-    "WATCHDOG_USEC",
-    "WATCHDOG_PID",
-    "RPM_KEEPER_FD",
-    "RPM_READY_FD",
-];
-
 /// Everything that is taken from the surroundings; this crate asks the process for nothing by itself.
 #[derive(Debug, Clone, Default)]
 pub struct Context {
@@ -46,7 +30,7 @@ impl Context {
 
     /// Returns the shell's variables without those that a child must not take for its own.
     pub(crate) fn inheritable(&self) -> impl Iterator<Item = (&String, &String)> {
-        self.shell_env.iter().filter(|(name, _)| !NOT_INHERITED.contains(&name.as_str()))
+        self.shell_env.iter().filter(|(name, _)| rpm_model::is_inheritable(name))
     }
 
     /// Returns the program called `name` on the shell's PATH.

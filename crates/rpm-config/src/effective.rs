@@ -45,6 +45,12 @@ pub(crate) fn create(
 pub(crate) fn change(reader: &mut Reader<'_>, spec: &mut AppSpec, update: bool, name: Option<&str>) {
     if update {
         inherit(reader, spec);
+        // As in PM2: what is exported now wins over what the app declared, and stays.
+        for (name, value) in &mut spec.env {
+            if let Some(exported) = spec.env_shell.get(name) {
+                value.clone_from(exported);
+            }
+        }
     }
     let Some(name) = name else { return };
     match spec.other.get(&format!("env_{name}")).and_then(Value::as_object) {

@@ -278,6 +278,10 @@ fn update_env_takes_this_shell_and_env_a_declared_one() {
     assert_eq!(taken.env_shell["NEW"], "1");
     assert!(!taken.env_shell.contains_key("SECRET_KEY"));
     assert_eq!(taken.env["A"], "2");
+    context.shell_env.insert("A".into(), "exported".into());
+    let options = AppOptions { update_env: true, ..AppOptions::default() };
+    let exported = update(&taken, &options, &context).expect("a good change");
+    assert_eq!(exported.env["A"], "exported", "what is exported now wins over what was declared");
     let options = AppOptions { env_name: some("prd"), ..AppOptions::default() };
     let error = update(&current[0], &options, &context).expect_err("no such environment");
     assert!(error.to_string().contains("did you mean `--env prod`?"), "{error}");

@@ -16,7 +16,6 @@ use tokio_util::bytes::Bytes;
 use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
 
 use crate::door;
-use crate::guests::{Guests, Visit};
 
 /// Requests that may wait for the loop. At the bound the connections wait, and so do their clients.
 const INBOUND: usize = 256;
@@ -87,11 +86,8 @@ impl Line {
 
 /// Lets clients in on `socket`; what they ask goes to `inbound`. Needs a tokio runtime.
 pub(crate) fn serve(socket: OwnedFd, inbound: mpsc::Sender<Inbound>) -> io::Result<()> {
-    let guests = Guests::new();
     door::open(socket, move |stream| {
-        if let Some(visit) = guests.welcome() {
-            tokio::spawn(converse(stream, inbound.clone(), visit));
-        }
+        tokio::spawn(converse(stream, inbound.clone()));
     })
 }
 
@@ -100,19 +96,14 @@ pub(crate) fn requests() -> (mpsc::Sender<Inbound>, mpsc::Receiver<Inbound>) {
     mpsc::channel(INBOUND)
 }
 
-async fn converse(stream: Stream, inbound: mpsc::Sender<Inbound>, visit: Visit) {
+async fn converse(stream: Stream, inbound: mpsc::Sender<Inbound>) {
     let codec = LengthDelimitedCodec::builder().max_frame_length(frame::LONGEST).new_codec();
     let mut reader = FramedRead::new(&stream, codec.clone());
     let mut writer = FramedWrite::new(&stream, codec);
     let (line, mut answers) = Line::new();
 
-    let first = tokio::select! {
-        first = tokio::time::timeout(HELLO, reader.next()) => first,
-        () = visit.over() => return,
-    };
-    let Ok(Some(Ok(first))) = first else { return };
+    let Ok(Some(Ok(first))) = tokio::time::timeout(HELLO, reader.next()).await else { return };
     let Ok(FromClient::Hello(hello)) = serde_json::from_slice(&first) else { return };
-    visit.greeted();
     line.send(FromDaemon::Hello(Hello::ours()));
     if hello.protocol != PROTOCOL {
         tracing::warn!("a client of version {} ({}) was turned away", hello.protocol, hello.program);
@@ -136,7 +127,6 @@ async fn converse(stream: Stream, inbound: mpsc::Sender<Inbound>, visit: Visit) 
                 return;
             }
             if is_reply {
-                visit.answered();
                 free.add_permits(1);
             }
         }
@@ -149,7 +139,6 @@ async fn converse(stream: Stream, inbound: mpsc::Sender<Inbound>, visit: Visit) 
             }
             match serde_json::from_slice::<FromClient>(&bytes) {
                 Ok(FromClient::Ask { id, request }) => {
-                    visit.asked();
                     if inbound.send(Inbound { id, request, line: line.clone() }).await.is_err() {
                         return;
                     }
@@ -164,7 +153,6 @@ async fn converse(stream: Stream, inbound: mpsc::Sender<Inbound>, visit: Visit) 
     tokio::select! {
         () = write => {}
         () = read => {}
-        () = visit.over() => {}
     }
 }
 

@@ -44,12 +44,23 @@ pub(crate) fn arguments(spec: &AppSpec) -> (String, Vec<String>) {
     match &spec.interpreter {
         None => (script, spec.args.clone()),
         Some(interpreter) => {
-            let mut args = spec.interpreter_args.clone();
+            let mut args = Vec::new();
+            if wants_source_maps(spec, interpreter) {
+                args.push("--enable-source-maps".into());
+            }
+            args.extend(spec.interpreter_args.iter().cloned());
             args.push(script);
             args.extend(spec.args.iter().cloned());
             (interpreter.clone(), args)
         }
     }
+}
+
+/// Returns whether Node is to name the sources of compiled code in its stack traces: as in PM2, unless that was turned off.
+fn wants_source_maps(spec: &AppSpec, interpreter: &str) -> bool {
+    let is_node = Path::new(interpreter).file_name().is_some_and(|name| name == "node");
+    let says = |key: &str, what: bool| spec.other.get(key).and_then(serde_json::Value::as_bool) == Some(what);
+    is_node && !says("disable_source_map_support", true) && !says("source_map_support", false)
 }
 
 /// Returns the environment as `KEY=VALUE`.
@@ -75,7 +86,7 @@ pub(crate) fn environment(
     set("unique_id", rpm_axon::process::unique_id(seat.app, seat.life.worker));
     set("username", seat.user.to_owned());
     set("status", "launching".into());
-    set("exec_mode", exec_mode_name(spec.exec_mode).into());
+    set("exec_mode", spec.exec_mode.name().into());
     set("exec_interpreter", spec.interpreter.clone().unwrap_or_else(|| "none".into()));
     set("pm_exec_path", path(&spec.script));
     set("pm_cwd", path(&spec.cwd));
@@ -112,7 +123,7 @@ pub(crate) fn environment(
         set("NODE_CHANNEL_SERIALIZATION_MODE", "json".into());
         if spec.exec_mode == ExecMode::Cluster {
             // Node takes 0 for "not a worker", so ids start at 1.
-            set("NODE_UNIQUE_ID", (u64::from(seat.life.worker.0) + 1).to_string());
+            set("NODE_UNIQUE_ID", (seat.life.worker.0 + 1).to_string());
         }
     }
     if !descriptors.listen.is_empty() {
@@ -125,19 +136,9 @@ pub(crate) fn environment(
     if let Some(key) = &spec.increment_var
         && let Some(first) = spec.env.get(key).and_then(|value| value.parse::<i64>().ok())
     {
-        set(key, first.saturating_add(i64::from(seat.instance)).to_string());
+        set(key, (first + i64::from(seat.instance)).to_string());
     }
     env.into_iter().map(|(key, value)| format!("{key}={value}")).collect()
-}
-
-/// Returns PM2's word for the mode.
-pub(crate) fn exec_mode_name(mode: ExecMode) -> &'static str {
-    match mode {
-        ExecMode::Fork => "fork_mode",
-        ExecMode::Cluster => "cluster_mode",
-        ExecMode::Socket => "socket_mode",
-        ExecMode::Proxy => "proxy_mode",
-    }
 }
 
 #[cfg(test)]
@@ -201,9 +202,16 @@ mod tests {
     #[test]
     fn the_interpreter_takes_the_script_after_its_own_arguments() {
         let mut spec = AppSpec::new("a", "/a.js", "/");
-        spec.interpreter = Some("node".into());
         spec.interpreter_args = vec!["--harmony".into()];
         spec.args = vec!["x".into()];
-        assert_eq!(arguments(&spec), ("node".into(), vec!["--harmony".into(), "/a.js".into(), "x".into()]));
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<String>>();
+        let plain = words(&["--harmony", "/a.js", "x"]);
+        spec.interpreter = Some("bun".into());
+        assert_eq!(arguments(&spec), ("bun".into(), plain.clone()));
+        spec.interpreter = Some("/usr/bin/node".into());
+        let mapped = words(&["--enable-source-maps", "--harmony", "/a.js", "x"]);
+        assert_eq!(arguments(&spec), ("/usr/bin/node".into(), mapped));
+        spec.other.insert("disable_source_map_support".into(), true.into());
+        assert_eq!(arguments(&spec).1, plain);
     }
 }

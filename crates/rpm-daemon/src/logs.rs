@@ -3,13 +3,13 @@
 //! A worker writes its log itself where that can be rotated under its hands, else through the pump
 //! ([`rpm_logs::rotate::collapse`] says why). The rotator is told of every log there is, whenever apps change.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use rpm_ipc::{Happened, Notice, Reply};
+use rpm_ipc::{Notice, Reply};
 use rpm_logs::rotate::collapse;
 use rpm_logs::rotator::{self, Log, Rotator, Writer};
-use rpm_logs::{Claim, LogPaths, Stream};
+use rpm_logs::{LogPaths, Stream};
 use rpm_model::{AppSpec, Bytes, Life};
 use tokio::sync::mpsc;
 
@@ -21,12 +21,11 @@ const DIRECT_MIN: u64 = 64 << 10;
 
 /// What is known of logs beside the pump.
 pub(crate) struct Logs {
+    /// Whether no worker writes its logs itself. As in PM2, a log that was removed or renamed is then there again after
+    /// `reloadLogs`, whatever became of the old file.
+    always_piped: bool,
     rotator: Option<Rotator>,
     told: Vec<Log>,
-    /// Logs that a worker which runs writes itself: the pump renames none of them.
-    claims: BTreeMap<PathBuf, Claim>,
-    /// Which logs cannot be written, and why.
-    pub(crate) trouble: BTreeMap<PathBuf, String>,
     /// Whether the head of a file can be taken away, by directory.
     can_collapse: BTreeMap<PathBuf, bool>,
     /// Bounded by what is asked, and by one failure for each log.
@@ -46,10 +45,9 @@ pub(crate) enum News {
 impl Default for Logs {
     fn default() -> Self {
         Self {
+            always_piped: false,
             rotator: None,
             told: Vec::new(),
-            claims: BTreeMap::new(),
-            trouble: BTreeMap::new(),
             can_collapse: BTreeMap::new(),
             news: mpsc::unbounded_channel(),
         }
@@ -57,6 +55,11 @@ impl Default for Logs {
 }
 
 impl Logs {
+    /// Returns the logs of a daemon; `always_piped` as PM2 has them.
+    pub(crate) fn new(always_piped: bool) -> Self {
+        Self { always_piped, ..Self::default() }
+    }
+
     /// Waits for news; there is always somebody who could send some.
     pub(crate) async fn news(&mut self) -> Option<News> {
         self.news.1.recv().await
@@ -66,16 +69,12 @@ impl Logs {
     pub(crate) fn is_direct(&mut self, spec: &AppSpec, paths: &LogPaths) -> bool {
         let rotation = &spec.logs.rotation;
         let by_size_only = rotation.every.is_none() && rotation.max_size.is_some_and(|size| size.0 >= DIRECT_MIN);
-        spec.logs.is_direct()
+        !self.always_piped
+            && spec.logs.is_direct()
             && (!rotation.is_on()
                 || [&paths.out, &paths.err].into_iter().flatten().all(|path| {
                     is_no_file(path) || (by_size_only && path.parent().is_some_and(|dir| self.can_collapse(dir)))
                 }))
-    }
-
-    /// Has a log keep its name, before a worker that writes it itself is started.
-    pub(crate) fn claim(&mut self, log: &Path) {
-        self.claims.entry(log.to_owned()).or_insert_with(|| Claim::new(log));
     }
 
     fn can_collapse(&mut self, directory: &Path) -> bool {
@@ -124,27 +123,22 @@ impl Daemon {
     /// Tells the rotator which logs there are.
     pub(crate) fn fit_logs(&mut self) {
         let mut logs: BTreeMap<PathBuf, Log> = BTreeMap::new();
-        let mut writers = BTreeSet::new();
-        // A worker that is being replaced writes as it was told when it was started.
-        let running = self.processes.iter().map(|(life, process)| (process.spec.clone(), life.worker, true));
-        let wanted = self.core.apps().flat_map(|app| {
-            let workers = app.workers.iter().map(|worker| (app.spec.clone(), worker.id, false));
-            workers.collect::<Vec<_>>()
-        });
-        for (spec, worker, runs) in wanted.chain(running).collect::<Vec<_>>() {
-            let paths = rpm_logs::paths(&spec, worker, &self.home);
-            let is_pumped = !self.logs.is_direct(&spec, &paths);
-            for path in [&paths.out, &paths.err, &paths.combined].into_iter().flatten() {
-                if runs && !is_pumped {
-                    writers.insert(path.clone());
+        let apps: Vec<_> = self
+            .core
+            .apps()
+            .map(|app| (app.spec.clone(), app.workers.iter().map(|w| w.id).collect::<Vec<_>>()))
+            .collect();
+        for (spec, workers) in apps {
+            for worker in workers {
+                let paths = rpm_logs::paths(&spec, worker, &self.home);
+                let is_pumped = !self.logs.is_direct(&spec, &paths);
+                for path in [&paths.out, &paths.err, &paths.combined].into_iter().flatten() {
+                    let log = Log { path: path.clone(), rotation: spec.logs.rotation.clone(), is_pumped };
+                    // A file of two apps is never renamed where one of them writes it itself.
+                    logs.entry(path.clone()).and_modify(|log| log.is_pumped &= is_pumped).or_insert(log);
                 }
-                let log = Log { path: path.clone(), rotation: spec.logs.rotation.clone(), is_pumped };
-                // A file of two apps is never renamed where one of them writes it itself.
-                logs.entry(path.clone()).and_modify(|log| log.is_pumped &= is_pumped).or_insert(log);
             }
         }
-        writers.iter().for_each(|log| self.logs.claim(log));
-        self.logs.claims.retain(|log, _| writers.contains(log));
         self.logs.set(logs.into_values().collect());
     }
 
@@ -160,11 +154,6 @@ impl Daemon {
             }
             // Its first process has not been started yet.
             News::Rotator(rotator::Event::Failed { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => {}
-            News::Rotator(rotator::Event::Full { log }) => {
-                let why = "the disk is full; what is said now is lost, how much only the app knows";
-                self.log_failed(&log, why.to_owned());
-            }
-            News::Rotator(rotator::Event::Room { log }) => self.log_resumed(&log),
             News::Rotator(rotator::Event::Failed { log, error }) => {
                 tracing::warn!("{} cannot be rotated: {error}", log.display());
             }
@@ -188,43 +177,6 @@ impl Daemon {
         }
     }
 
-    /// Takes in that a log cannot be written.
-    pub(crate) fn log_failed(&mut self, log: &Path, why: String) {
-        tracing::error!("{} cannot be written: {why}", log.display());
-        self.tell_of_log(log, "log failed", Some(format!("{}: {why}", log.display())));
-        self.logs.trouble.insert(log.to_owned(), why);
-    }
-
-    /// Takes in that a log can be written again.
-    pub(crate) fn log_resumed(&mut self, log: &Path) {
-        tracing::info!("{} can be written again", log.display());
-        self.tell_of_log(log, "log resumed", Some(log.display().to_string()));
-        self.logs.trouble.remove(log);
-    }
-
-    fn tell_of_log(&mut self, log: &Path, event: &str, detail: Option<String>) {
-        let workers: Vec<_> = self
-            .core
-            .apps()
-            .flat_map(|app| app.workers.iter().map(|w| (app.spec.clone(), w.id)).collect::<Vec<_>>())
-            .collect();
-        for (spec, worker) in workers {
-            let paths = rpm_logs::paths(&spec, worker, &self.home);
-            if [&paths.out, &paths.err, &paths.combined].into_iter().flatten().any(|path| path == log) {
-                let at_ms = rpm_sys::proc::wall_clock_millis();
-                let (app, event) = (spec.name.clone(), event.to_owned());
-                self.tell_listeners(&Happened { at_ms, worker, app, event, detail: detail.clone() });
-            }
-        }
-    }
-
-    /// Has somebody look whether disks are full.
-    pub(crate) fn look_for_room(&self) {
-        if let Some(rotator) = &self.logs.rotator {
-            rotator.look_for_room();
-        }
-    }
-
     /// Takes in that the pump had to drop output.
     pub(crate) fn output_lost(&mut self, key: &str, log: Option<&Path>, lost: u64, is_first: bool) {
         if is_first {
@@ -241,11 +193,8 @@ impl Daemon {
     pub(crate) fn output_resumed(&mut self, key: &str, log: Option<&Path>) {
         let life = key.split('/').next().and_then(Life::parse);
         let lost = life.and_then(|life| self.processes.get(&life)).map_or(0, |process| process.output_lost);
-        let name = log.unwrap_or(Path::new("?")).display();
-        tracing::info!("{key}: {name} is written again; {} of this worker's output are lost so far", Bytes(lost));
-        if let Some(log) = log {
-            self.log_resumed(log);
-        }
+        let log = log.unwrap_or(Path::new("?")).display();
+        tracing::info!("{key}: {log} is written again; {} of this worker's output are lost so far", Bytes(lost));
     }
 
     /// Takes in that the pump rotated a file.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rpm_keeper::client::{Client as Keeper, Message, Request};
 use rpm_logs::{Kind, Stream};
-use rpm_model::{AppId, Life, Moment};
+use rpm_model::{AppId, Flavour, Life, Moment};
 use rpm_share::{Channel, Ports};
 use rpm_supervise::{Fact, Supervisor};
 use rpm_sys::pidfd::{Pidfd, ProcessRef};
@@ -29,7 +29,6 @@ use crate::news::exit_of;
 use crate::process::{Process, Running, SeatFiles};
 use crate::rounds::Rounds;
 use crate::sampling::Sampler;
-use crate::saving::Saving;
 use crate::secrets::FromShells;
 use crate::watch::{Token, Watch};
 use crate::{DaemonError, Options, door, files, leftovers, orphans, pm2, secrets, state, view};
@@ -87,7 +86,9 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
         None
     };
 
-    let ports = restore_ports(&mut inventory, &core);
+    let mut ports = restore_ports(&mut inventory, &core);
+    let is_pm2 = home.flavour() == Flavour::Pm2;
+    ports.share_between_apps(is_pm2);
     let mut daemon = Daemon {
         boot,
         clock: view::Clock::read(),
@@ -102,12 +103,11 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
         watch,
         ports,
         pump: None,
-        logs: Logs::default(),
+        logs: Logs::new(is_pm2),
         pump_news: mpsc::unbounded_channel(),
         processes: BTreeMap::new(),
         unread: BTreeSet::new(),
         cgroups: Cgroups::of(&home),
-        saving: Saving::default(),
         resolving: BTreeMap::new(),
         resolved: mpsc::unbounded_channel(),
         from_shells: inventory.held.remove(secrets::HELD).map(|file| FromShells::read(&file)).unwrap_or_default(),
@@ -285,8 +285,6 @@ impl Daemon {
                 self.resume_logs(*life, &spec, &mut inventory.held, &mut streams);
             }
         }
-        // First, which logs keep their names; then those that write may.
-        self.fit_logs();
         self.resume_streams(streams);
         if let Some(pump) = &self.pump {
             for (life, kind) in ended.iter().flat_map(|life| [(*life, Kind::Out), (*life, Kind::Err)]) {

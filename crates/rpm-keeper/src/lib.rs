@@ -32,8 +32,6 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
-#[doc(hidden)]
-pub mod fuzz;
 pub mod handover;
 pub mod launch;
 pub mod ready;

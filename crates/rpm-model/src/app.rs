@@ -32,6 +32,28 @@ impl fmt::Display for AppId {
 /// Environment variables by name.
 pub type Environment = BTreeMap<String, String>;
 
+/// Variables that speak to one process alone: whoever inherits them answers in its name.
+const NOT_INHERITED: [&str; 13] = [
+    "NODE_CHANNEL_FD",
+    "NODE_CHANNEL_SERIALIZATION_MODE",
+    "NODE_UNIQUE_ID",
+    "NODE_APP_INSTANCE",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "RPM_KEEPER_FD",
+    "RPM_READY_FD",
+    "RPM_LIFE",
+];
+
+/// Returns whether an app may have this variable of the process that starts it.
+pub fn is_inheritable(variable: &str) -> bool {
+    !NOT_INHERITED.contains(&variable)
+}
+
 /// Everything asked of one app.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AppSpec {
@@ -119,9 +141,6 @@ pub struct AppSpec {
 }
 
 impl AppSpec {
-    /// More workers than this on one machine is a slip of the finger.
-    pub const INSTANCES_MAX: u32 = 10_000;
-
     /// Returns a spec with PM2's defaults for the program at `script`, run in `cwd`.
     pub fn new(name: impl Into<String>, script: impl Into<PathBuf>, cwd: impl Into<PathBuf>) -> Self {
         Self {
@@ -184,6 +203,18 @@ pub enum ExecMode {
     Socket,
     /// Each worker binds a port of its own behind the balancer.
     Proxy,
+}
+
+impl ExecMode {
+    /// Returns PM2's word for it: `fork_mode`, `cluster_mode` and so on.
+    pub fn name(self) -> &'static str {
+        match self {
+            ExecMode::Fork => "fork_mode",
+            ExecMode::Cluster => "cluster_mode",
+            ExecMode::Socket => "socket_mode",
+            ExecMode::Proxy => "proxy_mode",
+        }
+    }
 }
 
 /// How the workers of one app share a port.

@@ -29,7 +29,7 @@ pub mod worker;
 
 pub use app::{
     AppId, AppSpec, Environment, ExecMode, LogFormat, LogSpec, LogTarget, RestartPolicy, SocketMode, StopPolicy,
-    WatchSpec,
+    WatchSpec, is_inheritable,
 };
 pub use bytes::Bytes;
 pub use home::{Flavour, Home};

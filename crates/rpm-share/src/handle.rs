@@ -78,6 +78,11 @@ impl Handle {
         self.users.contains_key(&life)
     }
 
+    /// Returns whether a seat keeps it open.
+    pub(crate) fn is_used(&self) -> bool {
+        !self.users.is_empty()
+    }
+
     /// Returns whether other seats use it too, so that its queue is not this one's alone.
     pub(crate) fn is_used_beside(&self, worker: WorkerId) -> bool {
         self.users.iter().any(|(life, used)| *used && life.worker != worker)

@@ -32,6 +32,7 @@ pub struct Ports {
     ports: BTreeMap<(AppId, Place), Port>,
     admitted: BTreeSet<Life>,
     changes: VecDeque<Change>,
+    between_apps: bool,
 }
 
 #[derive(Debug)]
@@ -166,6 +167,13 @@ impl Ports {
         Self::default()
     }
 
+    /// Says whether apps share an address among each other, as under PM2, whose cluster workers all have one parent.
+    ///
+    /// Otherwise an address belongs to the app that had it first, and other apps are refused.
+    pub fn share_between_apps(&mut self, shared: bool) {
+        self.between_apps = shared;
+    }
+
     /// Gets a listening socket for a worker.
     ///
     /// A seat takes over what an earlier life of it left vacant; else a slot outside the program is found or opened. A
@@ -176,7 +184,7 @@ impl Ports {
         let place = want.place().ok_or_else(|| refuse(EBADF, None))?;
         let address = place.to_bind(want).ok_or_else(|| refuse(EINVAL, None))?;
         let state = if self.admitted.contains(&life) { State::Admitted } else { State::Starting };
-        let key = (app, place);
+        let key = self.key_of(app, place);
         let opened = match self.ports.remove(&key) {
             Some(port) => Ok((port, false)),
             None if mode == SocketMode::Reuseport && want.kind.is_tcp() => {
@@ -215,6 +223,18 @@ impl Ports {
             kind: want.kind,
             data,
         })
+    }
+
+    /// Returns under which app an address is: its own, unless it is shared with one that has it already. A free port
+    /// (port 0) is another one for each app.
+    fn key_of(&self, app: AppId, place: Place) -> (AppId, Place) {
+        let own = (app, place);
+        let any_port = own.1.kind != Kind::Unix && own.1.port == 0;
+        if !self.between_apps || any_port || self.ports.contains_key(&own) {
+            return own;
+        }
+        let other = self.ports.keys().find(|(_, other)| *other == own.1).map(|(app, _)| *app);
+        (other.unwrap_or(app), own.1)
     }
 
     /// Sends new connections to a life.
@@ -308,9 +328,15 @@ impl Ports {
         self.free(|held| held.worker == worker);
     }
 
-    /// Closes everything of an app that has no seat left.
+    /// Closes everything of an app that has no seat left, unless another app's workers have it too.
     pub fn close_app(&mut self, app: AppId) {
-        let gone: Vec<_> = self.ports.keys().filter(|(owner, _)| *owner == app).cloned().collect();
+        let is_unused = |port: &Port| match port {
+            Port::Slots(slots) => !slots.is_held(),
+            Port::Handle(handle) => !handle.is_used(),
+        };
+        let shared = self.between_apps;
+        let gone = self.ports.iter().filter(|((owner, _), port)| *owner == app && (!shared || is_unused(port)));
+        let gone: Vec<_> = gone.map(|(key, _)| key.clone()).collect();
         for key in gone {
             match self.ports.remove(&key) {
                 Some(Port::Slots(mut slots)) => self.forget_all(slots.free(|_| true)),

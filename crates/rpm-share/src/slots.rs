@@ -245,6 +245,11 @@ impl Slots {
         self.slots.first().and_then(|slot| local_address(&slot.fd))
     }
 
+    /// Returns whether somebody has a slot, or will take one over.
+    pub(crate) fn is_held(&self) -> bool {
+        self.slots.iter().any(|slot| slot.holder.is_some())
+    }
+
     /// Returns whether no slot is left.
     pub(crate) fn is_empty(&self) -> bool {
         self.slots.is_empty()

@@ -344,8 +344,9 @@ pub struct Optional {
 /// `logs`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Logs {
-    /// Name, id, namespace or /regex/; everything when absent
-    pub target: Option<String>,
+    /// Names, ids, namespaces or /regex/; everything when absent
+    #[arg(value_name = "TARGET")]
+    pub targets: Vec<String>,
     /// How many of the last lines to begin with: 15, or all that --since, --until and --grep choose
     #[arg(long, value_name = "N")]
     pub lines: Option<usize>,
@@ -379,6 +380,9 @@ pub struct Logs {
     /// Put the time before each line, in this dayjs format
     #[arg(long, value_name = "FORMAT", num_args = 0..=1, default_missing_value = TIMESTAMP_FORMAT)]
     pub timestamp: Option<String>,
+    /// Let this word stand out
+    #[arg(long, value_name = "WORD", num_args = 0..=1, default_missing_value = "")]
+    pub highlight: Option<String>,
 }
 
 /// PM2's format of `logs --timestamp`.

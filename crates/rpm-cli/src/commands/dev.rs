@@ -31,6 +31,10 @@ pub(super) fn run(mut args: Dev, invocation: &Invocation) -> Result<(), Failure>
         let run: Box<dyn Fn() + Send> = Box::new(move || after_start(&command, silent));
         run
     });
+    if args.test_mode {
+        // As in PM2: started and left alone.
+        return start::run(runtime::start_of(args.targets, args.args, args.app), &invocation);
+    }
     let foreground = Foreground { view: runtime::view(form, timestamp), auto_exit: args.auto_exit, after_start };
     let start = runtime::start_of(args.targets, args.args, args.app);
     foreground::run(&invocation, foreground, move |invocation| start::run(start, invocation))

@@ -28,7 +28,7 @@ use crate::args::Logs;
 use crate::commands::logs::{self, Source, Writer};
 use crate::commands::{Invocation, kill};
 use crate::report::Failure;
-use crate::say::Voice;
+use crate::say::{self, Voice};
 use crate::session::Session;
 
 /// PM2's rhythm: a look every two seconds, and the fourth in a row that finds nobody is the last.
@@ -96,6 +96,8 @@ pub(super) fn run(
     let ending = Arc::new(Ending { invocation: invocation.clone(), code: OnceLock::new(), handle: handle.clone() });
     let started = Arc::new(AtomicBool::new(false));
     obey_signals(&ending, &started).map_err(failed)?;
+    let reader_left = ending.clone();
+    say::when_nobody_reads(move || reader_left.stop_all());
     let lengths = lengths(&invocation.home.logs());
 
     let Foreground { view, auto_exit, after_start } = foreground;

@@ -1,16 +1,15 @@
 //! PM2's commands that lead elsewhere: one honest line, and what does it here.
 
+use rpm_axon::process::MONITORED;
 use rpm_ipc::{Reply, Request, Respec};
-use serde_json::Value;
+use rpm_model::{Flavour, WorkerId};
+use serde_json::{Map, Value};
 
 use crate::acting;
 use crate::args::{Foreign, Monitored};
 use crate::commands::{Invocation, cwd};
 use crate::report::Failure;
 use crate::{session, target};
-
-/// The key in `jlist` that PM2's scripts look for.
-const MONITORED: &str = "_km_monitored";
 
 pub(super) fn run(command: &Foreign, invocation: &Invocation) -> Result<(), Failure> {
     let program = invocation.voice.program();
@@ -22,6 +21,11 @@ pub(super) fn run(command: &Foreign, invocation: &Invocation) -> Result<(), Fail
         // Scripts unlink before they do anything else; nothing was linked, so nothing is left to do.
         Foreign::Link(words) if words.words.first().is_some_and(|word| word == "delete") => unlinked(invocation),
         Foreign::Unlink(_) | Foreign::Logout(_) => unlinked(invocation),
+        // PM2's ends well too where the service cannot be reached: it stands before `start` in scripts of containers.
+        Foreign::Link(_) if invocation.voice.flavour == Flavour::Pm2 => {
+            invocation.voice.warn("not linked: PM2's online service is not spoken to; `pm2 monit` is the dashboard");
+            Ok(())
+        }
         Foreign::Link(_) => service("`link`"),
         Foreign::Plus(_) => service("`plus`"),
         Foreign::Login(_) => service("`login`"),
@@ -74,9 +78,17 @@ fn mark(word: &str, monitored: bool, invocation: &Invocation) -> Result<(), Fail
     let workers =
         if word == "all" && list.apps.is_empty() { Vec::new() } else { target::resolve_workers(word, &list, &cwd())? };
     let mut specs = Vec::new();
-    for app in list.apps.iter().filter(|app| app.workers.iter().any(|worker| workers.contains(&worker.id))) {
+    for app in &list.apps {
+        let ids: Vec<WorkerId> = app.workers.iter().map(|worker| worker.id).filter(|id| workers.contains(id)).collect();
+        if ids.is_empty() {
+            continue;
+        }
         let mut spec = app.spec.clone();
-        spec.other.insert(MONITORED.into(), Value::Bool(monitored));
+        // By worker, as in PM2.
+        let marks = spec.other.entry(MONITORED.to_owned()).or_insert_with(|| Value::Object(Map::new()));
+        if let Some(marks) = marks.as_object_mut() {
+            marks.extend(ids.iter().map(|id| (id.to_string(), Value::Bool(monitored))));
+        }
         specs.push(Respec { app: app.id, spec });
     }
     // Without workers the spec is noted, and nothing is restarted.

@@ -29,6 +29,9 @@ use crate::target;
 /// Names line up to here at least, as in PM2.
 const LABEL_WIDTH: usize = 11;
 
+/// What `--highlight` makes of a word.
+const HIGHLIGHT: Style = Style::new().invert();
+
 /// Lines to begin with where no number is given, as in PM2.
 const LINES: usize = 15;
 
@@ -103,24 +106,27 @@ pub fn last_lines(path: &Path, count: usize) -> Vec<String> {
 /// Returns the arguments with the target that `--timestamp api` took for a format.
 fn timestamp_gives_back(args: &Logs, list: &List) -> Logs {
     let mut args = args.clone();
-    if args.target.is_none()
+    if args.targets.is_empty()
         && let Some(word) = &args.timestamp
         && target::workers_by_name(word, list).is_ok_and(|workers| !workers.is_empty())
     {
-        args.target = args.timestamp.replace(TIMESTAMP_FORMAT.to_owned());
+        args.targets.extend(args.timestamp.replace(TIMESTAMP_FORMAT.to_owned()));
     }
     args
 }
 
 /// Returns the files of the workers that the arguments name, each file once.
 pub(super) fn sources(args: &Logs, list: &List, invocation: &Invocation) -> Result<Vec<Source>, Failure> {
-    let workers = match &args.target {
-        Some(word) => target::resolve_workers(word, list, &cwd())?,
-        None => target::ids(list, |_| true),
-    };
+    let mut workers = Vec::new();
+    for word in &args.targets {
+        workers.extend(target::resolve_workers(word, list, &cwd())?);
+    }
+    if args.targets.is_empty() {
+        workers = target::ids(list, |_| true);
+    }
     let mut seen = BTreeSet::new();
     let mut sources = Vec::new();
-    if args.target.is_none() {
+    if args.targets.is_empty() {
         let daemon = invocation.home.daemon_log();
         let app = match invocation.voice.program() {
             "pm2" => "PM2",
@@ -185,6 +191,9 @@ pub(super) struct Writer {
     form: Form,
     date: Option<DateFormat>,
     iso: DateFormat,
+    /// PM2's time in `key=value` lines.
+    zoned: DateFormat,
+    highlight: Option<String>,
     label_width: usize,
 }
 
@@ -210,14 +219,18 @@ impl Writer {
         };
         let longest = sources.iter().map(|source| label(source).width() + 1).max().unwrap_or(0);
         let date = args.timestamp.as_deref().map(DateFormat::local);
-        Self { form, date, iso: DateFormat::iso(), label_width: longest.max(LABEL_WIDTH) }
+        let zoned = DateFormat::local("YYYY-MM-DD-HH:mm:ssZZ");
+        let highlight = args.highlight.clone().filter(|word| !word.is_empty());
+        Self { form, date, iso: DateFormat::iso(), zoned, highlight, label_width: longest.max(LABEL_WIDTH) }
     }
 
     fn header(&self, args: &Logs) {
-        if self.form == Form::Labelled {
-            let (lines, who) = (args.lines.unwrap_or(LINES), args.target.as_deref().unwrap_or("all"));
+        let lines = args.lines.unwrap_or(LINES);
+        if self.form == Form::Labelled && lines > 0 {
+            let who = if args.targets.is_empty() { "all".to_owned() } else { args.targets.join(", ") };
+            let processes = if args.targets.len() == 1 { "process" } else { "processes" };
             let change = "(change the value with --lines option)";
-            say::out(&format!("[TAILING] Tailing last {lines} lines for [{who}] processes {change}\n"));
+            say::out(&format!("[TAILING] Tailing last {lines} lines for [{who}] {processes} {change}\n"));
         }
     }
 
@@ -265,13 +278,18 @@ impl Writer {
     fn labelled(&self, source: &Source, bytes: &[u8], date: &str, style: Style) -> String {
         let label = label(source);
         let blank = self.label_width.saturating_sub(label.width());
-        let mut text = format!("{style}{label}{:blank$}|{style:#} {date}", "");
-        let _ = writeln!(text, "{}", escape_control(bytes));
+        let mut text = format!("{date}{style}{label}{:blank$}|{style:#} ", "");
+        let line = escape_control(bytes);
+        let line = match &self.highlight {
+            Some(word) => line.replace(word.as_str(), &format!("{HIGHLIGHT}{word}{HIGHLIGHT:#}")).into(),
+            None => line,
+        };
+        let _ = writeln!(text, "{line}");
         text
     }
 
     fn pairs(&mut self, source: &Source, bytes: &[u8], at: Option<Stamp>) -> String {
-        let at = at.map(|at| format!("timestamp={} ", self.iso.text(at))).unwrap_or_default();
+        let at = at.map(|at| format!("timestamp={} ", self.zoned.text(at))).unwrap_or_default();
         let id = source.worker.map(|id| format!(" id={id}")).unwrap_or_default();
         let kind = if source.is_error { "error" } else { "out" };
         format!("{at}app={}{id} type={kind} message={}\n", source.app, escape_control(bytes))
@@ -290,13 +308,15 @@ impl Writer {
             Source { is_error: true, .. } => "err",
             Source { .. } => "out",
         };
-        let mut record = json!({ "message": String::from_utf8_lossy(bytes), "type": kind, "app_name": source.app });
+        let mut record = json!({ "message": String::from_utf8_lossy(bytes) });
         if let Some(at) = at {
             record["timestamp"] = self.iso.text(at).into();
         }
+        record["type"] = kind.into();
         if let Some(id) = source.worker {
             record["process_id"] = id.into();
         }
+        record["app_name"] = source.app.as_str().into();
         record
     }
 }
@@ -326,6 +346,9 @@ mod tests {
         let source = source(Some(3), false);
         let text = writer(std::slice::from_ref(&source)).labelled(&source, b"hello\x1b[2J", "", Style::new());
         assert_eq!(text, "3|api      | hello\\x1b[2J\n");
+        let args = Logs { highlight: Some("ell".into()), ..Logs::default() };
+        let text = Writer::new(&args, &[]).labelled(&source, b"hello", "12:00 ", Style::new());
+        assert_eq!(text, "12:00 3|api      | h\x1b[7mell\x1b[0mo\n");
     }
 
     #[test]

@@ -49,7 +49,7 @@ mod update;
 use std::path::PathBuf;
 
 use rpm_ipc::List;
-use rpm_model::{Home, WorkerId};
+use rpm_model::{Flavour, Home, WorkerId};
 
 use crate::args::{Command, Manage, System};
 use crate::report::Failure;
@@ -175,6 +175,20 @@ fn only_chooses_in_files(only: Option<&str>, word: &str) -> Result<(), Failure> 
     let Some(only) = only else { return Ok(()) };
     Err(Failure::new(format!("`--only {only}` chooses apps of an ecosystem file, and `{word}` is none"))
         .hint(format!("name the apps instead of `{word}`: {}", only.replace(',', " "))))
+}
+
+/// Refuses `--env` with apps that are there already when called `pm2`: PM2 wants the file that declares the environment.
+///
+/// # Errors
+/// When it was given.
+fn env_wants_a_file(env_name: Option<&str>, invocation: &Invocation) -> Result<(), Failure> {
+    match env_name {
+        Some(name) if invocation.voice.flavour == Flavour::Pm2 => {
+            Err(Failure::new(format!("`--env {name}` needs the ecosystem file that declares `env_{name}`"))
+                .hint(format!("name the file instead of the app: `pm2 restart ecosystem.config.js --env {name}`")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Returns the workers that words name, ecosystem files and standard input included, each once and in order.

@@ -5,7 +5,7 @@ use rpm_model::WorkerId;
 
 use crate::acting;
 use crate::args::Again;
-use crate::commands::{Invocation, cwd, only_chooses_in_files, start_or};
+use crate::commands::{Invocation, cwd, env_wants_a_file, only_chooses_in_files, start_or};
 use crate::report::Failure;
 use crate::specs::{self, Plan};
 use crate::target::{self, Target};
@@ -62,6 +62,7 @@ pub(super) fn run(args: &Again, how: How, invocation: &Invocation) -> Result<(),
         }
     }
     if changes && !by_name.workers.is_empty() {
+        env_wants_a_file(options.env_name.as_deref(), invocation)?;
         by_name.update(&before, &options, &specs::context(&invocation.home)?)?;
     }
     plan.merge(by_name);

@@ -1,7 +1,10 @@
 //! `resurrect`: what was saved is started, unless it is there.
 
+use std::path::Path;
+
 use rpm_daemon::dump::{self, DumpError, DumpedApp};
 use rpm_ipc::{Request, SavedApp};
+use rpm_model::Flavour;
 
 use crate::acting;
 use crate::commands::Invocation;
@@ -16,7 +19,10 @@ pub(super) fn run(invocation: &Invocation) -> Result<(), Failure> {
     let read = || dump::read(&path, &invocation.home.dump_backup());
     let saved = match of_pm2(&context, invocation)?.map_or_else(read, |saved| Ok((saved, None))) {
         Ok((saved, warning)) => {
-            warning.into_iter().for_each(|warning| invocation.voice.warn(warning));
+            if let Some(warning) = warning {
+                invocation.voice.warn(warning);
+                set_aside(&path, invocation);
+            }
             saved
         }
         // At boot before the first `save` there is nothing to do, and that is no failure.
@@ -24,7 +30,10 @@ pub(super) fn run(invocation: &Invocation) -> Result<(), Failure> {
             invocation.voice.warn(error);
             return Ok(());
         }
-        Err(error @ DumpError::Broken { .. }) => return Err(Failure::new(error.to_string())),
+        Err(error @ DumpError::Broken { .. }) => {
+            set_aside(&path, invocation);
+            return Err(Failure::new(error.to_string()));
+        }
     };
     invocation.voice.say(format_args!("Restoring processes located in {}", path.display()));
     let before = session.list(false)?;
@@ -43,6 +52,19 @@ pub(super) fn run(invocation: &Invocation) -> Result<(), Failure> {
     }
     let requests = if apps.is_empty() { Vec::new() } else { vec![("start", Request::Resurrect { apps })] };
     acting::act_and_show(&mut session, invocation, &before, requests)
+}
+
+/// Moves a list that is no JSON to `dump.pm2.broken` when called `pm2`. PM2 removes it, and scripts look whether it is gone.
+fn set_aside(path: &Path, invocation: &Invocation) {
+    let is_json = |content: &[u8]| serde_json::from_slice::<serde::de::IgnoredAny>(content).is_ok();
+    if invocation.voice.flavour != Flavour::Pm2 || std::fs::read(path).is_ok_and(|content| is_json(&content)) {
+        return;
+    }
+    let aside = path.with_extension("pm2.broken");
+    match std::fs::rename(path, &aside) {
+        Ok(()) => invocation.voice.warn(format_args!("the broken list is now {}", aside.display())),
+        Err(error) => invocation.voice.warn(format_args!("{} could not be moved away: {error}", path.display())),
+    }
 }
 
 /// Returns the list, if it is one that PM2 has saved: who takes its name finds its file.

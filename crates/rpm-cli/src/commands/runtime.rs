@@ -11,6 +11,10 @@ pub(super) fn run(mut args: Runtime, invocation: &Invocation) -> Result<(), Fail
     if args.targets.first().is_some_and(|first| first == "start") {
         args.targets.remove(0);
     }
+    if std::env::var_os("PM2_RUNTIME_DEBUG").is_some_and(|value| value == "true") {
+        // Not in the foreground: so that somebody can look at what was started with other commands.
+        return start::run(start_of(args.targets, args.args, args.app), invocation);
+    }
     let delay = Duration::from_secs(args.delay);
     let foreground = Foreground { view: view(args.form, None), auto_exit: !args.no_auto_exit, after_start: None };
     run_start(start_of(args.targets, args.args, args.app), foreground, delay, invocation)

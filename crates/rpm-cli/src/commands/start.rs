@@ -2,7 +2,7 @@
 
 use rpm_config::{AppOptions, Context};
 use rpm_ipc::{AppInfo, List};
-use rpm_model::{AppSpec, ExecMode, Status};
+use rpm_model::{AppSpec, Status};
 
 use crate::acting;
 use crate::args::{Logs, Start};
@@ -75,7 +75,7 @@ pub(super) fn run(mut args: Start, invocation: &Invocation) -> Result<(), Failur
     let plan = plan.finish();
     for spec in &plan.missing {
         let s = if spec.instances == 1 { "" } else { "s" };
-        let (script, mode, count) = (spec.script.display(), mode(spec.exec_mode), spec.instances);
+        let (script, mode, count) = (spec.script.display(), spec.exec_mode.name(), spec.instances);
         invocation.voice.say(format_args!("Starting {script} in {mode} ({count} instance{s})"));
     }
     let requests = start_or::requests(plan, How::Restart, false, invocation);
@@ -170,15 +170,6 @@ pub(super) fn already(spec: &AppSpec, invocation: &Invocation) -> Failure {
 fn warn_of_namesake(spec: &AppSpec, invocation: &Invocation) {
     let name = &spec.name;
     invocation.voice.warn(format_args!("another app is called {name} too: commands for {name} will reach both"));
-}
-
-fn mode(mode: ExecMode) -> &'static str {
-    match mode {
-        ExecMode::Fork => "fork_mode",
-        ExecMode::Cluster => "cluster_mode",
-        ExecMode::Socket => "socket_mode",
-        ExecMode::Proxy => "proxy_mode",
-    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anstyle::Style;
 use rpm_ipc::{AppInfo, WorkerInfo};
-use rpm_model::{Bytes, Every, ExecMode, Rotation, Status};
+use rpm_model::{Bytes, Every, Rotation, Status};
 
 use crate::say::{GREEN, GREY, RED};
 use crate::screens::boxes::{self, Cell};
@@ -115,19 +115,11 @@ fn rows(app: &AppInfo, worker: &WorkerInfo, node: Option<&str>, now_ms: u64) -> 
         let lost = format!("{} (a log could not be written)", Bytes(worker.output_lost));
         rows.push(("output lost", Cell::styled(&lost, RED)));
     }
-    if let Some(why) = &worker.log_trouble {
-        rows.push(("log cannot be written", Cell::styled(why, RED)));
-    }
     rows.push(("uptime", plain(&table::uptime(worker, now_ms))));
     if worker.combined_log.is_some() {
         rows.push(("entire log path", path(worker.combined_log.as_deref())));
     }
-    let mode = match spec.exec_mode {
-        ExecMode::Fork => "fork_mode",
-        ExecMode::Cluster => "cluster_mode",
-        ExecMode::Socket => "socket_mode",
-        ExecMode::Proxy => "proxy_mode",
-    };
+    let mode = spec.exec_mode.name();
     let node_env = spec.env.get("NODE_ENV").or_else(|| spec.env_shell.get("NODE_ENV"));
     let watching = if table::watches(app) { Cell::styled("✔", GREEN) } else { Cell::styled("✘", RED) };
     rows.extend([

@@ -19,7 +19,6 @@ use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio_util::codec::FramedRead;
 
 use crate::door;
-use crate::guests::{Guests, Visit};
 use crate::pm2::News;
 use crate::pm2::inside::{Inside, describe, find};
 use crate::pm2::wire::Messages;
@@ -33,11 +32,8 @@ const TOLD_BY_US: [&str; 7] = ["start", "stop", "restart", "reload", "graceful r
 /// Serves calls on `socket`.
 pub(super) fn serve(socket: OwnedFd, inside: Inside, news: mpsc::Sender<News>) -> io::Result<()> {
     let room = Arc::new(Calls { inside, news, rolls: Mutex::new(()) });
-    let guests = Guests::new();
     door::open(socket, move |stream| {
-        if let Some(visit) = guests.welcome() {
-            tokio::spawn(converse(stream, room.clone(), Arc::new(visit)));
-        }
+        tokio::spawn(converse(stream, room.clone()));
     })
 }
 
@@ -48,7 +44,7 @@ struct Calls {
     rolls: Mutex<()>,
 }
 
-async fn converse(stream: Stream, room: Arc<Calls>, visit: Arc<Visit>) {
+async fn converse(stream: Stream, room: Arc<Calls>) {
     let mut reader = FramedRead::new(&stream, Messages);
     let mut writer = &stream;
     let (answers, mut answered) = mpsc::channel::<Message>(UNDER_WAY);
@@ -74,10 +70,8 @@ async fn converse(stream: Stream, room: Arc<Calls>, visit: Arc<Visit>) {
                     return;
                 }
             };
-            visit.greeted();
             let Ok(permit) = under_way.clone().acquire_owned().await else { return };
-            let (room, answers, visit) = (room.clone(), answers.clone(), visit.clone());
-            visit.asked();
+            let (room, answers) = (room.clone(), answers.clone());
             // A task, because what was asked for is done even if nobody waits for the answer.
             tokio::spawn(async move {
                 let id = call.id.clone();
@@ -85,7 +79,6 @@ async fn converse(stream: Stream, room: Arc<Calls>, visit: Arc<Visit>) {
                     // A client that left wants no answer.
                     let _ = answers.send(answer.message(id)).await;
                 }
-                visit.answered();
                 drop(permit);
             });
         }
@@ -93,7 +86,6 @@ async fn converse(stream: Stream, room: Arc<Calls>, visit: Arc<Visit>) {
     tokio::select! {
         () = write => {}
         () = read => {}
-        () = visit.over() => {}
     }
 }
 
