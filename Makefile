@@ -8,7 +8,7 @@ TARGET  = $(or $(CARGO_TARGET_DIR),target)
 RELEASE = $(TARGET)/release/rpm
 DEPS    = $(abspath $(TARGET))/test-deps
 
-.PHONY: all run test check unit e2e conformance conformance-record chaos chaos-long deny setup load bench bench-logs install uninstall clean
+.PHONY: all run test check unit e2e conformance conformance-record chaos chaos-long deny setup fuzz load bench bench-logs install uninstall clean
 
 all: check unit
 
@@ -57,6 +57,17 @@ chaos:
 chaos-long:
 	$(CARGO) build -p rpm-cli
 	$(CARGO) test -p rpm-tests --test chaos -- --long --minutes $(or $(MINUTES),30) $(SCENARIOS)
+
+# Bytes from outside at every door, SECONDS for each (nightly; `cargo install cargo-fuzz`). fuzz/README.md says more.
+SECONDS ?= 60
+TARGETS ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+fuzz:
+	$(CARGO) +nightly fuzz build
+	@for target in $(TARGETS); do \
+	  mkdir -p $(abspath $(TARGET))/fuzz-corpus/$$target; \
+	  $(CARGO) +nightly fuzz run $$target $(abspath $(TARGET))/fuzz-corpus/$$target fuzz/corpus/$$target -- \
+	    -max_total_time=$(SECONDS) -max_len=4096 -timeout=10 -print_final_stats=1 || exit 1; \
+	done
 
 # Licenses, sources, advisories of what is linked in; `cargo install cargo-deny` takes a while, so it is not in `make test`.
 deny:

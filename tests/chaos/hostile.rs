@@ -19,6 +19,7 @@ pub(crate) const TABLE: &[Scenario] = &[
     Scenario::new("client_with_a_huge_length", &[IDLE], huge_length),
     Scenario::new("client_of_slow_bytes", &[IDLE], slow_bytes),
     Scenario::new("five_hundred_idle_clients", &[IDLE], idle_clients),
+    Scenario::new("more_silent_clients_than_there_is_room_for", &[IDLE], silent_clients),
     Scenario::new("client_that_never_reads", &[IDLE], never_reads),
     Scenario::new("client_of_events_that_never_reads", &[IDLE], never_reads_events),
     Scenario::new("client_that_leaves_in_the_middle", &[IDLE], leaves),
@@ -50,6 +51,30 @@ fn is_hung_up(stream: &mut UnixStream) {
         Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {}
         Err(error) => panic!("the daemon does not hang up: {error}"),
     }
+}
+
+/// Connected, with a hello and without, and never a word after that: the longest idle make room, whoever asks is served.
+fn silent_clients(stage: &mut Stage) {
+    let mut working = greeted(stage);
+    let daemon = stage.rpm.daemon_pid();
+    let mut silent: Vec<UnixStream> = Vec::new();
+    for number in 0..600 {
+        silent.push(if number % 2 == 0 { connect(stage) } else { greeted(stage) });
+        if number % 50 == 0 {
+            frame::write(&mut working, &FromClient::Ask { id: number, request: Request::Ping }).expect("it listens");
+            assert!(matches!(frame::read(&mut working), Ok(Some(FromDaemon::Reply { .. }))), "not served");
+            stage.ok(&["list"]);
+        }
+    }
+    let open = processes::descriptors(daemon).len();
+    assert!(open < 400, "the daemon has {open} descriptors");
+    until("the first to be hung up on", || {
+        let mut byte = [0; 1];
+        silent[0].set_read_timeout(Some(Duration::from_millis(50))).expect("a limit");
+        matches!(silent[0].read(&mut byte), Ok(0) | Err(_))
+    });
+    drop(silent);
+    stage.ok(&["list"]);
 }
 
 fn garbage(stage: &mut Stage) {

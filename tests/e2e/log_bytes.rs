@@ -143,6 +143,38 @@ while True:
     assert!(rpm.daemon_log().contains("is written again"));
 }
 
+/// The worker alone hears that its write has failed. That the disk is full is seen all the same, and told.
+#[test]
+fn a_full_disk_under_a_log_that_the_worker_writes_itself_is_noticed() {
+    let rpm = Rpm::new();
+    let disk = rpm.home().join("disk");
+    std::fs::create_dir(&disk).expect("makes");
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(&disk).output();
+    if !mounted.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: mounting a small file system needs root");
+        return;
+    }
+    let _unmount = Unmount(disk.clone());
+    let source = r#"
+import os, time
+while True:
+    try:
+        os.write(1, b"x" * 999 + b"\n")
+    except OSError:
+        pass
+    time.sleep(0.001)
+"#;
+    let log = disk.join("app.log");
+    python(&rpm, source, &format!(r#", "max_log_size": 0, "out_file": "{}""#, log.display()));
+    until("the full disk to be told", || rpm.daemon_log().contains("the disk is full"));
+    assert_eq!(rpm.statuses("app"), ["online"]);
+    let described = rpm.ok(&["describe", "app"]);
+    assert!(described.contains("log cannot be written") && described.contains("the disk is full"), "{described}");
+    rpm.ok(&["flush", "app"]);
+    until("writing to resume", || rpm.daemon_log().contains("can be written again"));
+    until("lines", || read(&log).ends_with(b"x\n"));
+}
+
 struct Unmount(std::path::PathBuf);
 
 impl Drop for Unmount {

@@ -227,3 +227,67 @@ fn archives_are_searched_too() {
     let all = rpm.ok(&["logs", "flood", "--nostream", "--raw", "--since", "1h"]);
     assert!(all == expected);
 }
+
+/// An app that writes numbered lines for as long as it lives, says how many there were, and serves, so that it is
+/// replaced without a gap: old and new write at the same time.
+const COUNTING: &str = r#"
+const fs = require("fs");
+let n = 0;
+const say = (text) => {
+  for (let rest = Buffer.from(text); rest.length > 0; )
+    try { rest = rest.subarray(fs.writeSync(1, rest)); } catch (error) { if (error.code !== "EAGAIN") throw error; }
+};
+const timer = setInterval(() => {
+  for (let i = 0; i < 200; i++) say(`worker ${process.pid} line ${n++} of many\n`);
+}, 5);
+process.on("SIGINT", () => { clearInterval(timer); say(`worker ${process.pid} wrote ${n}\n`); process.exit(); });
+require("http").createServer((_, answer) => answer.end()).listen(0);
+"#;
+
+#[test]
+fn changing_the_way_of_the_output_in_the_middle_of_rotations_costs_no_line() {
+    let rpm = Rpm::new();
+    let (script, config) = (rpm.home().join("count.js"), rpm.home().join("count.json"));
+    std::fs::write(&script, COUNTING).expect("a script");
+    let write_config = |keys: &str| {
+        let app = format!(
+            r#"{{"apps": [{{"name": "count", "script": "{}", "exec_mode": "cluster", "merge_logs": true,
+                "max_log_size": "128K", "log_retain": 0, "log_compress": false{keys}}}]}}"#,
+            script.display()
+        );
+        std::fs::write(&config, app).expect("a file");
+    };
+    write_config("");
+    rpm.ok(&["start", &config.to_string_lossy()]);
+    // Straight into the file, through the pump, and back.
+    for keys in [r#", "time": true"#, "", r#", "time": true"#, ""] {
+        std::thread::sleep(std::time::Duration::from_millis(700));
+        write_config(keys);
+        rpm.ok(&["reload", &config.to_string_lossy()]);
+    }
+    rpm.ok(&["stop", "count"]);
+    let mut seen: std::collections::BTreeMap<String, usize> = std::collections::BTreeMap::new();
+    let all = String::from_utf8(everything(&rpm, "count-out.log")).expect("text");
+    let mut ended = 0;
+    let mut last = "";
+    for line in all.lines() {
+        let begin = line.find("worker ").unwrap_or_else(|| panic!("no line: {line:?} after {last:?}"));
+        last = line;
+        let line = &line[begin..];
+        let words: Vec<&str> = line.split(' ').collect();
+        let next = seen.entry(words[1].to_owned()).or_default();
+        match words[2] {
+            "line" => {
+                assert_eq!(words[3], next.to_string(), "{line}");
+                *next += 1;
+            }
+            _ => {
+                assert_eq!(words[3], next.to_string(), "{line}");
+                ended += 1;
+            }
+        }
+    }
+    assert_eq!((seen.len(), ended), (5, 5), "{:?}", rpm.daemon_log());
+    let archives = entries(&rpm.home().join("logs")).iter().filter(|path| name(path).contains("__")).count();
+    assert!(archives > 4, "{archives} archives");
+}

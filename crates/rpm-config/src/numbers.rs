@@ -1,14 +1,11 @@
 //! How many workers: `instances` and `scale`.
 
-use rpm_model::nearest;
+use rpm_model::{AppSpec, nearest};
 
 use crate::diagnostic::{ConfigError, Diagnostic};
 
 /// What is accepted as a number of instances; part of messages.
 pub(crate) const INSTANCES_EXPECTED: &str = "expected a number, max or -N";
-
-/// More workers than this on one machine is a slip of the finger.
-const INSTANCES_MAX: u32 = 10_000;
 
 /// Reads a number of instances: `max` or `0` (one for each CPU), `N`, or `-N` (all CPUs but N; at least 1).
 pub fn parse_instances(text: &str, cpus: u32) -> Result<u32, ConfigError> {
@@ -27,7 +24,7 @@ pub fn parse_scale(text: &str, current: u32, cpus: u32) -> Result<u32, ConfigErr
         Some(b'-') => digits(&text[1..]).map(|fewer| current.saturating_sub(fewer)),
         _ => digits(text),
     };
-    wanted.filter(|wanted| *wanted <= INSTANCES_MAX).ok_or_else(|| {
+    wanted.filter(|wanted| *wanted <= AppSpec::INSTANCES_MAX).ok_or_else(|| {
         let mistake = Diagnostic::mistake(format!("{text:?} is not a number to scale to"));
         mistake.label("expected N, +N, -N or max").suggest(nearest(text, ["max"]), None).into()
     })
@@ -45,7 +42,7 @@ pub(crate) fn instances(text: &str, cpus: u32) -> Option<u32> {
             wanted => wanted,
         },
     };
-    Some(wanted).filter(|wanted| *wanted <= INSTANCES_MAX)
+    Some(wanted).filter(|wanted| *wanted <= AppSpec::INSTANCES_MAX)
 }
 
 /// Reads a number that is digits and nothing else.

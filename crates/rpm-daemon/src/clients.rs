@@ -16,6 +16,7 @@ use tokio_util::bytes::Bytes;
 use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
 
 use crate::door;
+use crate::guests::{Guests, Visit};
 
 /// Requests that may wait for the loop. At the bound the connections wait, and so do their clients.
 const INBOUND: usize = 256;
@@ -86,8 +87,11 @@ impl Line {
 
 /// Lets clients in on `socket`; what they ask goes to `inbound`. Needs a tokio runtime.
 pub(crate) fn serve(socket: OwnedFd, inbound: mpsc::Sender<Inbound>) -> io::Result<()> {
+    let guests = Guests::new();
     door::open(socket, move |stream| {
-        tokio::spawn(converse(stream, inbound.clone()));
+        if let Some(visit) = guests.welcome() {
+            tokio::spawn(converse(stream, inbound.clone(), visit));
+        }
     })
 }
 
@@ -96,14 +100,19 @@ pub(crate) fn requests() -> (mpsc::Sender<Inbound>, mpsc::Receiver<Inbound>) {
     mpsc::channel(INBOUND)
 }
 
-async fn converse(stream: Stream, inbound: mpsc::Sender<Inbound>) {
+async fn converse(stream: Stream, inbound: mpsc::Sender<Inbound>, visit: Visit) {
     let codec = LengthDelimitedCodec::builder().max_frame_length(frame::LONGEST).new_codec();
     let mut reader = FramedRead::new(&stream, codec.clone());
     let mut writer = FramedWrite::new(&stream, codec);
     let (line, mut answers) = Line::new();
 
-    let Ok(Some(Ok(first))) = tokio::time::timeout(HELLO, reader.next()).await else { return };
+    let first = tokio::select! {
+        first = tokio::time::timeout(HELLO, reader.next()) => first,
+        () = visit.over() => return,
+    };
+    let Ok(Some(Ok(first))) = first else { return };
     let Ok(FromClient::Hello(hello)) = serde_json::from_slice(&first) else { return };
+    visit.greeted();
     line.send(FromDaemon::Hello(Hello::ours()));
     if hello.protocol != PROTOCOL {
         tracing::warn!("a client of version {} ({}) was turned away", hello.protocol, hello.program);
@@ -127,6 +136,7 @@ async fn converse(stream: Stream, inbound: mpsc::Sender<Inbound>) {
                 return;
             }
             if is_reply {
+                visit.answered();
                 free.add_permits(1);
             }
         }
@@ -139,6 +149,7 @@ async fn converse(stream: Stream, inbound: mpsc::Sender<Inbound>) {
             }
             match serde_json::from_slice::<FromClient>(&bytes) {
                 Ok(FromClient::Ask { id, request }) => {
+                    visit.asked();
                     if inbound.send(Inbound { id, request, line: line.clone() }).await.is_err() {
                         return;
                     }
@@ -153,6 +164,7 @@ async fn converse(stream: Stream, inbound: mpsc::Sender<Inbound>) {
     tokio::select! {
         () = write => {}
         () = read => {}
+        () = visit.over() => {}
     }
 }
 

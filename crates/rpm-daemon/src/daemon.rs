@@ -24,6 +24,7 @@ use crate::leftovers::Leftovers;
 use crate::logs::Logs;
 use crate::process::{Process, SeatFiles};
 use crate::rounds::Rounds;
+use crate::saving::Saving;
 use crate::secrets::{FromShells, Prepared, Resolved};
 use crate::view::Clock;
 use crate::watch::{Token, Watch};
@@ -68,6 +69,8 @@ pub(crate) struct Daemon {
     pub(crate) processes: BTreeMap<Life, Process>,
     /// Channels that had more to say than was read of them in one pass.
     pub(crate) unread: BTreeSet<Life>,
+    /// Lists on their way to the disk.
+    pub(crate) saving: Saving,
     /// Lives that wait for their secrets.
     pub(crate) resolving: BTreeMap<Life, Prepared>,
     /// What became of the secrets of those.
@@ -153,6 +156,7 @@ impl Daemon {
                         self.take_resolved(news);
                     }
                 }
+                done = self.saving.news() => self.saved(&done),
                 () = self.changes.news() => {}
                 () = sleep_until(due) => {}
             }
@@ -303,6 +307,7 @@ impl Daemon {
 
     /// Leaves for good: nothing runs any more.
     async fn farewell(&mut self) {
+        self.all_saved().await;
         if let Some(pump) = self.pump.take() {
             pump.shutdown();
         }

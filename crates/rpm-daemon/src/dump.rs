@@ -90,13 +90,20 @@ fn parse(path: &Path) -> Result<Vec<DumpedApp>, DumpError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(DumpError::Missing(path.to_owned())),
         Err(error) => return Err(DumpError::Broken { path: path.to_owned(), why: error.to_string() }),
     };
-    let broken = |why: String| DumpError::Broken { path: path.to_owned(), why };
+    from_bytes(&content).map_err(|why| DumpError::Broken { path: path.to_owned(), why })
+}
+
+/// Reads the content of a list, or says why it cannot be read.
+///
+/// # Errors
+/// When it is no list, or one of a newer version.
+pub fn from_bytes(content: &[u8]) -> Result<Vec<DumpedApp>, String> {
     // The version first: what else is in a newer file is not for us to judge.
-    let Version { version } = serde_json::from_slice(&content).map_err(|error| broken(error.to_string()))?;
+    let Version { version } = serde_json::from_slice(content).map_err(|error| error.to_string())?;
     if version > VERSION {
-        return Err(broken(format!("it is of version {version}, newer than {VERSION}, which this program reads")));
+        return Err(format!("it is of version {version}, newer than {VERSION}, which this program reads"));
     }
-    serde_json::from_slice::<Dump>(&content).map(|dump| dump.apps).map_err(|error| broken(error.to_string()))
+    serde_json::from_slice::<Dump>(content).map(|dump| dump.apps).map_err(|error| error.to_string())
 }
 
 /// Returns whether the saved list has apps in it.

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use rpm_ipc::{Failed, Notice, Reply};
+use rpm_ipc::{Failed, Happened, Notice, Reply};
 use rpm_keeper::client::{Request, SpawnRequest};
 use rpm_logs::{Kind, LogPaths, Pump, Stream};
 use rpm_model::{AppId, AppSpec, Environment, ExecMode, Life, Moment, WorkerId};
@@ -96,10 +96,7 @@ impl Daemon {
                 let happened = view::happened(self.app_name(worker), worker, happening, self.why(worker, happening));
                 let detail = happened.detail.as_deref().map(|detail| format!(" ({detail})")).unwrap_or_default();
                 tracing::info!("app [{}:{worker}] {}{detail}", happened.app, happened.event);
-                self.listeners.retain(|(line, _)| !line.is_closed());
-                for (line, id) in &self.listeners {
-                    line.notice(*id, Notice::Happened(happened.clone()));
-                }
+                self.tell_listeners(&happened);
             }
             Effect::Leave => self.leaving = true,
         }
@@ -118,6 +115,14 @@ impl Daemon {
         if let Err(event) = self.spawn(life, app, spec, instance, note, secrets) {
             self.processes.remove(&life);
             self.events.extend(event);
+        }
+    }
+
+    /// Tells everybody who wants to know.
+    pub(crate) fn tell_listeners(&mut self, happened: &Happened) {
+        self.listeners.retain(|(line, _)| !line.is_closed());
+        for (line, id) in &self.listeners {
+            line.notice(*id, Notice::Happened(happened.clone()));
         }
     }
 
@@ -259,6 +264,7 @@ impl Daemon {
             let paths = logs.of(kind);
             let Some(first) = paths.first() else { continue };
             if direct {
+                self.logs.claim(first);
                 let failed = |error| format!("the log {} cannot be opened: {error}", first.display());
                 *slot = Some(Stdio { child: rpm_logs::direct(first).map_err(failed)?, keep: Vec::new() });
                 continue;

@@ -123,7 +123,7 @@ pub(crate) fn environment(
         set("NODE_CHANNEL_SERIALIZATION_MODE", "json".into());
         if spec.exec_mode == ExecMode::Cluster {
             // Node takes 0 for "not a worker", so ids start at 1.
-            set("NODE_UNIQUE_ID", (seat.life.worker.0 + 1).to_string());
+            set("NODE_UNIQUE_ID", (u64::from(seat.life.worker.0) + 1).to_string());
         }
     }
     if !descriptors.listen.is_empty() {
@@ -136,7 +136,7 @@ pub(crate) fn environment(
     if let Some(key) = &spec.increment_var
         && let Some(first) = spec.env.get(key).and_then(|value| value.parse::<i64>().ok())
     {
-        set(key, (first + i64::from(seat.instance)).to_string());
+        set(key, first.saturating_add(i64::from(seat.instance)).to_string());
     }
     env.into_iter().map(|(key, value)| format!("{key}={value}")).collect()
 }

@@ -33,6 +33,9 @@ mod drains;
 pub mod dump;
 mod effects;
 mod files;
+#[doc(hidden)]
+pub mod fuzz;
+mod guests;
 mod launch;
 mod leftovers;
 mod logs;
@@ -45,6 +48,7 @@ mod recover;
 mod requests;
 mod rounds;
 mod sampling;
+mod saving;
 mod secrets;
 mod settle;
 mod state;

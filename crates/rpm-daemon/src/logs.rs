@@ -3,13 +3,13 @@
 //! A worker writes its log itself where that can be rotated under its hands, else through the pump
 //! ([`rpm_logs::rotate::collapse`] says why). The rotator is told of every log there is, whenever apps change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use rpm_ipc::{Notice, Reply};
+use rpm_ipc::{Happened, Notice, Reply};
 use rpm_logs::rotate::collapse;
 use rpm_logs::rotator::{self, Log, Rotator, Writer};
-use rpm_logs::{LogPaths, Stream};
+use rpm_logs::{Claim, LogPaths, Stream};
 use rpm_model::{AppSpec, Bytes, Life};
 use tokio::sync::mpsc;
 
@@ -26,6 +26,10 @@ pub(crate) struct Logs {
     always_piped: bool,
     rotator: Option<Rotator>,
     told: Vec<Log>,
+    /// Logs that a worker which runs writes itself: the pump renames none of them.
+    claims: BTreeMap<PathBuf, Claim>,
+    /// Which logs cannot be written, and why.
+    pub(crate) trouble: BTreeMap<PathBuf, String>,
     /// Whether the head of a file can be taken away, by directory.
     can_collapse: BTreeMap<PathBuf, bool>,
     /// Bounded by what is asked, and by one failure for each log.
@@ -48,6 +52,8 @@ impl Default for Logs {
             always_piped: false,
             rotator: None,
             told: Vec::new(),
+            claims: BTreeMap::new(),
+            trouble: BTreeMap::new(),
             can_collapse: BTreeMap::new(),
             news: mpsc::unbounded_channel(),
         }
@@ -75,6 +81,11 @@ impl Logs {
                 || [&paths.out, &paths.err].into_iter().flatten().all(|path| {
                     is_no_file(path) || (by_size_only && path.parent().is_some_and(|dir| self.can_collapse(dir)))
                 }))
+    }
+
+    /// Has a log keep its name, before a worker that writes it itself is started.
+    pub(crate) fn claim(&mut self, log: &Path) {
+        self.claims.entry(log.to_owned()).or_insert_with(|| Claim::new(log));
     }
 
     fn can_collapse(&mut self, directory: &Path) -> bool {
@@ -123,22 +134,27 @@ impl Daemon {
     /// Tells the rotator which logs there are.
     pub(crate) fn fit_logs(&mut self) {
         let mut logs: BTreeMap<PathBuf, Log> = BTreeMap::new();
-        let apps: Vec<_> = self
-            .core
-            .apps()
-            .map(|app| (app.spec.clone(), app.workers.iter().map(|w| w.id).collect::<Vec<_>>()))
-            .collect();
-        for (spec, workers) in apps {
-            for worker in workers {
-                let paths = rpm_logs::paths(&spec, worker, &self.home);
-                let is_pumped = !self.logs.is_direct(&spec, &paths);
-                for path in [&paths.out, &paths.err, &paths.combined].into_iter().flatten() {
-                    let log = Log { path: path.clone(), rotation: spec.logs.rotation.clone(), is_pumped };
-                    // A file of two apps is never renamed where one of them writes it itself.
-                    logs.entry(path.clone()).and_modify(|log| log.is_pumped &= is_pumped).or_insert(log);
+        let mut writers = BTreeSet::new();
+        // A worker that is being replaced writes as it was told when it was started.
+        let running = self.processes.iter().map(|(life, process)| (process.spec.clone(), life.worker, true));
+        let wanted = self.core.apps().flat_map(|app| {
+            let workers = app.workers.iter().map(|worker| (app.spec.clone(), worker.id, false));
+            workers.collect::<Vec<_>>()
+        });
+        for (spec, worker, runs) in wanted.chain(running).collect::<Vec<_>>() {
+            let paths = rpm_logs::paths(&spec, worker, &self.home);
+            let is_pumped = !self.logs.is_direct(&spec, &paths);
+            for path in [&paths.out, &paths.err, &paths.combined].into_iter().flatten() {
+                if runs && !is_pumped {
+                    writers.insert(path.clone());
                 }
+                let log = Log { path: path.clone(), rotation: spec.logs.rotation.clone(), is_pumped };
+                // A file of two apps is never renamed where one of them writes it itself.
+                logs.entry(path.clone()).and_modify(|log| log.is_pumped &= is_pumped).or_insert(log);
             }
         }
+        writers.iter().for_each(|log| self.logs.claim(log));
+        self.logs.claims.retain(|log, _| writers.contains(log));
         self.logs.set(logs.into_values().collect());
     }
 
@@ -154,6 +170,11 @@ impl Daemon {
             }
             // Its first process has not been started yet.
             News::Rotator(rotator::Event::Failed { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => {}
+            News::Rotator(rotator::Event::Full { log }) => {
+                let why = "the disk is full; what is said now is lost, how much only the app knows";
+                self.log_failed(&log, why.to_owned());
+            }
+            News::Rotator(rotator::Event::Room { log }) => self.log_resumed(&log),
             News::Rotator(rotator::Event::Failed { log, error }) => {
                 tracing::warn!("{} cannot be rotated: {error}", log.display());
             }
@@ -177,6 +198,43 @@ impl Daemon {
         }
     }
 
+    /// Takes in that a log cannot be written.
+    pub(crate) fn log_failed(&mut self, log: &Path, why: String) {
+        tracing::error!("{} cannot be written: {why}", log.display());
+        self.tell_of_log(log, "log failed", Some(format!("{}: {why}", log.display())));
+        self.logs.trouble.insert(log.to_owned(), why);
+    }
+
+    /// Takes in that a log can be written again.
+    pub(crate) fn log_resumed(&mut self, log: &Path) {
+        tracing::info!("{} can be written again", log.display());
+        self.tell_of_log(log, "log resumed", Some(log.display().to_string()));
+        self.logs.trouble.remove(log);
+    }
+
+    fn tell_of_log(&mut self, log: &Path, event: &str, detail: Option<String>) {
+        let workers: Vec<_> = self
+            .core
+            .apps()
+            .flat_map(|app| app.workers.iter().map(|w| (app.spec.clone(), w.id)).collect::<Vec<_>>())
+            .collect();
+        for (spec, worker) in workers {
+            let paths = rpm_logs::paths(&spec, worker, &self.home);
+            if [&paths.out, &paths.err, &paths.combined].into_iter().flatten().any(|path| path == log) {
+                let at_ms = rpm_sys::proc::wall_clock_millis();
+                let (app, event) = (spec.name.clone(), event.to_owned());
+                self.tell_listeners(&Happened { at_ms, worker, app, event, detail: detail.clone() });
+            }
+        }
+    }
+
+    /// Has somebody look whether disks are full.
+    pub(crate) fn look_for_room(&self) {
+        if let Some(rotator) = &self.logs.rotator {
+            rotator.look_for_room();
+        }
+    }
+
     /// Takes in that the pump had to drop output.
     pub(crate) fn output_lost(&mut self, key: &str, log: Option<&Path>, lost: u64, is_first: bool) {
         if is_first {
@@ -193,8 +251,11 @@ impl Daemon {
     pub(crate) fn output_resumed(&mut self, key: &str, log: Option<&Path>) {
         let life = key.split('/').next().and_then(Life::parse);
         let lost = life.and_then(|life| self.processes.get(&life)).map_or(0, |process| process.output_lost);
-        let log = log.unwrap_or(Path::new("?")).display();
-        tracing::info!("{key}: {log} is written again; {} of this worker's output are lost so far", Bytes(lost));
+        let name = log.unwrap_or(Path::new("?")).display();
+        tracing::info!("{key}: {name} is written again; {} of this worker's output are lost so far", Bytes(lost));
+        if let Some(log) = log {
+            self.log_resumed(log);
+        }
     }
 
     /// Takes in that the pump rotated a file.

@@ -138,6 +138,7 @@ impl Daemon {
     /// Gives up the resources of a life that is over.
     fn let_go(&mut self, life: Life) {
         let Some(process) = self.processes.remove(&life) else { return };
+        self.apps_differ = true;
         let names = Names::of(life);
         if let Some(channel) = &process.channel {
             self.watch.remove(channel);
@@ -216,7 +217,10 @@ impl Daemon {
                 let prefix = format!("log/{key}/");
                 self.ask_keeper(&Request::DropPrefix { prefix: &prefix });
             }
-            WriteFailed { key, path, error } => tracing::error!("{key}: {} cannot be written: {error}", name(path)),
+            WriteFailed { path: Some(path), error, .. } => self.log_failed(&path, error.to_string()),
+            WriteFailed { key, path: None, error } => {
+                tracing::error!("{key}: {} cannot be written: {error}", name(None))
+            }
             WriteResumed { key, path } => self.output_resumed(&key, path.as_deref()),
             Dropping { key, path, lost, is_first } => self.output_lost(&key, path.as_deref(), lost, is_first),
             Rotated { log, archive } => self.pump_rotated(&log, &archive),

@@ -29,6 +29,7 @@ use crate::news::exit_of;
 use crate::process::{Process, Running, SeatFiles};
 use crate::rounds::Rounds;
 use crate::sampling::Sampler;
+use crate::saving::Saving;
 use crate::secrets::FromShells;
 use crate::watch::{Token, Watch};
 use crate::{DaemonError, Options, door, files, leftovers, orphans, pm2, secrets, state, view};
@@ -108,6 +109,7 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
         processes: BTreeMap::new(),
         unread: BTreeSet::new(),
         cgroups: Cgroups::of(&home),
+        saving: Saving::default(),
         resolving: BTreeMap::new(),
         resolved: mpsc::unbounded_channel(),
         from_shells: inventory.held.remove(secrets::HELD).map(|file| FromShells::read(&file)).unwrap_or_default(),
@@ -285,6 +287,8 @@ impl Daemon {
                 self.resume_logs(*life, &spec, &mut inventory.held, &mut streams);
             }
         }
+        // First, which logs keep their names; then those that write may.
+        self.fit_logs();
         self.resume_streams(streams);
         if let Some(pump) = &self.pump {
             for (life, kind) in ended.iter().flat_map(|life| [(*life, Kind::Out), (*life, Kind::Err)]) {

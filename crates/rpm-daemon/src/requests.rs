@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use rpm_ipc::{DaemonInfo, List, Notice, Reply, Request};
-use rpm_model::{AppId, AppSpec, Status, WorkerId};
+use rpm_model::{AppId, AppSpec, WorkerId};
 use rpm_supervise::{Command, CommandId, Event, Refusal};
 
 use crate::clients::Inbound;
 use crate::daemon::{Asked, Daemon, shared};
-use crate::dump::{self, DumpedApp};
 use crate::view;
 
 impl Daemon {
@@ -36,8 +35,7 @@ impl Daemon {
                 return line.reply(id, reply);
             }
             Request::Save { force } => {
-                let reply = self.save(*force);
-                return line.reply(id, reply);
+                return self.save(*force, Some((line, id)));
             }
             Request::ReopenLogs => {
                 return self.reopen_logs(Some((line, id)));
@@ -61,19 +59,18 @@ impl Daemon {
                 self.listeners.push((line, id));
                 return;
             }
-            Request::Start { specs } => Command::Start { specs: shared(specs.clone()) },
-            Request::Resurrect { apps } => {
-                Command::Resurrect { apps: apps.iter().map(|app| (Arc::new(app.spec.clone()), app.stopped)).collect() }
-            }
-            Request::Stop { workers } => Command::Stop { workers: workers.clone() },
-            Request::Restart { workers, specs } => Command::Restart { workers: workers.clone(), specs: respecs(specs) },
-            Request::Reload { workers, specs, force } => {
-                Command::Reload { workers: workers.clone(), specs: respecs(specs), force: *force }
-            }
-            Request::Delete { workers } => Command::Delete { workers: workers.clone() },
-            Request::Scale { app, instances } => Command::Scale { app: *app, instances: *instances },
-            Request::Reset { workers } => Command::Reset { workers: workers.clone() },
-            Request::Kill => Command::Shutdown,
+            Request::Start { .. }
+            | Request::Resurrect { .. }
+            | Request::Stop { .. }
+            | Request::Restart { .. }
+            | Request::Reload { .. }
+            | Request::Delete { .. }
+            | Request::Scale { .. }
+            | Request::Reset { .. }
+            | Request::Kill => match command(&request) {
+                Ok(command) => command,
+                Err(message) => return line.reply(id, Reply::Refused { message, hint: None }),
+            },
         };
         self.command(command, Asked { line: Some((line, id)), request });
     }
@@ -113,9 +110,7 @@ impl Daemon {
             return self.reopen_logs(None);
         }
         // PM2's order: the list is saved, then the apps are stopped.
-        if let Reply::Refused { message, .. } = self.save(false) {
-            tracing::warn!("not saved: {message}");
-        }
+        self.save(false, None);
         self.command(Command::Shutdown, Asked { line: None, request: Request::Kill });
     }
 
@@ -131,8 +126,12 @@ impl Daemon {
     fn list(&mut self, environment: bool) -> List {
         self.sample_for_list(view::now());
         let clock = self.clock;
-        let apps =
-            self.core.apps().map(|app| view::app(&app, &self.processes, &self.home, clock, environment)).collect();
+        let view = |app| view::app(&app, &self.processes, &self.home, clock, environment);
+        let mut apps: Vec<_> = self.core.apps().map(view).collect();
+        for worker in apps.iter_mut().flat_map(|app| &mut app.workers) {
+            let logs = [&worker.out_log, &worker.err_log, &worker.combined_log].into_iter().flatten();
+            worker.log_trouble = logs.filter_map(|log| self.logs.trouble.get(log)).next().cloned();
+        }
         List { apps, daemon: self.info() }
     }
 
@@ -153,38 +152,59 @@ impl Daemon {
         }
         Reply::Done { workers: workers.to_vec() }
     }
-
-    fn save(&self, force: bool) -> Reply {
-        let path = self.home.dump();
-        let apps: Vec<DumpedApp> = self
-            .core
-            .apps()
-            .filter(|app| !app.spec.is_module())
-            .map(|app| DumpedApp {
-                spec: saved_spec(app.spec, app.workers.len()),
-                stopped: app.workers.iter().all(|worker| worker.status == Status::Stopped),
-            })
-            .collect();
-        if apps.is_empty() && !force && dump::has_apps(&path) {
-            let message = format!("there are no apps, and {} has some", path.display());
-            return Reply::Refused { message, hint: Some("`save --force` replaces it all the same".into()) };
-        }
-        match dump::write(&path, &self.home.dump_backup(), apps) {
-            Ok(()) => Reply::Done { workers: Vec::new() },
-            Err(error) => {
-                Reply::Refused { message: format!("{} cannot be written: {error}", path.display()), hint: None }
-            }
-        }
-    }
 }
 
-/// Returns the spec as it is to be started again: with as many workers as there are, and without the shell's
-/// variables, which the shell that resurrects brings along.
-fn saved_spec(spec: &AppSpec, workers: usize) -> AppSpec {
-    let mut spec = spec.clone();
-    spec.instances = u32::try_from(workers).unwrap_or(u32::MAX).max(1);
-    spec.env_shell.clear();
-    spec
+/// Returns what the core is asked by a request that is for the core; refuses what no machine can carry.
+pub(crate) fn command(request: &Request) -> Result<Command, String> {
+    let wanted = |specs: &mut dyn Iterator<Item = &AppSpec>| {
+        let sum: u64 = specs.map(|spec| u64::from(spec.instances)).sum();
+        bounded(sum)
+    };
+    Ok(match request {
+        Request::Start { specs } => {
+            wanted(&mut specs.iter())?;
+            Command::Start { specs: shared(specs.clone()) }
+        }
+        Request::Resurrect { apps } => {
+            wanted(&mut apps.iter().map(|app| &app.spec))?;
+            Command::Resurrect { apps: apps.iter().map(|app| (Arc::new(app.spec.clone()), app.stopped)).collect() }
+        }
+        Request::Stop { workers } => Command::Stop { workers: workers.clone() },
+        Request::Restart { workers, specs } => {
+            wanted(&mut specs.iter().map(|respec| &respec.spec))?;
+            Command::Restart { workers: workers.clone(), specs: respecs(specs) }
+        }
+        Request::Reload { workers, specs, force } => {
+            wanted(&mut specs.iter().map(|respec| &respec.spec))?;
+            Command::Reload { workers: workers.clone(), specs: respecs(specs), force: *force }
+        }
+        Request::Delete { workers } => Command::Delete { workers: workers.clone() },
+        Request::Scale { app, instances } => {
+            bounded(u64::from(*instances))?;
+            Command::Scale { app: *app, instances: *instances }
+        }
+        Request::Reset { workers } => Command::Reset { workers: workers.clone() },
+        Request::Kill => Command::Shutdown,
+        Request::Ping
+        | Request::List { .. }
+        | Request::Signal { .. }
+        | Request::Save { .. }
+        | Request::ReopenLogs
+        | Request::Trigger { .. }
+        | Request::Send { .. }
+        | Request::Write { .. }
+        | Request::Update { .. }
+        | Request::Events => return Err("this is not for the core".into()),
+    })
+}
+
+/// A client that has lost its way would fill the memory.
+fn bounded(instances: u64) -> Result<(), String> {
+    const MAX: u32 = AppSpec::INSTANCES_MAX;
+    if instances > u64::from(MAX) {
+        return Err(format!("{instances} instances were asked for, at most {MAX} at once are taken"));
+    }
+    Ok(())
 }
 
 fn respecs(specs: &[rpm_ipc::Respec]) -> Vec<(AppId, Arc<AppSpec>)> {

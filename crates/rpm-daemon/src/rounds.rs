@@ -49,6 +49,7 @@ impl Daemon {
         }
         if is_due(self.rounds.all, now) {
             self.sample(now);
+            self.look_for_room();
             self.rounds.all = None;
         }
         arm(&mut self.rounds.limited, limited, now, sampling::LIMITED_EVERY);

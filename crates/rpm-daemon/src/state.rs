@@ -84,11 +84,19 @@ pub(crate) fn read(path: &Path, boot: &str) -> State {
     };
     // A missing file is no damage: it is removed when nothing runs any more.
     let read = first.map_or_else(|Broken| second(), |read| read.filter(of_this_boot));
-    read.map_or_else(State::default, |read| State {
-        saved: Some(read.saved),
-        processes: read.processes.into_iter().filter_map(|(life, seen)| Some((Life::parse(&life)?, seen))).collect(),
-        ports: read.ports,
-    })
+    read.map_or_else(State::default, State::from)
+}
+
+/// Reads the content of a state file, of whatever boot.
+pub(crate) fn from_bytes(content: &[u8]) -> Option<State> {
+    parse(content).ok().map(State::from)
+}
+
+impl From<Read> for State {
+    fn from(read: Read) -> Self {
+        let processes = read.processes.into_iter().filter_map(|(life, seen)| Some((Life::parse(&life)?, seen)));
+        Self { saved: Some(read.saved), processes: processes.collect(), ports: read.ports }
+    }
 }
 
 /// Makes the second copy of what was written last.
@@ -126,7 +134,10 @@ fn parse(content: &[u8]) -> Result<Read, String> {
     }
     let read: Read = serde_json::from_slice(content).map_err(|error| error.to_string())?;
     debug_assert_eq!(read.version, version);
-    Ok(read)
+    match read.saved.absurdity() {
+        Some(why) => Err(why.to_owned()),
+        None => Ok(read),
+    }
 }
 
 /// Forgets the state: nothing runs any more.
@@ -187,8 +198,9 @@ mod tests {
         back_up(&path).unwrap();
         let whole = std::fs::read(&path).unwrap();
         let newer = String::from_utf8(whole.clone()).unwrap().replacen("\"version\":1", "\"version\":2", 1);
+        let mad = String::from_utf8(whole.clone()).unwrap().replacen("\"next_app\":0", "\"next_app\":4294967295", 1);
         let cuts = (0..whole.len()).map(|length| whole[..length].to_vec());
-        for damaged in cuts.chain([newer.into_bytes(), b"{}".to_vec(), b"garbage".to_vec()]) {
+        for damaged in cuts.chain([newer.into_bytes(), mad.into_bytes(), b"{}".to_vec(), b"garbage".to_vec()]) {
             std::fs::write(&path, &damaged).unwrap();
             assert_eq!(read(&path, "boot").processes, [seen].into());
             let kept = with_suffix(&path, ".broken");

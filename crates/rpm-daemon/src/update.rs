@@ -63,6 +63,7 @@ impl Daemon {
 
     /// Leaves everything to the next daemon.
     pub(crate) async fn hand_over(&mut self, (line, id): (Line, u64)) {
+        self.all_saved().await;
         if self.dirty {
             self.write_state();
         }

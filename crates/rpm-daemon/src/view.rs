@@ -87,6 +87,7 @@ fn worker(
         user: user.to_owned(),
         not_limited: process.and_then(|process| process.not_limited.clone()),
         output_lost: process.map_or(0, |process| process.output_lost),
+        log_trouble: None,
         contact: process.map(|process| process.contact.clone()).unwrap_or_default(),
     }
 }

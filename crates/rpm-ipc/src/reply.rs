@@ -217,6 +217,9 @@ pub struct WorkerInfo {
     /// Why the kernel does not hold it to its limits, where it has some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_limited: Option<String>,
+    /// Why one of its logs cannot be written at this moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_trouble: Option<String>,
 }
 
 /// What the app said of itself, by PM2's names.

@@ -32,6 +32,8 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod handover;
 pub mod launch;
 pub mod ready;

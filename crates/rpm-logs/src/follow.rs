@@ -157,6 +157,8 @@ struct Reading {
 struct Moves {
     log: PathBuf,
     ledger: Option<Ledger>,
+    /// What the ledger said when it was waited for in vain: whoever was at it is dead, and it is not waited for again.
+    stuck: Option<Header>,
     base: u64,
     /// What went to archives before it was read.
     behind: VecDeque<Box<dyn BufRead + Send>>,
@@ -170,7 +172,7 @@ impl std::fmt::Debug for Moves {
 
 impl Moves {
     fn of(log: &Path, identity: (u64, u64)) -> Self {
-        let mut moves = Self { log: log.to_owned(), ledger: None, base: 0, behind: VecDeque::new() };
+        let mut moves = Self { log: log.to_owned(), ledger: None, stuck: None, base: 0, behind: VecDeque::new() };
         moves.base = moves.header(identity).map_or(0, |header| header.base);
         moves
     }
@@ -180,7 +182,13 @@ impl Moves {
         if self.ledger.is_none() {
             self.ledger = Ledger::read(&self.log).ok().flatten();
         }
-        history::steady(self.ledger.as_ref()?).ok().filter(|header| header.is_identity(identity))
+        let ledger = self.ledger.as_ref()?;
+        let header = match ledger.header().ok()? {
+            header if header.is_steady() || self.stuck == Some(header) => header,
+            _ => history::steady(ledger).ok()?,
+        };
+        self.stuck = Some(header).filter(|header| !header.is_steady());
+        Some(header).filter(|header| header.is_identity(identity))
     }
 }
 

@@ -24,6 +24,8 @@ pub mod date;
 pub mod escape;
 pub mod follow;
 pub mod frame;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod names;
 pub mod pump;
 pub mod rotate;
@@ -35,6 +37,7 @@ pub use escape::escape_control;
 pub use follow::{Begin, Follower, FollowerHandle, Line};
 pub use names::{LogPaths, paths, pid_path};
 pub use pump::{Counters, Event, Pump, Stream, new_staging};
+pub use rotate::claim::Claim;
 pub use rotate::history::{self, History, own_time};
 pub use rotate::rotator::{self, Log, Rotator};
 pub use tail::{last_lines, last_lines_until};

@@ -141,6 +141,9 @@ pub struct AppSpec {
 }
 
 impl AppSpec {
+    /// More workers than this on one machine is a slip of the finger.
+    pub const INSTANCES_MAX: u32 = 10_000;
+
     /// Returns a spec with PM2's defaults for the program at `script`, run in `cwd`.
     pub fn new(name: impl Into<String>, script: impl Into<PathBuf>, cwd: impl Into<PathBuf>) -> Self {
         Self {

@@ -74,6 +74,7 @@ fn worker(id: u32, status: Status) -> WorkerInfo {
         contact: serde_json::Map::new(),
         output_lost: 0,
         not_limited: None,
+        log_trouble: None,
     }
 }
 

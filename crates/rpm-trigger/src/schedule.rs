@@ -44,6 +44,10 @@ impl Schedule {
     /// # Errors
     /// When it cannot be read, or never comes due.
     pub fn parse(pattern: &str) -> Result<Self, BadCron> {
+        // croner takes an empty list for one, and then looks for seconds through thousands of years.
+        if pattern.split_whitespace().any(|field| field.split(',').any(str::is_empty)) {
+            return Err(BadCron::Unreadable("there is nothing before or behind a comma".to_owned()));
+        }
         let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
         let cron = parser.parse(pattern).map_err(|error| BadCron::Unreadable(why(&error)))?;
         let schedule = Self { cron };
@@ -135,6 +139,13 @@ mod tests {
         let after: Timestamp = after.parse().expect("a time");
         let next = Schedule::parse(pattern).expect(pattern).next_in(after.as_millisecond() as u64, zone);
         Timestamp::from_millisecond(next.expect("a next time") as i64).expect("in range").to_string()
+    }
+
+    #[test]
+    fn a_list_with_nothing_in_it_is_refused_at_once() {
+        for pattern in [", 3 * * *", "1, 3 * * *", "0 3 * * 1,,2", "0 3 , * *"] {
+            assert!(matches!(Schedule::parse(pattern), Err(BadCron::Unreadable(_))), "{pattern}");
+        }
     }
 
     #[test]

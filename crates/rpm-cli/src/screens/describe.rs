@@ -115,6 +115,9 @@ fn rows(app: &AppInfo, worker: &WorkerInfo, node: Option<&str>, now_ms: u64) -> 
         let lost = format!("{} (a log could not be written)", Bytes(worker.output_lost));
         rows.push(("output lost", Cell::styled(&lost, RED)));
     }
+    if let Some(why) = &worker.log_trouble {
+        rows.push(("log cannot be written", Cell::styled(why, RED)));
+    }
     rows.push(("uptime", plain(&table::uptime(worker, now_ms))));
     if worker.combined_log.is_some() {
         rows.push(("entire log path", path(worker.combined_log.as_deref())));

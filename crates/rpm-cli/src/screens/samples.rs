@@ -44,6 +44,7 @@ fn worker(name: &str, id: u32, instance: u32) -> WorkerInfo {
         contact: serde_json::Map::new(),
         output_lost: 0,
         not_limited: None,
+        log_trouble: None,
     }
 }
 

@@ -28,6 +28,9 @@ use crate::pm2::output::{Chunk, Label, Output};
 /// Messages that may wait for one subscriber.
 const WAITING: usize = 1024;
 
+/// Subscribers of the bus: each costs a descriptor and a queue. At the bound a newcomer is turned away.
+const SUBSCRIBERS_MAX: usize = 64;
+
 /// Subscribers that may knock at the same time.
 const KNOCKING: usize = 64;
 
@@ -103,6 +106,10 @@ impl Bus {
     }
 
     async fn came(&mut self, stream: Stream) {
+        if self.subscribers.len() >= SUBSCRIBERS_MAX {
+            tracing::warn!("a subscriber was turned away: there are {SUBSCRIBERS_MAX}");
+            return;
+        }
         let (messages, waiting) = mpsc::channel(WAITING);
         let feed = tokio::spawn(feed(stream, waiting, self.leaving.clone()));
         self.subscribers.push(Subscriber { messages, feed });

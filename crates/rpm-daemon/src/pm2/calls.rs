@@ -19,6 +19,7 @@ use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio_util::codec::FramedRead;
 
 use crate::door;
+use crate::guests::{Guests, Visit};
 use crate::pm2::News;
 use crate::pm2::inside::{Inside, describe, find};
 use crate::pm2::wire::Messages;
@@ -32,8 +33,11 @@ const TOLD_BY_US: [&str; 7] = ["start", "stop", "restart", "reload", "graceful r
 /// Serves calls on `socket`.
 pub(super) fn serve(socket: OwnedFd, inside: Inside, news: mpsc::Sender<News>) -> io::Result<()> {
     let room = Arc::new(Calls { inside, news, rolls: Mutex::new(()) });
+    let guests = Guests::new();
     door::open(socket, move |stream| {
-        tokio::spawn(converse(stream, room.clone()));
+        if let Some(visit) = guests.welcome() {
+            tokio::spawn(converse(stream, room.clone(), Arc::new(visit)));
+        }
     })
 }
 
@@ -44,7 +48,7 @@ struct Calls {
     rolls: Mutex<()>,
 }
 
-async fn converse(stream: Stream, room: Arc<Calls>) {
+async fn converse(stream: Stream, room: Arc<Calls>, visit: Arc<Visit>) {
     let mut reader = FramedRead::new(&stream, Messages);
     let mut writer = &stream;
     let (answers, mut answered) = mpsc::channel::<Message>(UNDER_WAY);
@@ -70,8 +74,10 @@ async fn converse(stream: Stream, room: Arc<Calls>) {
                     return;
                 }
             };
+            visit.greeted();
             let Ok(permit) = under_way.clone().acquire_owned().await else { return };
-            let (room, answers) = (room.clone(), answers.clone());
+            let (room, answers, visit) = (room.clone(), answers.clone(), visit.clone());
+            visit.asked();
             // A task, because what was asked for is done even if nobody waits for the answer.
             tokio::spawn(async move {
                 let id = call.id.clone();
@@ -79,6 +85,7 @@ async fn converse(stream: Stream, room: Arc<Calls>) {
                     // A client that left wants no answer.
                     let _ = answers.send(answer.message(id)).await;
                 }
+                visit.answered();
                 drop(permit);
             });
         }
@@ -86,6 +93,7 @@ async fn converse(stream: Stream, room: Arc<Calls>) {
     tokio::select! {
         () = write => {}
         () = read => {}
+        () = visit.over() => {}
     }
 }
 

@@ -11,7 +11,7 @@ use rustix::io::{Errno, write};
 
 use super::staging::Place;
 use crate::crash::step;
-use crate::rotate::archive;
+use crate::rotate::{archive, claim};
 use crate::target::{Target, direct};
 
 /// A file that is full waits for the end of a line until it is so much longer, or twice as long.
@@ -112,7 +112,7 @@ impl Files {
     fn rotate(&mut self, id: FileId) -> Option<(PathBuf, io::Result<PathBuf>)> {
         let log = self.file(id).path.clone()?;
         let open = self.place(id).ok()??;
-        let result = archive::rename(&log, (open.device, open.inode));
+        let result = claim::unless_claimed(&log, || archive::rename(&log, (open.device, open.inode)))?;
         let was_stuck = std::mem::replace(&mut self.file(id).stuck, result.is_err());
         match result {
             Ok(None) => None,

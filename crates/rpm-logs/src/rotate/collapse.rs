@@ -55,7 +55,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, FallocateFlags, Mode, OFlags, RenameFlags, fallocate, fstatfs, renameat_with};
 
 use super::archive;
-use super::ledger::{Header, Ledger};
+use super::claim::Claim;
+use super::ledger::{Header, Ledger, PLACE_MAX};
 use crate::crash::step;
 
 /// Boundaries of blocks that are looked at for a line's end: 64 MiB, some 10 ms.
@@ -87,6 +88,7 @@ pub(super) fn rotate_to(log: &Path, place: &Path) -> io::Result<Option<PathBuf>>
 }
 
 fn rotate_into(log: &Path, place: Option<&Path>) -> io::Result<Option<PathBuf>> {
+    let _claim = Claim::new(log);
     let file = open_log(log)?;
     let ledger = Ledger::write(log)?;
     let header = ledger.header_for(&file)?;
@@ -97,9 +99,10 @@ fn rotate_into(log: &Path, place: Option<&Path>) -> io::Result<Option<PathBuf>> 
 }
 
 /// Finishes or undoes what somebody was killed in, and returns the archives that came of it.
-pub(super) fn recover(log: &Path) -> io::Result<Vec<PathBuf>> {
+pub(crate) fn recover(log: &Path) -> io::Result<Vec<PathBuf>> {
     remove_if_there(&copying_path(log))?;
     let mut archives = Vec::new();
+    let _claim = Claim::new(log);
     for copied in Copied::find(log)? {
         archives.push(match open_log(log) {
             Ok(file) => finish(log, &file, &Ledger::write(log)?, &copied, None)?,
@@ -238,6 +241,7 @@ impl Copied {
             let Ok(name) = entry.file_name().into_string() else { continue };
             let Some((base, mark)) = name.strip_prefix(&prefix).and_then(|rest| rest.split_once('-')) else { continue };
             if let Ok(base) = base.parse()
+                && base <= PLACE_MAX
                 && mark.len() == MARK
                 && entry.file_type()?.is_file()
             {

@@ -26,6 +26,9 @@ const RECORD: usize = 16;
 /// At so many records every other one of the older half goes: 1 MiB, some 18 hours of writing in every second.
 const RECORDS_MAX: u64 = 65_536;
 
+/// No log is so long, nor has ever been: what says so is broken. Below it sums of places and lengths stay numbers.
+pub(super) const PLACE_MAX: u64 = 1 << 62;
+
 /// The head is about to be marked.
 const MARKING: u64 = u64::MAX;
 
@@ -76,10 +79,10 @@ impl Ledger {
         archive::beside(log, ".ledger")
     }
 
-    /// Opens a log's ledger to read it; `None` where there is none.
+    /// Opens a log's ledger to read it; `None` where there is none, or none that can be understood.
     pub fn read(log: &Path) -> io::Result<Option<Self>> {
         match open(&Self::path(log), false) {
-            Ok(file) => Ok(Some(Self { file, writable: false })),
+            Ok(file) => Ok(Some(Self { file, writable: false }).filter(|ledger| ledger.header().is_ok())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -100,7 +103,7 @@ impl Ledger {
         let mut bytes = [0; HEADER];
         self.file.read_exact_at(&mut bytes, 0)?;
         let word = |n: usize| u64::from_le_bytes(bytes[n * 8..][..8].try_into().expect("eight bytes"));
-        if word(0) != MAGIC {
+        if word(0) != MAGIC || word(3) > PLACE_MAX {
             return Err(io::ErrorKind::InvalidData.into());
         }
         Ok(Header { device: word(1), inode: word(2), base: word(3), moving: word(4) })
@@ -147,7 +150,7 @@ impl Ledger {
         let count = self.count()?;
         let before = |back: u64| count.checked_sub(back).map(|number| self.record(number)).transpose();
         let number = match (before(2)?, before(1)?) {
-            (_, Some((last, _))) if last > place => return Ok(()),
+            (_, Some((last, _))) if last > place && last <= PLACE_MAX => return Ok(()),
             // Of a silence the first record says when what is before it was there, the last when it went on.
             (Some((first, _)), Some((last, _))) if first == place && last == place => count - 1,
             (_, Some(_) | None) => count,
@@ -169,7 +172,8 @@ impl Ledger {
     }
 
     fn last_record(&self) -> io::Result<Option<(u64, Stamp)>> {
-        self.count()?.checked_sub(1).map(|last| self.record(last)).transpose()
+        let last = self.count()?.checked_sub(1).map(|last| self.record(last)).transpose()?;
+        Ok(last.filter(|(place, _)| *place <= PLACE_MAX))
     }
 
     fn record(&self, number: u64) -> io::Result<(u64, Stamp)> {

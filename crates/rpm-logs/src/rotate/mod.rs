@@ -3,6 +3,7 @@
 //! | room | for |
 //! |---|---|
 //! | [`archive`] | the names of archives, and their order |
+//! | [`claim`] | who writes a log itself, or is at its head: it keeps its name |
 //! | [`collapse`] | logs that the workers write themselves: the head is taken away under their hands |
 //! | [`history`] | archives and log read as one, with the times of lines |
 //! | [`ledger`] | how much was taken away, and when what was written |
@@ -13,6 +14,7 @@
 //! Logs that the [pump](crate::pump) writes are rotated by it, between two writes: renamed, and opened anew.
 
 pub mod archive;
+pub mod claim;
 pub mod collapse;
 pub mod history;
 pub mod ledger;

@@ -35,6 +35,9 @@ const LOOK_MIN: Duration = Duration::from_millis(50);
 /// A log whose rotation failed, or that is not there, is left alone for so long.
 const REST: Duration = Duration::from_secs(15);
 
+/// Less free than this is a full disk: one write of a busy app.
+const ROOM_MIN: u64 = 64 << 10;
+
 /// Whatever happens to a file fires the watch: growth, another name, removal.
 const NEWS: WatchFlags = WatchFlags::MODIFY
     .union(WatchFlags::MOVE_SELF)
@@ -69,6 +72,17 @@ pub enum Event {
         /// The log.
         log: PathBuf,
     },
+    /// A disk is full, and nobody but the worker itself hears of it: what it says now is lost. Told once until there is
+    /// room.
+    Full {
+        /// The log.
+        log: PathBuf,
+    },
+    /// There is room again.
+    Room {
+        /// The log.
+        log: PathBuf,
+    },
     /// A log could not be rotated, or its archives not tidied. It is tried again; told once until it works.
     Failed {
         /// The log.
@@ -92,6 +106,7 @@ pub struct Writer {
 enum Command {
     Set(Vec<Log>),
     Tidy(PathBuf),
+    LookForRoom,
     PutBack(Vec<Writer>, Box<dyn FnOnce(Vec<String>) + Send>),
     Shutdown,
 }
@@ -125,6 +140,11 @@ impl Rotator {
     /// Has the archives of a log looked at: the pump made one.
     pub fn tidy(&self, log: &Path) {
         self.tell(Command::Tidy(log.to_owned()));
+    }
+
+    /// Has a look whether disks are full. A log tells nobody that it cannot be written: from time to time somebody must ask.
+    pub fn look_for_room(&self) {
+        self.tell(Command::LookForRoom);
     }
 
     /// Puts logs back in their places that were renamed while their workers write to them; `done` gets a sentence for
@@ -195,6 +215,8 @@ struct Watched {
     /// When the clock rotates it.
     rotate_at: Option<Stamp>,
     failing: bool,
+    /// Its disk is.
+    full: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -258,6 +280,10 @@ impl Room {
             match command {
                 Command::Set(logs) => self.set(logs),
                 Command::Tidy(log) => self.tidy(&log),
+                Command::LookForRoom => {
+                    let logs = self.logs.values_mut().filter(|watched| !watched.full);
+                    logs.for_each(|watched| watched.look_for_room(&mut self.on_event));
+                }
                 Command::PutBack(writers, done) => {
                     let mut failed = Vec::new();
                     for writer in writers {
@@ -293,8 +319,15 @@ impl Room {
                     known
                 }
                 None => {
-                    let mut watched =
-                        Watched { log, seen: None, armed: None, look_at: Some(now.0), rotate_at, failing: false };
+                    let mut watched = Watched {
+                        log,
+                        seen: None,
+                        armed: None,
+                        look_at: Some(now.0),
+                        rotate_at,
+                        failing: false,
+                        full: false,
+                    };
                     match collapse::recover(&path) {
                         Ok(archives) => {
                             for archive in archives {
@@ -329,7 +362,12 @@ impl Room {
                 }
             }
             if watched.look_at.is_some_and(|at| at <= now.0) {
-                match watched.look(&self.inotify) {
+                let looked = watched.look(&self.inotify);
+                if watched.full || watched.look_at.is_none() {
+                    // It has stopped growing: of its own accord?
+                    watched.look_for_room(&mut self.on_event);
+                }
+                match looked {
                     Ok(Some(archive)) => {
                         watched.failing = false;
                         rotated.push(watched.log.path.clone());
@@ -401,6 +439,26 @@ impl Watched {
         Ok(None)
     }
 
+    /// Looks whether what the worker writes itself can be written, and soon again when not.
+    fn look_for_room(&mut self, on_event: &mut (dyn FnMut(Event) + Send)) {
+        if self.log.is_pumped {
+            // The pump knows better.
+            self.full = false;
+            return;
+        }
+        let log = self.log.path.clone();
+        let is_full = is_disk_full(&log);
+        match (self.full, is_full) {
+            (false, true) => on_event(Event::Full { log }),
+            (true, false) => on_event(Event::Room { log }),
+            (false, false) | (true, true) => {}
+        }
+        self.full = is_full;
+        if is_full {
+            self.look_at = Some(self.look_at.unwrap_or(Instant::now() + LOOK_MAX));
+        }
+    }
+
     /// Notes when the log went on after a silence.
     fn time_first_bytes(&mut self) {
         if let Some(seen) = self.seen {
@@ -421,6 +479,14 @@ impl Watched {
             on_event(Event::Failed { log: self.log.path.clone(), error });
         }
     }
+}
+
+/// Returns whether the disk of a log has no room: what is left is less than the file system needs for itself to go on.
+fn is_disk_full(log: &Path) -> bool {
+    let Some(space) = log.ancestors().find_map(|path| rustix::fs::statvfs(path).ok()) else { return false };
+    // Some of it is root's alone.
+    let free = if rustix::process::geteuid().is_root() { space.f_bfree } else { space.f_bavail };
+    space.f_blocks > 0 && free.saturating_mul(space.f_frsize) < ROOM_MIN
 }
 
 fn open(path: &Path) -> io::Result<File> {

@@ -72,9 +72,10 @@ pub enum ChannelError {
     System(#[from] SysError),
 }
 
-/// The longest line taken from a worker; longer ones are skipped. An app that sends more than this in one message has
+/// The longest line taken from a worker: as much as may wait for one. Longer ones are skipped, and the length is told: an app
+/// that sends more than this in one message has
 /// lost its way.
-const LINE_MAX: usize = 64 << 20;
+const LINE_MAX: usize = OUT_MAX;
 /// How much is looked at at once; a line that fills it is gathered in memory. Well under the 208 KiB that a socket
 /// holds by default, so a worker that writes a long line is never stuck.
 const SEEN_MAX: usize = 64 << 10;
