@@ -4,6 +4,9 @@
 //! by two things only, the listening sockets that it was given and the control socket.
 #![forbid(unsafe_code)]
 
+pub mod health;
+pub mod pick;
+
 use std::os::fd::OwnedFd;
 
 /// A listening socket that was passed to the edge.
