@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod health;
+pub mod http;
 pub mod pick;
 
 use std::os::fd::OwnedFd;
