@@ -109,6 +109,54 @@ impl Chunked {
     }
 }
 
+/// What became of bytes that passed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// So many bytes are dealt with.
+    pub consumed: usize,
+    /// So many of them, moved to the beginning, are to be passed on.
+    pub kept: usize,
+    /// So many bytes of data were among them.
+    pub data: u64,
+}
+
+impl Chunked {
+    /// Lets as much of `bytes` pass as is whole; what is to be passed on is moved to the beginning. With `data_only` that
+    /// is the data without its framing.
+    ///
+    /// # Errors
+    /// See [`Chunked::next`].
+    pub fn pass(&mut self, bytes: &mut [u8], data_only: bool) -> Result<Passed, BadChunk> {
+        let mut passed = Passed::default();
+        while let Some(piece) = self.next(&bytes[passed.consumed..])? {
+            let from = passed.consumed;
+            let (line, keep) = match piece {
+                Piece::Size { line, keep } => (line, keep),
+                Piece::Data(count) => {
+                    passed.data += count as u64;
+                    (count, count)
+                }
+                Piece::Line(count) => (count, count),
+                Piece::End => (2, 2),
+            };
+            passed.consumed += line;
+            if data_only && !matches!(piece, Piece::Data(_)) {
+                continue;
+            }
+            if from != passed.kept {
+                bytes.copy_within(from..from + keep, passed.kept);
+            }
+            passed.kept += keep;
+            if matches!(piece, Piece::Size { .. }) {
+                // The line had an end of its own, so there is room.
+                bytes[passed.kept..passed.kept + 2].copy_from_slice(b"\r\n");
+                passed.kept += 2;
+            }
+        }
+        Ok(passed)
+    }
+}
+
 /// Returns the length of the first line with its CR LF; `None` when it is not whole yet.
 fn line(bytes: &[u8], most: usize) -> Result<Option<usize>, BadChunk> {
     let window = &bytes[..bytes.len().min(most)];
@@ -165,35 +213,21 @@ mod tests {
 
     /// Feeds `bytes` in pieces of at most `step`; returns the data, what is passed on, and what is left behind the end.
     fn feed(bytes: &[u8], step: usize) -> Result<(Vec<u8>, Vec<u8>, usize, bool), BadChunk> {
-        let mut chunked = Chunked::default();
-        let (mut data, mut passed) = (Vec::new(), Vec::new());
+        let (mut framed, mut stripped) = (Chunked::default(), Chunked::default());
+        let (mut data, mut kept) = (Vec::new(), Vec::new());
         let (mut start, mut end) = (0, 0);
-        while end < bytes.len() && !chunked.is_done() {
+        while end < bytes.len() && !framed.is_done() {
             end = (end + step).min(bytes.len());
-            while let Some(piece) = chunked.next(&bytes[start..end])? {
-                match piece {
-                    Piece::Size { line, keep } => {
-                        passed.extend(&bytes[start..start + keep]);
-                        passed.extend(b"\r\n");
-                        start += line;
-                    }
-                    Piece::Data(count) => {
-                        data.extend(&bytes[start..start + count]);
-                        passed.extend(&bytes[start..start + count]);
-                        start += count;
-                    }
-                    Piece::Line(count) => {
-                        passed.extend(&bytes[start..start + count]);
-                        start += count;
-                    }
-                    Piece::End => {
-                        passed.extend(b"\r\n");
-                        start += 2;
-                    }
-                }
-            }
+            let mut part = bytes[start..end].to_vec();
+            let passed = framed.pass(&mut part, false)?;
+            kept.extend(&part[..passed.kept]);
+            let mut part = bytes[start..end].to_vec();
+            let only = stripped.pass(&mut part, true)?;
+            data.extend(&part[..only.kept]);
+            assert_eq!((only.consumed, only.data), (passed.consumed, only.kept as u64));
+            start += passed.consumed;
         }
-        Ok((data, passed, bytes.len() - start, chunked.is_done()))
+        Ok((data, kept, bytes.len() - start, framed.is_done()))
     }
 
     #[test]

@@ -388,7 +388,8 @@ fn check_host(value: &[u8]) -> Result<(), Refusal> {
         [b'[', inner @ .., b']'] => inner.iter().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.')),
         name => name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=".contains(byte)),
     };
-    if good && !(name.is_empty() && !value.is_empty()) { Ok(()) } else { Err(BAD) }
+    let named = !name.is_empty() || value.is_empty();
+    if good && named { Ok(()) } else { Err(BAD) }
 }
 
 fn accepts(token: &[u8], coding: &[u8]) -> bool {

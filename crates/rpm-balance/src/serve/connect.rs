@@ -1,0 +1,55 @@
+//! Connections to servers.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rpm_model::balance::ProxyVersion;
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::io::transfer::write_all;
+use crate::io::{Deadline, Io};
+use crate::pool::{Server, Target};
+use crate::proxy;
+use crate::serve::client::Client;
+
+/// Opens a connection to a server, within `wait`.
+///
+/// # Errors
+/// Those of the system; `TimedOut` when the time is up.
+pub async fn connect(server: &Server, client: &Client, wait: Duration) -> io::Result<Io> {
+    let opened = tokio::time::timeout(wait, open(&server.target)).await;
+    let io = opened.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    if let Some(version) = server.send_proxy {
+        let header = match version {
+            ProxyVersion::V1 => proxy::write_v1(client.address, client.local),
+            ProxyVersion::V2 => proxy::write_v2(client.address, client.local),
+        };
+        let deadline = Deadline::after(wait);
+        let written = write_all(&io, &mut [IoSlice::new(&header)], &deadline, wait).await;
+        written.map_err(|unwritten| unwritten.error)?;
+    }
+    Ok(io)
+}
+
+async fn open(target: &Target) -> io::Result<Io> {
+    match target {
+        Target::Unix(path) => Ok(UnixStream::connect(path).await?.into()),
+        Target::Tcp(addresses) => {
+            let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+            for address in addresses {
+                match tcp(*address).await {
+                    Ok(io) => return Ok(io),
+                    Err(error) => last = error,
+                }
+            }
+            Err(last)
+        }
+    }
+}
+
+async fn tcp(address: SocketAddr) -> io::Result<Io> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream.into())
+}

@@ -1,0 +1,9 @@
+//! The edge with real sockets: clients, servers and a daemon's end of the control socket.
+
+mod control;
+mod forward;
+mod framing;
+mod health;
+mod retry;
+mod stage;
+mod tcp;
