@@ -188,7 +188,7 @@ fn upgrades_become_tunnels() {
         client.send("HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello");
         let text = client.exactly(9);
         client.send(text);
-        assert_eq!(client.to_end(), b"");
+        assert_eq!(client.rest(), b"");
         client.send("bye");
     });
     let edge = Edge::before(&[&server]);
@@ -199,7 +199,7 @@ fn upgrades_become_tunnels() {
     client.send("abc");
     assert_eq!(client.exactly(14), b"helloGET / abc");
     client.finish();
-    assert_eq!(client.to_end(), b"bye");
+    assert_eq!(client.rest(), b"bye");
 }
 
 #[test]

@@ -88,7 +88,7 @@ fn a_kept_connection_that_was_closed_is_no_failure() {
 fn a_server_that_never_answers_is_given_up() {
     let server = Server::raw(|mut client, _| {
         client.message(false);
-        client.to_end();
+        client.rest();
     });
     let edge = Edge::start(|spec| {
         spec.upstreams[0].servers.push(server.spec());

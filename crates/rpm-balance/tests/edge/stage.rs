@@ -116,7 +116,7 @@ impl Edge {
     /// Sends one request and returns the whole answer.
     pub(crate) fn get(&self, path: &str) -> Reply {
         let mut client = self.connect();
-        client.send(&format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
         client.reply()
     }
 
@@ -222,7 +222,7 @@ impl Client {
         std::mem::replace(&mut self.have, rest)
     }
 
-    pub(crate) fn to_end(&mut self) -> Vec<u8> {
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
         while self.more() {}
         std::mem::take(&mut self.have)
     }
@@ -239,7 +239,7 @@ impl Client {
         } else if let Some(length) = reply.field("content-length").map(|length| length.parse().unwrap()) {
             reply.body = self.exactly(length);
         } else if reply.head.starts_with("HTTP/1.1 2") {
-            reply.body = self.to_end();
+            reply.body = self.rest();
         }
         Some(reply)
     }

@@ -7,7 +7,7 @@ use crate::stage::{Edge, Server, nobody, ok};
 #[test]
 fn bytes_pass_both_ways_and_half_closes_too() {
     let server = Server::raw(|mut client, _| {
-        let text = client.to_end();
+        let text = client.rest();
         client.send(text.repeat(2));
     });
     let edge = Edge::start(|spec| {
@@ -19,7 +19,7 @@ fn bytes_pass_both_ways_and_half_closes_too() {
         let text: Vec<u8> = (0..length).map(|number| (number % 251) as u8).collect();
         client.send(&text);
         client.finish();
-        assert!(client.to_end() == text.repeat(2));
+        assert!(client.rest() == text.repeat(2));
     }
     let stats = edge.stats();
     assert_eq!(stats.balancers[0].bytes_in, 1_000_003);
