@@ -1,0 +1,179 @@
+//! One open file, read to its end and on as it grows, while its head may be taken away.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufRead};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use memchr::memchr;
+use rustix::fs::inotify::{self, WatchFlags};
+
+use super::LINE_MAX;
+use crate::rotate::history;
+use crate::rotate::ledger::{Header, Ledger};
+
+/// Read of one file before the next has its turn.
+pub(super) const BLOCK: usize = 64 << 10;
+
+/// An open file, and how far it was read.
+#[derive(Debug)]
+pub(super) struct Reading {
+    file: File,
+    pub(super) watch: i32,
+    pub(super) identity: (u64, u64),
+    pub(super) offset: u64,
+    /// Bytes read and not given out: lines from `start`, and one without its end.
+    pub(super) buffer: Vec<u8>,
+    pub(super) start: usize,
+    /// No line's end before this.
+    pub(super) scanned: usize,
+    moves: Moves,
+}
+
+/// What is known of a file whose head may be taken away while it is read.
+struct Moves {
+    log: PathBuf,
+    ledger: Option<Ledger>,
+    /// What the ledger said when it was waited for in vain: whoever was at it is dead, and it is not waited for again.
+    stuck: Option<Header>,
+    base: u64,
+    /// What went to archives before it was read.
+    behind: VecDeque<Box<dyn BufRead + Send>>,
+}
+
+impl std::fmt::Debug for Moves {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Moves").field("log", &self.log).field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
+impl Moves {
+    fn of(log: &Path, identity: (u64, u64)) -> Self {
+        let mut moves = Self { log: log.to_owned(), ledger: None, stuck: None, base: 0, behind: VecDeque::new() };
+        moves.base = moves.header(identity).map_or(0, |header| header.base);
+        moves
+    }
+
+    /// Returns the ledger's word on this file, when nothing is being moved.
+    fn header(&mut self, identity: (u64, u64)) -> Option<Header> {
+        if self.ledger.is_none() {
+            self.ledger = Ledger::read(&self.log).ok().flatten();
+        }
+        let ledger = self.ledger.as_ref()?;
+        let header = match ledger.header().ok()? {
+            header if header.is_steady() || self.stuck == Some(header) => header,
+            _ => history::steady(ledger).ok()?,
+        };
+        self.stuck = Some(header).filter(|header| !header.is_steady());
+        Some(header).filter(|header| header.is_identity(identity))
+    }
+}
+
+impl Reading {
+    pub(super) fn open(path: &Path, inotify: &OwnedFd) -> io::Result<Self> {
+        // A pipe in place of a log would keep us waiting.
+        let file = File::options().read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32).open(path)?;
+        let meta = file.metadata()?;
+        if !meta.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        // Through the descriptor, so that it is this file even if another has taken the name by now.
+        let own = format!("/proc/self/fd/{}", rpm_sys::fd::number(&file));
+        let watch = inotify::add_watch(inotify, own, WatchFlags::MODIFY)?;
+        let identity = (meta.dev(), meta.ino());
+        let moves = Moves::of(path, identity);
+        Ok(Self { file, watch, identity, offset: 0, buffer: Vec::new(), start: 0, scanned: 0, moves })
+    }
+
+    pub(super) fn length(&self) -> u64 {
+        self.file.metadata().map_or(0, |meta| meta.len())
+    }
+
+    /// Returns the offset of a place; what went to archives is read first.
+    pub(super) fn offset_of(&mut self, place: u64) -> u64 {
+        if place < self.moves.base {
+            self.fetch_behind(place, self.moves.base);
+        }
+        place.saturating_sub(self.moves.base).min(self.length())
+    }
+
+    fn fetch_behind(&mut self, place: u64, base: u64) {
+        // What is gone from there, too, cannot be shown.
+        self.moves.behind.extend(history::behind(&self.moves.log, place, base).unwrap_or_default());
+    }
+
+    /// Takes in that the file's head went to an archive.
+    fn follow_move(&mut self, mut header: Option<Header>) {
+        while let Some(base) = header.map(|header| header.base).filter(|base| *base != self.moves.base) {
+            let place = self.moves.base + self.offset;
+            if place < base {
+                let behind = history::behind(&self.moves.log, place, base).unwrap_or_default();
+                // The newest archive ends at the base only if no other was made while they were looked up.
+                let now = self.moves.header(self.identity);
+                if now.map(|header| header.base) != Some(base) {
+                    header = now;
+                    continue;
+                }
+                self.moves.behind.extend(behind);
+            }
+            self.offset = place.saturating_sub(base);
+            self.moves.base = base;
+        }
+    }
+
+    pub(super) fn read_block(&mut self) -> io::Result<bool> {
+        self.buffer.drain(..self.start);
+        self.scanned -= self.start;
+        self.start = 0;
+        let old = self.buffer.len();
+        loop {
+            let header = self.moves.header(self.identity);
+            self.follow_move(header);
+            if let Some(reader) = self.moves.behind.front_mut() {
+                let bytes = reader.fill_buf()?;
+                let count = bytes.len();
+                self.buffer.extend_from_slice(bytes);
+                reader.consume(count);
+                if count > 0 {
+                    return Ok(true);
+                }
+                self.moves.behind.pop_front();
+                continue;
+            }
+            let is_cut = self.length() < self.offset;
+            self.buffer.resize(old + BLOCK, 0);
+            let from = if is_cut { 0 } else { self.offset };
+            let count = self.file.read_at(&mut self.buffer[old..], from).unwrap_or(0);
+            self.buffer.truncate(old + count);
+            if self.moves.header(self.identity) != header {
+                // The head was taken away while we read.
+                self.buffer.truncate(old);
+                continue;
+            }
+            if is_cut {
+                // The line that had no end will not get one.
+                self.buffer.drain(..old);
+                self.scanned = 0;
+            }
+            self.offset = from + count as u64;
+            return Ok(count > 0);
+        }
+    }
+
+    pub(super) fn take_line(&mut self) -> Option<Vec<u8>> {
+        let (length, skip) = match memchr(b'\n', &self.buffer[self.scanned..]) {
+            Some(end) => (self.scanned + end - self.start, 1),
+            None if self.buffer.len() - self.start >= LINE_MAX => (LINE_MAX, 0),
+            None => {
+                self.scanned = self.buffer.len();
+                return None;
+            }
+        };
+        let line = self.buffer[self.start..self.start + length].to_vec();
+        self.start += length + skip;
+        self.scanned = self.start;
+        Some(line)
+    }
+}
