@@ -143,9 +143,8 @@ pub(super) fn copy_head(log: &Path, file: &File, base: u64, cut: u64) -> io::Res
     }
     step()?;
     copy.sync_data()?;
-    // What comes behind the cut goes to the disk now, so that the writers do not wait for it in (5). What is before it need
-    // not: it is about to go.
-    rpm_sys::fd::write_back(file, cut)?;
+    // What comes behind the cut is on its way to the disk too, so that the writers do not wait for it in (5).
+    file.sync_data()?;
     let mark = std::fs::read_to_string("/proc/sys/kernel/random/uuid")?.trim().to_owned();
     let copied = Copied { path: archive::beside(log, &format!(".copied-{base}-{mark}")), base, mark };
     step()?;
