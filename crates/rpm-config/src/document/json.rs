@@ -18,7 +18,7 @@ pub(super) fn read(source: &std::sync::Arc<Source>, context: &Context) -> Result
     };
     if looks_like_code(text) {
         match script::evaluate_text(source, context) {
-            Ok(value) => return Ok((value, Places::default())),
+            Ok(value) => return Ok(super::with_places(value, source)),
             // What is no JavaScript either was meant as JSON.
             Err(error) if error.mistakes().iter().any(|mistake| mistake.label_begins_with("SyntaxError")) => {}
             Err(error) => return Err(error),

@@ -1,10 +1,11 @@
 //! A file as it was read: a tree of values, and where in the text each one stands.
 //!
 //! Each format has a reader of its own; whatever it was, a [`Document`] comes out. Files that are programs are run by
-//! Node, never here; their values have no places.
+//! Node, never here; their values have a place where the text leaves no doubt.
 
 mod depth;
 mod json;
+mod named;
 mod places;
 mod script;
 mod toml;
@@ -68,7 +69,7 @@ impl Document {
             Format::Json => json::read(&source, context)?,
             Format::Yaml => yaml::read(&source)?,
             Format::Toml => toml::read(&source)?,
-            Format::Script => (script::evaluate_text(&source, context)?, Places::default()),
+            Format::Script => with_places(script::evaluate_text(&source, context)?, &source),
         };
         Ok(Self { value, places, source, format })
     }
@@ -77,6 +78,12 @@ impl Document {
     pub(crate) fn from_script(path: &Path, source: Source, context: &Context) -> Result<Self, ConfigError> {
         let source = Arc::new(source);
         let value = script::evaluate_file(path, &source, context)?;
-        Ok(Self { value, places: Places::default(), source, format: Format::Script })
+        let (value, places) = with_places(value, &source);
+        Ok(Self { value, places, source, format: Format::Script })
     }
+}
+
+fn with_places(value: Value, source: &Source) -> (Value, Places) {
+    let places = named::find_places(&source.text, &value);
+    (value, places)
 }
