@@ -174,3 +174,23 @@ fn actions_and_input_from_the_command_line() {
     rpm.ok(&["start", &app("pm2/talks.js"), "--name", "shared", "-i", "1"]);
     assert!(rpm.fails(&["send", "shared", "x"]).contains("only apps in fork mode"));
 }
+
+#[test]
+fn watching_and_marks_are_turned_on_and_off_by_calls() {
+    let pm2 = Rpm::as_pm2();
+    pm2.ok(&["start", &app("idle.sh"), "--name", "a", "-f"]);
+    pm2.ok(&["start", &app("idle.sh"), "--name", "b", "-f"]);
+    let mut stream = connect(&pm2);
+    let count = |word: &str| pm2.ok(&["prettylist"]).matches(word).count();
+    call(&mut stream, "startWatch", r#""restartProcessId",{"id":0}"#);
+    assert_eq!(count("watch: true"), 1);
+    call(&mut stream, "toggleWatch", r#""restartProcessId",{"id":0}"#);
+    assert_eq!(count("watch: true"), 0);
+    call(&mut stream, "startWatch", r#""restartAll",{}"#);
+    assert_eq!(count("watch: true"), 2);
+    call(&mut stream, "monitor", "0");
+    assert_eq!((count("_km_monitored: true"), count("_km_monitored: false")), (1, 0));
+    call(&mut stream, "unmonitor", "0");
+    assert_eq!((count("_km_monitored: true"), count("_km_monitored: false")), (0, 1));
+    assert_eq!((pm2.restarts("a"), pm2.restarts("b")), (vec![0], vec![0]), "nothing was restarted");
+}

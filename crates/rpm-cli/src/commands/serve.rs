@@ -20,7 +20,12 @@ pub(super) fn run(args: &Serve, invocation: &Invocation) -> Result<(), Failure> 
     }
     let context = specs::context(&invocation.home)?;
     // `serve 9000`: PM2 takes the first word for the directory, so do we, and say so where it is none.
-    let path = context.cwd.join(args.path.clone().unwrap_or_else(|| PathBuf::from(".")));
+    let variable = |name: &str| {
+        let value = std::env::var(format!("PM2_SERVE_{name}")).ok();
+        value.filter(|value| !value.is_empty())
+    };
+    let path = args.path.clone().or_else(|| variable("PATH").map(PathBuf::from)).unwrap_or_else(|| PathBuf::from("."));
+    let path = context.cwd.join(path);
     if !path.is_dir() {
         return Err(Failure::new(format!("{} is not a directory", path.display()))
             .hint(format!("`{} serve DIRECTORY PORT`", invocation.voice.program())));
@@ -29,9 +34,18 @@ pub(super) fn run(args: &Serve, invocation: &Invocation) -> Result<(), Failure> 
     let mut set = |name: &str, value: Option<String>| {
         value.map(|value| env.insert(format!("PM2_SERVE_{name}"), value.into()));
     };
-    let port = args.port.or(args.port_option).unwrap_or(Options::PORT);
+    let port = match (args.port.or(args.port_option), variable("PORT")) {
+        (Some(port), _) => port,
+        (None, None) => Options::PORT,
+        (None, Some(text)) => text
+            .parse()
+            .map_err(|_| Failure::new(format!("PM2_SERVE_PORT is {text:?}: expected a port, 0 to 65535")))?,
+    };
     set("PATH", Some(path.to_string_lossy().into_owned()));
     set("PORT", Some(port.to_string()));
+    for name in ["HOST", "SPA", "FTP", "HOMEPAGE", "BASIC_AUTH", "BASIC_AUTH_USERNAME", "BASIC_AUTH_PASSWORD"] {
+        set(name, variable(name));
+    }
     set("HOST", args.host.clone());
     set("SPA", args.spa.then(|| "true".into()));
     set("FTP", args.ftp.then(|| "true".into()));

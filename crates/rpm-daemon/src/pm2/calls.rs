@@ -142,10 +142,12 @@ impl Calls {
                 let _ = self.inside.ask(Request::Kill).await;
                 return None;
             }
-            known @ ("startWatch" | "stopWatch" | "toggleWatch") => {
-                Err(format!("{known}: watching is changed by `watch` in the app's configuration and a restart"))
-            }
-            known @ ("monitor" | "unmonitor" | "getSystemData" | "profileCPU" | "profileMEM") => {
+            "startWatch" => self.watch(&first, &call.take(1), |_| true).await,
+            "stopWatch" => self.watch(&first, &call.take(1), |_| false).await,
+            "toggleWatch" => self.watch(&first, &call.take(1), |watched| !watched).await,
+            "monitor" => self.mark(&first, true).await,
+            "unmonitor" => self.mark(&first, false).await,
+            known @ ("getSystemData" | "profileCPU" | "profileMEM") => {
                 Err(format!("rpm {} does not have PM2's {known}", env!("CARGO_PKG_VERSION")))
             }
             unknown => Err(format!("method {unknown:?} does not exist")),
@@ -280,6 +282,39 @@ impl Calls {
             self.inside.act(Request::Send { workers, message }).await?;
         }
         Ok(Answer::Value(json!({ "process_count": count, "success": true })))
+    }
+
+    /// `startWatch` and its like: the method that comes with it says whether one process is meant or all.
+    async fn watch(&self, method: &Value, argument: &Value, next: impl Fn(bool) -> bool) -> Done {
+        let list = self.inside.list().await;
+        let is_all = method.as_str().is_some_and(|method| method.ends_with("All"));
+        let one = match is_all {
+            true => None,
+            false => Some(self.worker(argument, |id| format!("{id} : id unknown")).await?.0),
+        };
+        let apps = list.apps.iter().filter(|app| one.is_none_or(|id| app.workers.iter().any(|worker| worker.id == id)));
+        let specs = apps.map(|app| {
+            let mut spec = app.spec.clone();
+            spec.watch.enabled = next(spec.watch.enabled);
+            Respec { app: app.id, spec }
+        });
+        // Without workers the spec is noted, and nothing is restarted.
+        self.inside.act(Request::Restart { workers: Vec::new(), specs: specs.collect() }).await?;
+        Ok(Answer::Value(json!({ "success": true })))
+    }
+
+    /// `monitor`: the mark of PM2's online service, which has no effect but to be seen.
+    async fn mark(&self, argument: &Value, monitored: bool) -> Done {
+        let (id, list) = self.worker(argument, |id| format!("{id} : id unknown")).await?;
+        let Some((app, _)) = find(&list, id) else { return Err(format!("{id} : id unknown")) };
+        let mut spec = app.spec.clone();
+        let marks = spec.other.entry(process::MONITORED.to_owned()).or_insert_with(|| json!({}));
+        if !marks.is_object() {
+            *marks = json!({});
+        }
+        marks[id.to_string()] = monitored.into();
+        let specs = vec![Respec { app: app.id, spec }];
+        self.act_on(id, Request::Restart { workers: Vec::new(), specs }).await
     }
 
     async fn note(&self, argument: &Value) -> Done {

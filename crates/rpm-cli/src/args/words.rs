@@ -1,0 +1,96 @@
+//! The words as they are typed, brought into the order and the form that the parser reads.
+
+use std::ffi::OsString;
+
+use clap::CommandFactory as _;
+
+use super::{Cli, command_names};
+
+/// Moves the command in front of the options given before it: PM2 takes `pm2 --name api start app.js`.
+fn command_first(mut words: Vec<OsString>) -> Vec<OsString> {
+    const OURS: [&str; 8] = ["-h", "--help", "-v", "-V", "--version", "-s", "--silent", "--no-color"];
+    let Some(first) = words.get(1).and_then(|word| word.to_str()) else { return words };
+    if !first.starts_with('-') || OURS.contains(&first) && words.len() == 2 {
+        return words;
+    }
+    let names = command_names();
+    let is_command = |at: usize| {
+        let is_name = words[at].to_str().is_some_and(|word| names.iter().any(|name| name == word));
+        // In `--name list start app.js` the command is `start`.
+        is_name && !words[at - 1].to_str().is_some_and(takes_value)
+    };
+    let before_args = words.iter().position(|word| word == "--").unwrap_or(words.len());
+    if let Some(at) = (2..before_args).find(|at| is_command(*at)) {
+        let command = words.remove(at);
+        words.insert(1, command);
+    }
+    words
+}
+
+/// Puts the command in front that the program's name stands for: `pm2-runtime app.js` is `pm2 runtime app.js`.
+pub fn called_by_role(mut words: Vec<OsString>) -> Vec<OsString> {
+    const VERSION: [&str; 3] = ["-v", "-V", "--version"];
+    let name = words.first().map(std::path::Path::new).and_then(|path| path.file_name()).and_then(|name| name.to_str());
+    let command = match name {
+        Some("pm2-runtime" | "rpm-runtime" | "pm2-docker" | "rpm-docker") => "runtime",
+        Some("pm2-dev" | "rpm-dev") => "dev",
+        _ => return words,
+    };
+    // `pm2-runtime -v` asks for the version of the whole.
+    let asks = words.len() == 2 && words[1].to_str().is_some_and(|word| VERSION.contains(&word));
+    if !asks {
+        words.insert(1, command.into());
+    }
+    words
+}
+
+/// Returns the words in the order and the form that the definition above reads.
+pub fn understood(words: Vec<OsString>) -> Vec<OsString> {
+    exit_codes_joined(command_first(words))
+}
+
+/// Joins the exit codes that PM2 takes as so many words: `--stop-exit-codes 0 1 app.js` is `--stop-exit-codes=0,1 app.js`.
+///
+/// An option that takes every word that follows would take the target too.
+fn exit_codes_joined(words: Vec<OsString>) -> Vec<OsString> {
+    const OPTION: &str = "--stop-exit-codes";
+    let is_codes = |word: &OsString| {
+        word.to_str()
+            .is_some_and(|word| word.split([',', ' ']).all(|code| !code.is_empty() && code.parse::<u8>().is_ok()))
+    };
+    let mut joined = Vec::with_capacity(words.len());
+    let mut words = words.into_iter().peekable();
+    while let Some(word) = words.next() {
+        if word == "--" {
+            joined.push(word);
+            break;
+        }
+        if word != OPTION || !words.peek().is_some_and(is_codes) {
+            joined.push(word);
+            continue;
+        }
+        let codes: Vec<String> = std::iter::from_fn(|| words.next_if(is_codes))
+            .map(|code| code.to_string_lossy().replace(' ', ","))
+            .collect();
+        joined.push(format!("{OPTION}={}", codes.join(",")).into());
+    }
+    joined.extend(words);
+    joined
+}
+
+/// Returns whether the word after this option of `start` is its value.
+fn takes_value(word: &str) -> bool {
+    let cli = Cli::command();
+    let start = cli.find_subcommand("start").expect("there is a command start");
+    let mut arguments = start.get_arguments();
+    arguments.any(|argument| {
+        let is_long = word.strip_prefix("--").is_some_and(|long| {
+            argument.get_long() == Some(long)
+                || argument.get_all_aliases().is_some_and(|aliases| aliases.contains(&long))
+        });
+        let is_short =
+            argument.get_short().is_some_and(|short| word.strip_prefix('-') == Some(short.to_string().as_str()));
+        let must = argument.get_num_args().is_none_or(|range| range.min_values() > 0);
+        (is_long || is_short) && argument.get_action().takes_values() && must
+    })
+}
