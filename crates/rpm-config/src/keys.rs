@@ -182,8 +182,9 @@ pub(crate) const KEYS: &[Key] = {
         key("log_retain_age", &[], Duration, Spec),
         key("log_compress", &[], Flag, Spec),
         key("watchdog", &[], Duration, NotYet),
-        key("balance", &[], Text, NotYet),
-        key("sticky", &[], Any, NotYet),
+        key("balance", &[], Text, Kept),
+        key("hash_on", &[], Text, Kept),
+        key("sticky", &[], Any, Kept),
     ]
 };
 
@@ -191,7 +192,7 @@ pub(crate) const KEYS: &[Key] = {
 pub(crate) const TOP_LEVEL: &[&str] = &["apps", "pm2", "deploy", "static", "upstreams", "balancers", "$schema"];
 
 /// Keys of an app that belong to editors and people.
-const SILENT: &[&str] = &["$schema", "_comment", "//"];
+pub(crate) const SILENT: &[&str] = &["$schema", "_comment", "//"];
 
 /// Which key a name means.
 #[derive(Debug, Clone, Copy)]

@@ -10,6 +10,7 @@
 //! written; `diagnostic` and `report` are how it is told what is wrong.
 #![forbid(unsafe_code)]
 
+mod balance;
 mod context;
 mod deploy;
 mod diagnostic;

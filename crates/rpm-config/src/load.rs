@@ -6,6 +6,7 @@ use std::path::Path;
 use rpm_model::{AppSpec, ExecMode, nearest};
 use serde_json::{Map, Value};
 
+use crate::balance;
 use crate::context::Context;
 use crate::diagnostic::{ConfigError, Diagnostic, Source};
 use crate::document::{Document, Format, Pointer};
@@ -75,8 +76,10 @@ pub fn from_script(target: &str, options: &AppOptions, context: &Context) -> Res
     }
     let mut reader = Reader { app: &app, context, report: &mut report };
     let spec = new_spec(&mut reader, None, None, None);
+    let proxied = spec.as_ref().filter(|spec| spec.exec_mode == ExecMode::Proxy);
+    let made = proxied.and_then(|spec| balance::made_for(&mut reader, spec));
     let warnings = report.finish()?;
-    Ok(Loaded { specs: spec.into_iter().collect(), warnings })
+    Ok(Loaded { specs: spec.into_iter().chain(made).collect(), warnings })
 }
 
 /// Returns what a running app becomes by the options of a `restart` or `reload`.
@@ -109,7 +112,9 @@ fn from_document(
     let number = found.len();
     let of_static = served.iter().enumerate();
     found.extend(of_static.map(|(index, (at, object))| Found { at: at.clone(), number: number + index + 1, object }));
-    let found = only(found, options.only.as_deref(), &mut report);
+    let names = found.iter().map(name_of).collect();
+    let selected = options.only.as_deref();
+    let found = only(found, selected, document, &mut report);
     let mut settings = options.settings();
     if found.len() > 1
         && let Some(name) = settings.remove("name")
@@ -118,15 +123,21 @@ fn from_document(
         report.mistake_with_help("", &name, &reason, "choose one of them with `--only`");
     }
     let deploy = options.env_name.as_deref().and_then(|name| top::deploy_env(document, name));
-    let mut specs = Vec::new();
+    let (mut specs, mut made) = (Vec::new(), Vec::new());
     for Found { at, number, object } in &found {
         let mut app = RawApp::read(object, at, *number, &mut report);
         app.overlay(&settings, &mut report);
         let mut reader = Reader { app: &app, context, report: &mut report };
         if let Some(spec) = new_spec(&mut reader, directory, options.env_name.as_deref(), deploy) {
+            if spec.exec_mode == ExecMode::Proxy {
+                made.extend(balance::made_for(&mut reader, &spec).map(|made| (at.clone(), made)));
+            }
             specs.push((at.clone(), spec));
         }
     }
+    let mut balancers = balance::read(document, directory, context, &specs, &names, &mut report);
+    balancers.retain(|(_, spec)| is_selected(selected, &spec.name));
+    specs.extend(made.into_iter().chain(balancers));
     refuse_same_names(&specs, &mut report);
     refuse_same_addresses(&specs, &mut report);
     let warnings = report.finish()?;
@@ -152,14 +163,23 @@ fn new_spec(
     found.then_some(spec)
 }
 
-/// Takes the apps that `--only` names; reports names that no app has.
-fn only<'a>(found: Vec<Found<'a>>, only: Option<&str>, report: &mut Report) -> Vec<Found<'a>> {
+/// Returns what an app of a file is called.
+fn name_of(app: &Found<'_>) -> String {
+    let name = app.object.get("name").and_then(values::text);
+    name.or_else(|| app.object.get("script").and_then(Value::as_str).map(default_name)).unwrap_or_default()
+}
+
+/// Returns whether `--only` means this name.
+fn is_selected(only: Option<&str>, name: &str) -> bool {
+    only.is_none_or(|only| only.split(',').any(|wanted| wanted.trim() == name))
+}
+
+/// Takes the apps that `--only` names; reports names that neither an app nor a balancer has.
+fn only<'a>(found: Vec<Found<'a>>, only: Option<&str>, document: &Document, report: &mut Report) -> Vec<Found<'a>> {
     let Some(only) = only else { return found };
-    let name_of = |app: &Found<'_>| {
-        let name = app.object.get("name").and_then(values::text);
-        name.or_else(|| app.object.get("script").and_then(Value::as_str).map(default_name)).unwrap_or_default()
-    };
-    let names: Vec<_> = found.iter().map(name_of).collect();
+    let balancers = document.value.get("balancers").and_then(Value::as_array).into_iter().flatten();
+    let balancers = balancers.filter_map(|balancer| balancer.get("name")?.as_str().map(str::to_owned));
+    let names: Vec<_> = found.iter().map(name_of).chain(balancers).collect();
     let wanted: Vec<_> = only.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
     for name in wanted.iter().filter(|name| !names.iter().any(|known| known == **name)) {
         let mistake = Diagnostic::mistake(format!("`--only {name}`: no app of the file is called {name:?}"));

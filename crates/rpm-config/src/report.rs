@@ -107,6 +107,15 @@ impl Report {
         self.warnings.push(diagnostic);
     }
 
+    /// Reports a name that is no key, where an unknown one is refused.
+    pub(crate) fn refused_key(&mut self, label: &str, at: &Pointer, written: &str, meant: Option<&str>) {
+        let title = format!("{label}: `{}` is unknown", written.escape_debug());
+        let key = self.places.get(at).and_then(|place| place.key.clone());
+        let inside = key.map(|span| self.without_quotes(span));
+        let diagnostic = self.located(Diagnostic::mistake(title), at, Part::Key).suggest(meant, inside);
+        self.mistakes.push(diagnostic);
+    }
+
     /// Warns of a key beside `apps` that is unknown or has no effect yet.
     pub(crate) fn warn_top_level(&mut self, at: &Pointer, title: &str, meant: Option<&str>) {
         let inside = self.places.get(at).and_then(|place| place.key.clone()).map(|span| self.without_quotes(span));

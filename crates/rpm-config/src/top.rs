@@ -3,6 +3,7 @@
 use rpm_model::nearest;
 use serde_json::{Map, Value};
 
+use crate::balance;
 use crate::document::{Document, Format, Pointer};
 use crate::keys::{Meaning, TOP_LEVEL, meaning};
 use crate::report::Report;
@@ -54,8 +55,9 @@ pub(crate) fn apps<'a>(document: &'a Document, report: &mut Report) -> Vec<Found
     };
     if let Some(found) = &found
         && found.is_empty()
-        // A file may well do nothing but serve directories.
+        // A file may well do nothing but serve directories, or balance.
         && document.value.get("static").is_none()
+        && !balance::is_wanted(document)
     {
         report.mistake_of_file(&root, "there are no apps in the file", "expected at least one app in `apps`");
     }
@@ -131,9 +133,6 @@ fn warn_of_neighbours(
     for key in object.keys() {
         let pointer = at.key(key);
         match key.as_str() {
-            "upstreams" | "balancers" => {
-                report.warn_top_level(&pointer, &format!("`{key}` is not supported yet and has no effect"), None);
-            }
             known if TOP_LEVEL.contains(&known) => {}
             // Without `apps` the object is an app itself, and its keys are looked at as such.
             _ if !has_apps => {}

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::balance::Arrangement;
 use crate::bytes::Bytes;
 use crate::limits::Limits;
 use crate::rotation::Rotation;
@@ -135,6 +136,9 @@ pub struct AppSpec {
     /// The app's own version, from the nearest package.json; `N/A` where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// What it balances, where it is no app of the user's but a balancer: one process of our own program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balancer: Option<Box<Arrangement>>,
     /// PM2's other keys, kept as written for `jlist` and `describe`.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub other: serde_json::Map<String, serde_json::Value>,
@@ -179,6 +183,7 @@ impl AppSpec {
             limits: Limits::default(),
             user: None,
             version: None,
+            balancer: None,
             other: serde_json::Map::new(),
         }
     }
@@ -188,9 +193,15 @@ impl AppSpec {
         self.other.get("pmx_module") == Some(&serde_json::Value::Bool(true))
     }
 
-    /// Returns whether workers share listening sockets that outlive them, so that one can be replaced without a gap.
+    /// Returns whether it is a balancer, shown beside the apps.
+    pub fn is_balancer(&self) -> bool {
+        self.balancer.is_some()
+    }
+
+    /// Returns whether two lives of a seat can serve side by side, so that one is replaced by the other without a gap:
+    /// they share listening sockets that outlive them, or the balancer sends each its requests.
     pub fn shares_sockets(&self) -> bool {
-        matches!(self.exec_mode, ExecMode::Cluster | ExecMode::Socket)
+        matches!(self.exec_mode, ExecMode::Cluster | ExecMode::Socket | ExecMode::Proxy)
     }
 }
 

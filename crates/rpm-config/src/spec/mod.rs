@@ -126,7 +126,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Returns "a, b or c".
-fn one_of<'w>(words: impl Iterator<Item = &'w str>) -> String {
+pub(crate) fn one_of<'w>(words: impl Iterator<Item = &'w str>) -> String {
     let words: Vec<_> = words.collect();
     match words.as_slice() {
         [] => String::new(),

@@ -6,7 +6,7 @@ use super::{Given, Reader};
 use crate::spec::interpreter;
 use crate::values;
 
-/// The words for `exec_mode`; `proxy` is known and refused below.
+/// The words for `exec_mode`.
 const EXEC_MODES: &[(&str, ExecMode)] = &[
     ("fork", ExecMode::Fork),
     ("fork_mode", ExecMode::Fork),
@@ -68,16 +68,19 @@ fn exec_mode(reader: &mut Reader<'_>, spec: &mut AppSpec) {
             let help = "add for example `listen: \"0.0.0.0:8002\"`";
             reader.refuse_with_help("exec_mode", "needs `listen`: the addresses whose sockets are passed", help);
         }
-        ExecMode::Proxy => reader.refuse_with_help(
-            "exec_mode",
-            "is not supported yet",
-            "use \"socket\" for a program that takes its listening socket, or \"cluster\" for node",
-        ),
         ExecMode::Fork | ExecMode::Cluster if reader.setting("listen").is_some() => {
             let setting = reader.setting("listen").expect("just asked");
-            reader.report.warn(&reader.app.label, setting, "has no effect unless `exec_mode` is \"socket\"");
+            reader.report.warn(&reader.app.label, setting, "has no effect unless `exec_mode` is \"socket\" or \"proxy\"");
         }
-        ExecMode::Fork | ExecMode::Cluster | ExecMode::Socket => {}
+        ExecMode::Fork | ExecMode::Cluster | ExecMode::Socket | ExecMode::Proxy => {}
+    }
+    for key in ["balance", "hash_on", "sticky"] {
+        if spec.exec_mode != ExecMode::Proxy
+            && let Some(setting) = reader.setting(key)
+        {
+            let reason = "has no effect on an app unless `exec_mode` is \"proxy\"; otherwise it belongs to an upstream";
+            reader.report.warn(&reader.app.label, setting, reason);
+        }
     }
 }
 

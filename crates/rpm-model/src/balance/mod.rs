@@ -8,15 +8,18 @@
 //! - [`route`]: which request goes where, and what is changed on the way
 //! - [`upstream`]: servers, and how one is chosen
 //! - [`check`]: how a server is found to be well or ill
+//! - [`arrangement`]: a balancer with all it reaches
 //! - [`address`]: where one listens and connects
 
 pub mod address;
+pub mod arrangement;
 pub mod balancer;
 pub mod check;
 pub mod route;
 pub mod upstream;
 
 pub use address::{BadAddress, Cidr, ListenAddress, ServerAddress};
+pub use arrangement::Arrangement;
 pub use balancer::{
     AccessLog, AccessLogFormat, BalancerSpec, CertificateSpec, ForwardedSpec, Gzip, Limits, ListenSpec, Mode,
     ProxyVersion, RateLimit, Timeouts, TlsSpec,
