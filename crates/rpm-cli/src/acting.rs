@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rpm_ipc::{Failed, List, Reply, Request};
+use rpm_ipc::{AppInfo, BalancerInfo, Failed, List, Reply, Request};
 use rpm_model::{Flavour, Status, WorkerId};
 
 use crate::commands::Invocation;
@@ -62,7 +62,7 @@ fn act_knowing(
             invocation.voice.warn(failure.text());
             Ok(Vec::new())
         }
-        other @ (Reply::Pong(_) | Reply::List(_) | Reply::Answers { .. }) => Err(crate::session::unexpected(other)),
+        other @ (Reply::Pong(_) | Reply::List(_) | Reply::Balancers(_) | Reply::Answers { .. }) => Err(crate::session::unexpected(other)),
     }
 }
 
@@ -98,7 +98,9 @@ pub fn act_and_show(
     for workers in acted {
         tell(invocation, &workers, &[&after, before]);
     }
-    show(invocation, &after);
+    // What was done is told whether or not their counters are.
+    let balancers = session.balancers(&after).unwrap_or_default();
+    show(invocation, &after, &balancers);
     outcome
 }
 
@@ -152,21 +154,23 @@ pub fn tell(invocation: &Invocation, workers: &[WorkerId], lists: &[&List]) {
 }
 
 /// Shows the table, and the machine's line.
-pub fn show(invocation: &Invocation, list: &List) {
-    show_sorted(invocation, list, Order::default());
+pub fn show(invocation: &Invocation, list: &List, balancers: &[BalancerInfo]) {
+    show_sorted(invocation, list, balancers, Order::default());
 }
 
 /// Shows the table in the given order, and the machine's line.
-pub fn show_sorted(invocation: &Invocation, list: &List, order: Order) {
+pub fn show_sorted(invocation: &Invocation, list: &List, balancers: &[BalancerInfo], order: Order) {
     if !invocation.voice.silent {
-        invocation.voice.show(&sorted(list, order));
+        invocation.voice.show(&sorted(list, balancers, order));
     }
 }
 
 /// Returns the table in the given order, and the machine's line.
-pub fn sorted(list: &List, order: Order) -> String {
-    let (apps, its_modules) = modules::split(list);
+pub fn sorted(list: &List, balancers: &[BalancerInfo], order: Order) -> String {
+    let (mut apps, its_modules) = modules::split(list);
+    let its_balancers: Vec<AppInfo> = apps.apps.extract_if(.., |app| app.spec.is_balancer()).collect();
     let mut screen = table::table(&apps, order, say::width(), now_ms());
+    screen.push_str(&screens::balancers::tables(&its_balancers, balancers, say::width(), now_ms()));
     screen.push_str(&screens::modules::modules(&its_modules));
     screen.extend(host::line());
     screen

@@ -76,6 +76,7 @@ fn run(command: Command, voice: Voice) -> Result<(), Failure> {
     match command {
         Command::Keeper(role) => return commands::roles::keeper(role_home(role)),
         Command::Daemon(role) => return commands::roles::daemon(role_home(role)),
+        Command::Balance(args::Balance::Edge) => return commands::roles::edge(),
         Command::Completion(completion) => return commands::completion::run(&completion, &voice),
         Command::System(args::System::StaticServer) => return commands::serve::server(),
         _ => {}

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
 use interprocess::local_socket::{GenericFilePath, Stream, prelude::*};
-use rpm_ipc::{CallError, Client, DaemonInfo, List, Notice, Reply, Request};
+use rpm_ipc::{BalancerInfo, CallError, Client, DaemonInfo, List, Notice, Reply, Request};
 use rpm_keeper::LaunchError;
 use rpm_model::{Flavour, Home};
 
@@ -129,6 +129,20 @@ impl Session {
         }
     }
 
+    /// Returns what the balancers tell of themselves; asks only where the list has one.
+    ///
+    /// # Errors
+    /// Those of [`Session::read`].
+    pub fn balancers(&mut self, list: &List) -> Result<Vec<BalancerInfo>, Failure> {
+        if !list.apps.iter().any(|app| app.spec.is_balancer()) {
+            return Ok(Vec::new());
+        }
+        match self.read(Request::Balancers)? {
+            Reply::Balancers(balancers) => Ok(balancers),
+            other => Err(unexpected(other)),
+        }
+    }
+
     /// Returns what the daemon says of itself.
     ///
     /// # Errors
@@ -222,7 +236,7 @@ pub fn unexpected(reply: Reply) -> Failure {
     match reply {
         Reply::Refused { message, hint } => Failure::new(message).maybe_hint(hint),
         Reply::Failed(failed) => Failure::of_action("do that", failed, false, "rpm"),
-        Reply::Pong(_) | Reply::List(_) | Reply::Done { .. } | Reply::Answers { .. } => {
+        Reply::Pong(_) | Reply::List(_) | Reply::Done { .. } | Reply::Balancers(_) | Reply::Answers { .. } => {
             Failure::new("the daemon answered something else than was asked")
                 .hint("client and daemon may differ in version")
         }

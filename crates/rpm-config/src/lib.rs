@@ -16,6 +16,7 @@ mod deploy;
 mod diagnostic;
 mod document;
 mod effective;
+pub mod foreign;
 mod keys;
 mod load;
 mod node;

@@ -20,6 +20,7 @@ use crate::cgroups::Cgroups;
 use crate::changes::Changes;
 use crate::clients::{Inbound, Line};
 use crate::cron::Cron;
+use crate::edge::Edges;
 use crate::leftovers::Leftovers;
 use crate::logs::Logs;
 use crate::process::{Process, SeatFiles};
@@ -86,6 +87,8 @@ pub(crate) struct Daemon {
     /// Lives of which nobody could say yet whether they left something: asked again in the next pass.
     pub(crate) unclear: BTreeSet<Life>,
     pub(crate) rounds: Rounds,
+    /// The balancers' processes.
+    pub(crate) edges: Edges,
     /// Apps that are restarted when their files change.
     pub(crate) changes: Changes,
     /// Apps that are restarted at certain times.
@@ -169,6 +172,7 @@ impl Daemon {
             self.take_changes(view::now());
             self.restart_changed(view::now());
             self.actions.expire(view::now());
+            self.answer_clients(view::now());
             self.turn();
             self.flush()?;
         }
@@ -216,6 +220,7 @@ impl Daemon {
             self.forget_secrets();
         }
         self.keep_port_changes();
+        self.fit_edges();
         self.persist();
         for (line, id, reply) in self.replies.drain(..) {
             line.reply(id, reply);
@@ -234,7 +239,8 @@ impl Daemon {
     /// Returns the moment anything is next due.
     fn next_due(&self) -> Option<Moment> {
         let persist = (self.dirty || !self.to_acknowledge.is_empty()).then(|| self.persisted_at + PERSIST_EVERY);
-        let rooms = [self.rounds.next_due(), self.changes.next_due(), self.actions.next_due()];
+        let rooms =
+            [self.rounds.next_due(), self.changes.next_due(), self.actions.next_due(), self.edges_due()];
         let own = [self.core.next_deadline(), persist, self.backup_due];
         rooms.into_iter().chain(own).flatten().min()
     }

@@ -12,17 +12,18 @@ use rpm_share::{Change, Channel, Want};
 use rpm_supervise::{Cause, CommandId, Effect, Event, Failure, Happening, Note, Outcome, Warning};
 
 use crate::daemon::Daemon;
+use crate::edge;
 use crate::launch::{self, Descriptors, Seat};
 use crate::notify;
 use crate::pm2::News;
-use crate::process::{Draining, Process, SeatFiles};
+use crate::process::{Draining, Process, Proxied, SeatFiles};
 use crate::secrets::Prepared;
 use crate::settle::Settling;
 use crate::view;
 use crate::watch::Token;
 
 /// Node takes any number; three is PM2's, and the first that is free.
-const CHANNEL: i32 = 3;
+pub(crate) const CHANNEL: i32 = 3;
 
 /// systemd's rule: passed listening sockets start here.
 pub(crate) const LISTEN_START: i32 = 3;
@@ -39,6 +40,7 @@ impl Daemon {
             effect,
             Effect::Spawn { .. } | Effect::Reply { .. } | Effect::Close { .. } | Effect::Forget { .. }
         );
+        self.edges.differ |= effect.life().is_some() || matches!(effect, Effect::Close { .. } | Effect::Forget { .. });
         match effect {
             Effect::Spawn { life, app, spec, instance, restarts, unstable, created_at } => {
                 let note = Note { restarts, unstable, created_at };
@@ -64,6 +66,10 @@ impl Daemon {
             Effect::Ask { life } => self.ask(life),
             Effect::Kill { life } => self.kill(life),
             Effect::Close { worker } => {
+                let of_balancer = self.core.worker(worker).filter(|worker| worker.spec.is_balancer());
+                if let Some(app) = of_balancer.map(|worker| worker.app) {
+                    self.close_listeners(app);
+                }
                 self.ports.close(worker);
                 if let Some(files) = self.seats.get(&worker) {
                     let _ = std::fs::remove_file(&files.pid);
@@ -74,6 +80,7 @@ impl Daemon {
                 if let Some(files) = self.seats.remove(&worker)
                     && self.core.app(files.app).is_none()
                 {
+                    self.close_listeners(files.app);
                     self.ports.close_app(files.app);
                 }
             }
@@ -147,7 +154,18 @@ impl Daemon {
         let mut descriptors = Descriptors::default();
         let mut child_channel: Option<OwnedFd> = None;
         let mut listen: Vec<OwnedFd> = Vec::new();
+        let mut control = None;
         match spec.exec_mode {
+            ExecMode::Socket if spec.is_balancer() => {
+                self.open_listeners(app, spec).map_err(|refused| {
+                    let taken = self.taken(refused.address.clone(), &refused);
+                    let why = format!("{} is not free", taken.address);
+                    vec![Event::BindFailed { life, taken }, Event::SpawnFailed { life, why }]
+                })?;
+                let (ours, theirs) = rpm_sys::fd::socketpair_stream().map_err(|error| failed(error.to_string()))?;
+                child_channel = Some(theirs);
+                control = Some(ours);
+            }
             ExecMode::Fork | ExecMode::Cluster => {
                 let (ours, theirs) = rpm_sys::fd::socketpair_stream().map_err(|error| failed(error.to_string()))?;
                 process.channel = Some(Channel::new(ours, life).map_err(|error| failed(error.to_string()))?);
@@ -166,7 +184,11 @@ impl Daemon {
                     descriptors.listen.push(address.replace(':', "_"));
                 }
             }
-            ExecMode::Proxy => return Err(failed("exec_mode proxy needs the balancer, which is not there yet".into())),
+            ExecMode::Proxy => {
+                let port = edge::free_port(life).map_err(|error| failed(error.to_string()))?;
+                process.proxied = Some(Proxied { port, only_v6: false });
+                descriptors.port = Some(port);
+            }
         }
         let mut child_input: Option<OwnedFd> = None;
         if spec.exec_mode == ExecMode::Fork {
@@ -175,7 +197,7 @@ impl Daemon {
             child_input = Some(read);
             process.input = Some(write);
         }
-        if spec.wait_ready {
+        if spec.wait_ready && !spec.is_balancer() {
             let (socket, address) = notify::open(&self.home, life).map_err(|error| failed(error.to_string()))?;
             process.notify = Some(socket);
             descriptors.notify = Some(address);
@@ -253,6 +275,11 @@ impl Daemon {
         }
         self.seats.insert(life.worker, SeatFiles { app, logs, pid: pid_path, err_from });
         self.processes.insert(life, process);
+        if let Some(socket) = control {
+            self.begin_edge(life, app, spec, socket);
+            self.keep_control(life);
+            self.configure_edge(life);
+        }
         Ok(())
     }
 
@@ -311,6 +338,7 @@ impl Daemon {
         let steered = self.ports.is_steered(life);
         if let Some(process) = self.processes.get_mut(&life) {
             process.admitted = false;
+            process.leaving = true;
             // From a socket that all workers have, new connections cannot be kept away: the worker must let go of it.
             if !steered
                 && let Some(channel) = &mut process.channel
@@ -321,6 +349,7 @@ impl Daemon {
             process.drain = Some(Draining { since: now, until, quiet: 0 });
             self.rounds.draining_begins(now);
         }
+        self.quit_edge(life, Some(until));
         self.flush_channel(life);
     }
 
@@ -330,6 +359,11 @@ impl Daemon {
         }
         let Some(process) = self.processes.get_mut(&life) else { return };
         process.drain = None;
+        process.leaving = true;
+        if self.quit_edge(life, None) {
+            return;
+        }
+        let Some(process) = self.processes.get_mut(&life) else { return };
         if process.spec.stop.shutdown_with_message
             && let Some(channel) = &mut process.channel
         {
@@ -346,6 +380,9 @@ impl Daemon {
     fn kill(&mut self, life: Life) {
         if self.give_up_start(life) {
             return;
+        }
+        if let Some(process) = self.processes.get_mut(&life) {
+            process.leaving = true;
         }
         if let Some(leftovers) = self.leftovers.get(&life) {
             leftovers.kill();

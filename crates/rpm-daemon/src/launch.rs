@@ -36,11 +36,15 @@ pub(crate) struct Descriptors {
     pub(crate) listen: Vec<String>,
     /// Where `READY=1` may be sent.
     pub(crate) notify: Option<String>,
+    /// The port that it is to listen on, in proxy mode.
+    pub(crate) port: Option<u16>,
 }
 
 /// Returns the program and its arguments, without argv[0].
 pub(crate) fn arguments(spec: &AppSpec) -> (String, Vec<String>) {
-    let script = spec.script.to_string_lossy().into_owned();
+    // A balancer is run by the program that this daemon is, which may be newer than the one that asked for it.
+    let own = spec.is_balancer().then(std::env::current_exe).and_then(Result::ok).filter(|path| path.exists());
+    let script = own.as_ref().unwrap_or(&spec.script).to_string_lossy().into_owned();
     match &spec.interpreter {
         None => (script, spec.args.clone()),
         Some(interpreter) => {
@@ -137,6 +141,9 @@ pub(crate) fn environment(
         && let Some(first) = spec.env.get(key).and_then(|value| value.parse::<i64>().ok())
     {
         set(key, first.saturating_add(i64::from(seat.instance)).to_string());
+    }
+    if let Some(port) = descriptors.port {
+        env.insert("PORT", port.to_string());
     }
     env.into_iter().map(|(key, value)| format!("{key}={value}")).collect()
 }

@@ -16,6 +16,7 @@
 //! - `succession`: another keeper in the place of one that was killed; `orphans`: workers that have lost both
 //! - `clients`: the local socket; `pm2`: the sockets of PM2's clients; `door`: who may come in to either
 //! - `logs`: which way the output goes, and who rotates it
+//! - `edge`: the processes of the balancers, what they are told of workers
 //! - `actions`: what is sent to apps, and their answers; `watch`: one epoll set for everything else
 //! - `changes`: changed files restart apps; `cron`: so do certain times
 //! - pure: `launch` (what a worker sees), `settle`, `drains`, `view` (core to wire)
@@ -31,6 +32,7 @@ mod daemon;
 mod door;
 mod drains;
 pub mod dump;
+mod edge;
 mod effects;
 mod files;
 #[doc(hidden)]
@@ -59,6 +61,7 @@ mod watch;
 
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use rpm_model::Home;
@@ -100,6 +103,14 @@ pub enum DaemonError {
         /// Why.
         error: io::Error,
     },
+}
+
+/// Takes the edge's end of its control socket, in a process that a daemon has started as an edge.
+///
+/// # Errors
+/// When there is none.
+pub fn edge_control() -> io::Result<OwnedFd> {
+    rpm_sys::fd::take_inherited(effects::CHANNEL).map_err(|error| io::Error::from_raw_os_error(error.errno))
 }
 
 /// Runs the daemon until it is told to leave, or its keeper is gone.

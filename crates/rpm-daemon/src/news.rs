@@ -50,6 +50,7 @@ impl Daemon {
                 }
                 Token::Leftover(life) => self.look_at_leftovers(life),
                 Token::Cron => self.take_cron_timer(),
+                Token::Edge(life) => self.take_from_edge(life),
             }
         }
         Ok(())
@@ -139,6 +140,8 @@ impl Daemon {
     fn let_go(&mut self, life: Life) {
         let Some(process) = self.processes.remove(&life) else { return };
         self.apps_differ = true;
+        self.edges.differ = true;
+        self.end_edge(life);
         let names = Names::of(life);
         if let Some(channel) = &process.channel {
             self.watch.remove(channel);
@@ -308,6 +311,7 @@ impl Daemon {
     fn answer_query(&mut self, life: Life, seq: u64, want: &Want) -> Result<(), ChannelError> {
         let Some(process) = self.processes.get(&life) else { return Ok(()) };
         let (app, mode) = (process.app, process.spec.socket_mode);
+        self.edges.differ = true;
         match self.ports.claim(life, app, want, mode) {
             Ok(claim) => {
                 // The keeper must hold the socket before anybody can connect to it.

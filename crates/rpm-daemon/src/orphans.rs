@@ -122,6 +122,10 @@ struct Socket {
 impl Regained {
     /// Takes back what a worker has from us; returns whether it can go on.
     fn take(&mut self, life: Life, app: AppId, spec: &Arc<AppSpec>, process: &ProcessRef) -> bool {
+        // What it was told cannot be known; the next one is told everything.
+        if spec.is_balancer() {
+            return false;
+        }
         match spec.exec_mode {
             ExecMode::Cluster => return false,
             ExecMode::Fork | ExecMode::Proxy => {}

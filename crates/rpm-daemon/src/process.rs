@@ -29,8 +29,12 @@ pub(crate) struct Process {
     pub(crate) input: Option<OwnedFd>,
     /// Where the app may send `READY=1`.
     pub(crate) notify: Option<OwnedFd>,
+    /// Where it is reached, in proxy mode.
+    pub(crate) proxied: Option<Proxied>,
     /// Whether new connections are let in.
     pub(crate) admitted: bool,
+    /// Whether it was told to finish, or to leave.
+    pub(crate) leaving: bool,
     pub(crate) settling: Option<Settling>,
     pub(crate) drain: Option<Draining>,
     /// What the app said of itself.
@@ -52,7 +56,9 @@ impl Process {
             channel: None,
             input: None,
             notify: None,
+            proxied: None,
             admitted: false,
+            leaving: false,
             settling: None,
             drain: None,
             contact: Contact::new(),
@@ -65,6 +71,15 @@ impl Process {
     pub(crate) fn pid(&self) -> Option<i32> {
         self.running.as_ref().map(|running| running.process.pid)
     }
+}
+
+/// Where a worker behind a balancer is reached.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Proxied {
+    /// The port it was given.
+    pub(crate) port: u16,
+    /// Whether it listens on ::1 alone.
+    pub(crate) only_v6: bool,
 }
 
 /// A process that runs.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rpm_keeper::client::{Client as Keeper, Message, Request};
 use rpm_logs::{Kind, Stream};
-use rpm_model::{AppId, Flavour, Life, Moment};
+use rpm_model::{AppId, ExecMode, Flavour, Life, Moment};
 use rpm_share::{Channel, Ports};
 use rpm_supervise::{Fact, Supervisor};
 use rpm_sys::pidfd::{Pidfd, ProcessRef};
@@ -23,6 +23,7 @@ use crate::changes::Changes;
 use crate::clients::{self, Inbound};
 use crate::cron::Cron;
 use crate::daemon::Daemon;
+use crate::edge::{self, Edges};
 use crate::effects::LogNames;
 use crate::logs::Logs;
 use crate::news::exit_of;
@@ -118,6 +119,7 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
         leftovers: BTreeMap::new(),
         unclear: BTreeSet::new(),
         rounds: Rounds::default(),
+        edges: Edges::default(),
         events: VecDeque::new(),
         commands: BTreeMap::new(),
         replies: Vec::new(),
@@ -228,6 +230,8 @@ impl Daemon {
     fn adopt(&mut self, mut inventory: Inventory) {
         let facts = std::mem::take(&mut inventory.facts);
         let mut streams = Vec::new();
+        let mut edges = Vec::new();
+        self.restore_listeners(&mut inventory.held);
         for fact in facts.iter().filter(|fact| fact.exit.is_none()) {
             let life = fact.life;
             let Some(app) = self.core.app_of(life.worker) else { continue };
@@ -255,6 +259,13 @@ impl Daemon {
                 }
             }
             process.input = inventory.held.remove(&format!("input/{life}"));
+            if process.spec.exec_mode == ExecMode::Proxy {
+                process.proxied = edge::given_port(fact.pid);
+            }
+            if let Some(socket) = inventory.held.remove(&edge::control_name(life)) {
+                self.begin_edge(life, app, &process.spec, socket);
+                edges.push(life);
+            }
             if let Some(fd) = inventory.held.remove(&format!("notify/{life}")) {
                 if let Err(error) = self.watch.add(&fd, Token::Notify(life)) {
                     tracing::error!("the notification socket of {life} cannot be watched: {error}");
@@ -274,6 +285,9 @@ impl Daemon {
             self.seats.insert(life.worker, SeatFiles { app, logs, pid, err_from: 0 });
             self.processes.insert(life, process);
             self.resume_logs(life, &spec, &mut inventory.held, &mut streams);
+        }
+        for life in edges {
+            self.configure_edge(life);
         }
         // Logs of lives that ended meanwhile still have to be read to their ends.
         let mut ended: BTreeSet<Life> = BTreeSet::new();

@@ -54,6 +54,10 @@ impl Daemon {
                 let reply = self.write_input(*worker, text);
                 return line.reply(id, reply);
             }
+            Request::Balancers => return self.balancers((line, id)),
+            Request::Server { upstream, server, change } => {
+                return self.change_server(upstream, server, *change, (line, id));
+            }
             Request::Update { binary } => return self.update(binary, (line, id)),
             Request::Events => {
                 self.listeners.push((line, id));
@@ -67,10 +71,18 @@ impl Daemon {
             | Request::Delete { .. }
             | Request::Scale { .. }
             | Request::Reset { .. }
-            | Request::Kill => match command(&request) {
-                Ok(command) => command,
-                Err(message) => return line.reply(id, Reply::Refused { message, hint: None }),
-            },
+            | Request::Kill => {
+                let (beside, meant) = self.for_balancers(&request);
+                if let Some(beside) = beside
+                    && let Ok(command) = command(&beside)
+                {
+                    self.command(command, Asked { line: None, request: beside });
+                }
+                match command(&meant) {
+                    Ok(command) => command,
+                    Err(message) => return line.reply(id, Reply::Refused { message, hint: None }),
+                }
+            }
         };
         self.command(command, Asked { line: Some((line, id)), request });
     }

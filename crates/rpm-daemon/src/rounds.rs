@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use rpm_model::{Life, Moment};
+use rpm_model::{ExecMode, Life, Moment};
 use rpm_supervise::Event;
 
 use crate::daemon::Daemon;
-use crate::{drains, sampling, settle};
+use crate::{drains, edge, sampling, settle};
 
 /// When each round is next due.
 #[derive(Debug, Default)]
@@ -61,6 +61,18 @@ impl Daemon {
         let mut any = false;
         for (life, process) in &mut self.processes {
             let Some(settling) = &mut process.settling else { continue };
+            if process.spec.exec_mode == ExecMode::Proxy {
+                // Ready is who accepts; how busy it is does not matter.
+                match process.proxied.and_then(|at| edge::listened_on(at.port)) {
+                    Some(at) => {
+                        process.proxied = Some(at);
+                        process.settling = None;
+                        self.events.push_back(Event::Settled { life: *life });
+                    }
+                    None => any = true,
+                }
+                continue;
+            }
             let activity = process.running.as_ref().and_then(|running| running.sampler.as_ref()?.activity());
             match activity {
                 Some((ran, asleep)) if settling.look(ran, asleep) => {
@@ -80,11 +92,17 @@ impl Daemon {
             self.processes.iter().filter(|(_, process)| process.drain.is_some()).map(|(life, _)| *life).collect();
         let mut any = false;
         for life in draining {
-            let Some(process) = self.processes.get_mut(&life) else { continue };
+            let Some(process) = self.processes.get(&life) else { continue };
             let pids: Vec<i32> = process.pid().into_iter().collect();
             let state = self.ports.drain_state(life, &pids);
+            let is_edge = process.spec.is_balancer();
+            let name = process.spec.name.clone();
+            let instance = self.core.worker(life.worker).map_or(0, |worker| worker.instance);
+            // Requests that a balancer has sent, and connections of a balancer itself, which ends when they do.
+            let behind = u32::from(is_edge || self.edges.waits_for(&name, instance, life));
+            let Some(process) = self.processes.get_mut(&life) else { continue };
             let Some(drain) = &mut process.drain else { continue };
-            if drains::look(drain, now, state.queued + state.busy) {
+            if drains::look(drain, now, state.queued + state.busy + behind) {
                 process.drain = None;
                 self.events.push_back(Event::Drained { life });
             } else {

@@ -26,6 +26,8 @@ pub(crate) enum Token {
     Leftover(Life),
     /// The timer of the next restart by cron.
     Cron,
+    /// The conversation with an edge.
+    Edge(Life),
 }
 
 /// The set.
@@ -108,6 +110,7 @@ fn encode(token: Token) -> u64 {
         Token::Notify(life) => with(3, life),
         Token::Leftover(life) => with(4, life),
         Token::Cron => 6,
+        Token::Edge(life) => with(7, life),
     }
 }
 
@@ -120,6 +123,7 @@ fn decode(data: u64) -> Option<Token> {
         3 => Some(Token::Notify(life)),
         4 => Some(Token::Leftover(life)),
         6 => Some(Token::Cron),
+        7 => Some(Token::Edge(life)),
         _ => None,
     }
 }
@@ -138,6 +142,7 @@ mod tests {
             Token::Notify(life),
             Token::Leftover(life),
             Token::Cron,
+            Token::Edge(life),
         ];
         for token in all {
             assert_eq!(decode(encode(token)), Some(token));

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use rpm_model::edge::EdgeStats;
 use rpm_model::{AppId, AppSpec, Bytes, Exit, Life, Status, WorkerId};
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +51,8 @@ pub enum Reply {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         hint: Option<String>,
     },
+    /// To `Balancers`: one for each.
+    Balancers(Vec<BalancerInfo>),
     /// It was begun and did not succeed.
     Failed(Failed),
     /// To `Trigger`: what each worker said, in the order in which they did.
@@ -59,6 +62,15 @@ pub enum Reply {
         /// Workers that said nothing in time, or ended.
         silent: Vec<WorkerId>,
     },
+}
+
+/// What a balancer tells of itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BalancerInfo {
+    /// Its app.
+    pub app: AppId,
+    /// Its counters; nothing when it does not run, or did not answer in time.
+    pub stats: Option<EdgeStats>,
 }
 
 /// What a worker answered to an action.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use rpm_model::edge::ServerChange;
 use rpm_model::{AppId, AppSpec, WorkerId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -126,6 +127,17 @@ pub enum Request {
         worker: WorkerId,
         /// What, its line end included.
         text: String,
+    },
+    /// The counters of the balancers; answered by [`Reply::Balancers`](crate::Reply::Balancers).
+    Balancers,
+    /// Changes a server in every balancer that reaches its upstream.
+    Server {
+        /// The upstream.
+        upstream: String,
+        /// The server, or the worker.
+        server: String,
+        /// What.
+        change: ServerChange,
     },
     /// Replaces keeper and daemon by this program; no worker notices. The connection ends with it.
     Update {

@@ -14,6 +14,7 @@
 //! When the daemon goes away the edge goes on with what it knows. `Quit` ends it.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -111,6 +112,9 @@ pub struct Member {
     /// Its weight, where it is not that of the server entry.
     #[serde(default)]
     pub weight: Option<u32>,
+    /// The address to connect from: workers that share a port are told apart by it (see `rpm-share`, probes).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Ipv4Addr>,
 }
 
 /// What the supervisor knows about a worker.

@@ -129,7 +129,8 @@ impl Process {
     ///
     /// 1. `wait_ready`: the app says so.
     /// 2. A cluster worker: it listens; or, unless it must, it has settled and lived for `min_uptime`.
-    /// 3. Otherwise: it has settled, or lived for `min_uptime`.
+    /// 3. One behind the balancer: its port is listened on.
+    /// 4. Otherwise: it has settled, or lived for `min_uptime`.
     ///
     /// When the time is up, one who should have spoken is late, and the others count as ready.
     pub(crate) fn readiness(&self, now: Moment) -> Readiness {
@@ -140,14 +141,15 @@ impl Process {
         });
         let limit = self.started_at + allowed;
         let must_listen = self.trial.is_some_and(|trial| trial.must_listen);
-        let must_speak = self.spec.wait_ready || must_listen;
+        let proxied = self.spec.exec_mode == ExecMode::Proxy;
+        let must_speak = self.spec.wait_ready || must_listen || proxied;
         let ready_at = match (self.spec.wait_ready, self.spec.exec_mode) {
             (true, _) => self.told.app_ready.then_some(now),
             (false, ExecMode::Cluster) if self.told.listened => Some(now),
             (false, ExecMode::Cluster) => (self.told.settled && !must_listen).then_some(alive),
-            (false, ExecMode::Fork | ExecMode::Socket | ExecMode::Proxy) => {
-                Some(if self.told.settled { now } else { alive })
-            }
+            // Settled is what the daemon calls it once its port is listened on.
+            (false, ExecMode::Proxy) => self.told.settled.then_some(now),
+            (false, ExecMode::Fork | ExecMode::Socket) => Some(if self.told.settled { now } else { alive }),
         };
         match ready_at {
             Some(at) if at <= now => Readiness::Ready,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rpm_model::{AppId, AppSpec, Exit, Life, Moment, Status, WorkerId};
 
 use crate::effect::Cause;
-use crate::seat::Seat;
+use crate::seat::{Place, Seat, Then};
 use crate::supervisor::{App, Supervisor};
 
 /// An app as it is now.
@@ -49,6 +49,8 @@ pub struct WorkerView<'a> {
     pub started_at: Option<Moment>,
     /// How the last process of this seat ended, and when.
     pub last_exit: Option<(Exit, Moment)>,
+    /// Whether another process follows the one that is on its way out, or is waited for.
+    pub returns: bool,
     /// Whether its process has been ready.
     pub ready: bool,
     /// Whether its process has listened (Node's cluster protocol).
@@ -98,6 +100,7 @@ fn worker_view(seat: &Seat) -> WorkerView<'_> {
         created_at: seat.created_at,
         started_at: process.map(|process| process.started_at),
         last_exit: seat.last_exit,
+        returns: matches!(seat.place, Place::Waiting { .. } | Place::Leaving(_, Then::Start { .. })),
         ready: process.is_some_and(|process| process.ready),
         listened: process.is_some_and(|process| process.told.listened),
         why: seat.why.clone(),

@@ -141,8 +141,13 @@ pub struct Deploy {
 /// `import`.
 #[derive(Debug, Args)]
 pub struct Import {
-    /// What is taken over: pm2
+    /// What is taken over: pm2, nginx, haproxy
     pub what: String,
+    /// The configuration file of nginx or HAProxy
+    pub file: Option<PathBuf>,
+    /// Write the ecosystem file here instead of to standard output (nginx, haproxy)
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
     /// PM2's state directory; PM2_HOME or ~/.pm2
     #[arg(long, value_name = "DIR")]
     pub home: Option<PathBuf>,

@@ -3,6 +3,7 @@
 //! Only shapes live here; what a command does is in `commands/`.
 
 mod app;
+mod balance;
 mod bare;
 mod foreign;
 mod manage;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 
+pub use balance::{Balance, Export, Server, Weight};
 pub use app::AppArgs;
 pub use bare::bare;
 pub use foreign::{Foreign, Monitored};
@@ -43,6 +45,11 @@ Looking:
   env, pid, id     Print the environment, the process ids, the ids
   jlist            Show what there is as JSON in PM2's shape; prettylist as a JavaScript object
 
+Balancers (listed, stopped and reloaded like apps):
+  drain, ready     Send a server of an upstream nothing new; use it again
+  weight           Give a server of an upstream another weight
+  import, export   Read and write configurations of nginx and HAProxy
+
 Logs:
   logs             Show the logs and follow them (log)
   flush            Empty the logs
@@ -63,7 +70,7 @@ Daemon:
   resurrect        Start what was saved
   ping             Ask the daemon whether it is there; starts it if not
   update           Replace the daemon by the program that is installed now (updatePM2)
-  import pm2       Take over the apps of PM2
+  import pm2       Take over the apps of PM2 (also: import nginx FILE, import haproxy FILE)
   kill             Stop everything, and the daemon
   startup          Start the daemon and the saved apps at boot; unstartup undoes it
   logrotate        Write the configuration of logrotate; cleardump empties the saved list
@@ -188,6 +195,8 @@ pub enum Command {
     Manage(Manage),
     #[command(flatten)]
     System(System),
+    #[command(flatten)]
+    Balance(Balance),
     #[command(flatten)]
     Foreign(Foreign),
 

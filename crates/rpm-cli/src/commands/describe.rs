@@ -10,7 +10,7 @@ use crate::acting::now_ms;
 use crate::args::Describe;
 use crate::commands::{Invocation, cwd, logs};
 use crate::report::Failure;
-use crate::screens::{describe, json};
+use crate::screens::{balancers, describe, json};
 use crate::target;
 
 /// So many lines of the error log usually hold the message and its place.
@@ -18,7 +18,9 @@ const LAST_WORDS: usize = 5;
 
 pub(super) fn run(args: &Describe, invocation: &Invocation) -> Result<(), Failure> {
     // The page shows NODE_ENV; the document has no environments, which may hold secrets.
-    let list = invocation.session()?.list(!args.json)?;
+    let mut session = invocation.session()?;
+    let list = session.list(!args.json)?;
+    let its_balancers = session.balancers(&list)?;
     let workers = target::resolve_workers(&args.target, &list, &cwd())?;
     if args.json {
         let mut apps = list.apps;
@@ -39,6 +41,9 @@ pub(super) fn run(args: &Describe, invocation: &Invocation) -> Result<(), Failur
         let node = node_version(app, worker, &mut versions);
         let page = describe::describe(app, worker, node.as_deref(), &last_words, invocation.voice.program(), now_ms());
         invocation.voice.show(&page);
+        if app.spec.is_balancer() {
+            invocation.voice.show(&balancers::details(app, &its_balancers, crate::say::width()));
+        }
     }
     Ok(())
 }

@@ -96,6 +96,6 @@ fn mark(word: &str, monitored: bool, invocation: &Invocation) -> Result<(), Fail
         Reply::Done { .. } => {}
         other => return Err(session::unexpected(other)),
     }
-    acting::show(invocation, &session.list(false)?);
+    acting::show(invocation, &session.list(false)?, &[]);
     Ok(())
 }

@@ -10,7 +10,7 @@ use rpm_ipc::{Request, SavedApp};
 
 use crate::acting;
 use crate::args::Import;
-use crate::commands::Invocation;
+use crate::commands::{Invocation, foreign_config};
 use crate::pm2::dump::{self, Found};
 use crate::pm2::live::Pm2;
 use crate::report::Failure;
@@ -18,8 +18,18 @@ use crate::session::Session;
 use crate::specs;
 
 pub(super) fn run(args: &Import, invocation: &Invocation) -> Result<(), Failure> {
+    if matches!(args.what.as_str(), "nginx" | "haproxy") {
+        return foreign_config::import(args, invocation);
+    }
     if args.what != "pm2" {
-        return Err(Failure::new(format!("{:?} cannot be imported", args.what)).detail("expected: pm2"));
+        let near = rpm_model::nearest(&args.what, ["pm2", "nginx", "haproxy"]);
+        return Err(Failure::new(format!("{:?} cannot be imported", args.what))
+            .detail("expected: pm2, nginx or haproxy")
+            .maybe_hint(near.map(|near| format!("did you mean `{near}`?"))));
+    }
+    if let Some(file) = &args.file {
+        return Err(Failure::new(format!("`import pm2` takes no file; found {}", file.display()))
+            .hint("`--home DIR` names the state directory of a PM2"));
     }
     let home = home_of_pm2(args)?;
     let context = specs::context(&invocation.home)?;

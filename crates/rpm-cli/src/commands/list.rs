@@ -20,13 +20,15 @@ pub(super) fn run(args: &List, invocation: &Invocation) -> Result<(), Failure> {
     if args.watch {
         return watch(order, args.mini_list, invocation);
     }
-    let list = invocation.session()?.list(false)?;
+    let mut session = invocation.session()?;
+    let list = session.list(false)?;
+    let balancers = session.balancers(&list)?;
     if args.json {
-        invocation.voice.data(&json::list(list));
+        invocation.voice.data(&json::list(list, balancers));
     } else if args.mini_list {
         invocation.voice.show(&mini::mini(&list, order, now_ms()));
     } else {
-        acting::show_sorted(invocation, &list, order);
+        acting::show_sorted(invocation, &list, &balancers, order);
     }
     Ok(())
 }
@@ -41,7 +43,8 @@ fn watch(order: Order, is_mini: bool, invocation: &Invocation) -> Result<(), Fai
     invocation.voice.show("\x1b[2J");
     loop {
         let list = session.list(false)?;
-        let screen = if is_mini { mini::mini(&list, order, now_ms()) } else { acting::sorted(&list, order) };
+        let balancers = session.balancers(&list)?;
+        let screen = if is_mini { mini::mini(&list, order, now_ms()) } else { acting::sorted(&list, &balancers, order) };
         let screen = screen.replace('\n', END_OF_LINE);
         invocation.voice.show(&format!("{TO_THE_TOP}{screen}{REST_OF_SCREEN}"));
         std::thread::sleep(BETWEEN_DRAWINGS);

@@ -10,6 +10,7 @@ mod dev;
 mod env;
 mod examples;
 mod flush;
+mod foreign_config;
 mod foreground;
 mod foreign;
 mod id;
@@ -35,6 +36,7 @@ mod runtime;
 mod save;
 mod scale;
 mod send;
+mod server;
 mod send_signal;
 pub mod serve;
 mod settings;
@@ -51,7 +53,7 @@ use std::path::PathBuf;
 use rpm_ipc::List;
 use rpm_model::{Flavour, Home, WorkerId};
 
-use crate::args::{Command, Manage, System};
+use crate::args::{Balance, Command, Manage, System};
 use crate::report::Failure;
 use crate::say::Voice;
 use crate::session::Session;
@@ -115,8 +117,19 @@ pub fn run(command: Command, invocation: &Invocation) -> Result<(), Failure> {
         Command::Completion(args) => completion::run(&args, &invocation.voice),
         Command::Manage(manage) => run_manage(manage, invocation),
         Command::System(system) => run_system(system, invocation),
+        Command::Balance(balance) => run_balance(balance, invocation),
         Command::Foreign(foreign) => foreign::run(&foreign, invocation),
         Command::Keeper(_) | Command::Daemon(_) => unreachable!("the roles have no invocation and ran before"),
+    }
+}
+
+fn run_balance(command: Balance, invocation: &Invocation) -> Result<(), Failure> {
+    match command {
+        Balance::Drain(args) => server::drain(&args, invocation),
+        Balance::Ready(args) => server::ready(&args, invocation),
+        Balance::Weight(args) => server::weight(&args, invocation),
+        Balance::Export(args) => foreign_config::export(&args, invocation),
+        Balance::Edge => roles::edge(),
     }
 }
 

@@ -68,7 +68,7 @@ fn finish(name: &str, invocation: &Invocation) -> Result<(), Failure> {
     if !invocation.voice.silent {
         shown::show(&settings, |app| app == name, invocation);
     }
-    acting::show(invocation, &invocation.session()?.list(false)?);
+    acting::show(invocation, &invocation.session()?.list(false)?, &[]);
     Ok(())
 }
 
@@ -234,7 +234,7 @@ pub(super) fn uninstall(name: &str, invocation: &Invocation) -> Result<(), Failu
         settings.write(&invocation.home)?;
         invocation.voice.say(format_args!("Module {name} removed; its settings stay"));
     }
-    acting::show(invocation, &session.list(false)?);
+    acting::show(invocation, &session.list(false)?, &[]);
     Ok(())
 }
 

@@ -32,3 +32,13 @@ pub fn role(name: &str, home: &Home) -> Result<Vec<OsString>, Failure> {
     }
     Ok(command)
 }
+
+/// Runs the data plane of a balancer; the daemon talks to it over its descriptor 3.
+pub fn edge() -> Result<(), Failure> {
+    let control = rpm_daemon::edge_control()
+        .map_err(|error| Failure::new(format!("the edge is started by the daemon, never by hand: {error}")))?;
+    match rpm_balance::run(Vec::new(), control, rpm_balance::Options::default()) {
+        0 => Ok(()),
+        code => std::process::exit(i32::from(code)),
+    }
+}

@@ -1,14 +1,21 @@
 //! `--json`: our own list as one document, without the environments, which may hold secrets.
 
-use rpm_ipc::{AppInfo, List};
+use rpm_ipc::{AppInfo, BalancerInfo, List};
 
 /// Returns the whole list.
 ///
 /// # Panics
 /// Never: the types of the wire can be written as JSON.
-pub fn list(mut list: List) -> String {
+pub fn list(mut list: List, balancers: Vec<BalancerInfo>) -> String {
+    /// The list, and the counters of the balancers.
+    #[derive(serde::Serialize)]
+    struct Document {
+        #[serde(flatten)]
+        list: List,
+        balancers: Vec<BalancerInfo>,
+    }
     list.apps.iter_mut().for_each(redact);
-    document(&list)
+    document(&Document { list, balancers })
 }
 
 /// Returns the given apps.
@@ -41,7 +48,7 @@ mod tests {
         api.spec.env.insert("TOKEN".into(), "hunter2".into());
         api.spec.env_shell.insert("AWS".into(), "hunter2".into());
         api.spec.other.insert("env_production".into(), serde_json::json!({ "TOKEN": "hunter2" }));
-        let text = list(sample(vec![api]));
+        let text = list(sample(vec![api]), Vec::new());
         assert!(!text.contains("hunter2"), "{text}");
         let read: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(read["apps"][0]["spec"]["name"], "api");

@@ -33,6 +33,9 @@ const COMMAND: &str = "edge";
 /// How long connections of a balancer that is replaced may go on. A WebSocket that outlives it is cut.
 const DRAIN: Duration = Duration::from_secs(30);
 
+/// The same for one that is stopped: nobody comes after it.
+const STOP: Duration = Duration::from_secs(5);
+
 /// What a balancer is read against.
 struct Surroundings<'a> {
     context: &'a Context,
@@ -113,7 +116,7 @@ fn app(arrangement: Arrangement, directory: &Path, drain: Duration, context: &Co
     // It is ready when it has taken its configuration.
     spec.wait_ready = true;
     spec.drain_timeout = drain;
-    spec.stop.kill_timeout = drain;
+    spec.stop.kill_timeout = STOP;
     spec.version = Some(env!("CARGO_PKG_VERSION").to_owned());
     spec.balancer = Some(Box::new(arrangement));
     spec

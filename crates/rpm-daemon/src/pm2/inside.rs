@@ -56,7 +56,7 @@ impl Inside {
                     each.map(|failure| format!("{}, worker {} {}", failure.app, failure.worker, failure.message));
                 Err(each.collect::<Vec<_>>().join("; "))
             }
-            Reply::Pong(_) | Reply::List(_) | Reply::Answers { .. } => Ok(Vec::new()),
+            Reply::Pong(_) | Reply::List(_) | Reply::Balancers(_) | Reply::Answers { .. } => Ok(Vec::new()),
         }
     }
 }

@@ -1,0 +1,98 @@
+//! Where one worker is reached, and no other.
+
+use std::net::{Ipv4Addr, TcpListener};
+
+use rpm_model::balance::ServerAddress;
+use rpm_model::{ExecMode, Life};
+use rpm_share::Ports;
+use rpm_sys::net::diag::listeners;
+
+use crate::process::{Process, Proxied};
+
+/// Where ports are looked for that workers get: above those that the kernel gives to outgoing connections.
+const PORTS: std::ops::RangeInclusive<u16> = 61_000..=65_000;
+
+/// Returns where a worker is reached and from which address, as far as that is known.
+///
+/// Workers that share a port are told apart by the source address: a connection from 127.77.hi.lo goes to the slot of
+/// that number, whoever else is admitted.
+pub(super) fn of(
+    process: &Process,
+    life: Life,
+    instance: u32,
+    ports: &Ports,
+) -> (Option<ServerAddress>, Option<Ipv4Addr>) {
+    let tcp = |host: String, port: u16| ServerAddress::Tcp { host, port };
+    match process.spec.exec_mode {
+        ExecMode::Proxy => {
+            let host = |only_v6| if only_v6 { "::1".to_owned() } else { "127.0.0.1".to_owned() };
+            (process.proxied.map(|at| tcp(host(at.only_v6), at.port)), None)
+        }
+        ExecMode::Fork => {
+            let first = process.spec.env.get("PORT").and_then(|port| port.parse::<u32>().ok());
+            let counted = process.spec.increment_var.as_deref() == Some("PORT");
+            let port = first.map(|first| first + if counted { instance } else { 0 });
+            (port.and_then(|port| u16::try_from(port).ok()).map(|port| tcp("127.0.0.1".into(), port)), None)
+        }
+        ExecMode::Cluster | ExecMode::Socket => {
+            let wanted = process.spec.env.get("PORT").and_then(|port| port.parse::<u16>().ok());
+            let paths = ports.probe_paths(life);
+            let path = paths.iter().find(|path| Some(path.to.port()) == wanted).or(paths.first());
+            match path {
+                Some(path) => (Some(tcp(path.to.ip().to_string(), path.to.port())), path.source),
+                None => {
+                    let file = ports.addresses(process.app).into_iter().find(|address| address.starts_with('/'));
+                    (file.map(|path| ServerAddress::Unix(path.into())), None)
+                }
+            }
+        }
+    }
+}
+
+/// Returns a port that nobody has: for a worker that binds it by itself.
+///
+/// It may be taken until the worker binds it; then the worker fails to start, and the next one gets another.
+pub(crate) fn free_port(life: Life) -> std::io::Result<u16> {
+    let count = u64::from(PORTS.end() - PORTS.start()) + 1;
+    // Far from those of the lives before and the workers beside, which may come to rest in TIME_WAIT.
+    let start = (u64::from(life.worker.0) * 131 + life.generation.0 * 17) % count;
+    let candidates = (0..count).map(|step| PORTS.start() + ((start + step) % count) as u16);
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok();
+    match candidates.into_iter().find(is_free) {
+        Some(port) => Ok(port),
+        None => TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?.local_addr().map(|at| at.port()),
+    }
+}
+
+/// Returns where a port is listened on, if it is on a loopback address.
+pub(crate) fn listened_on(port: u16) -> Option<Proxied> {
+    if ["127.0.0.1", "0.0.0.0", "::"].iter().any(|host| listens(host, port)) {
+        return Some(Proxied { port, only_v6: false });
+    }
+    listens("::1", port).then_some(Proxied { port, only_v6: true })
+}
+
+fn listens(host: &str, port: u16) -> bool {
+    let Ok(ip) = host.parse::<std::net::IpAddr>() else { return false };
+    listeners((ip, port).into()).is_ok_and(|found| !found.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use rpm_model::WorkerId;
+
+    use super::*;
+
+    #[test]
+    fn a_port_is_free_until_somebody_listens() {
+        let life = Life::new(WorkerId(900), 3);
+        let port = free_port(life).unwrap();
+        assert!(listened_on(port).is_none());
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        assert!(listened_on(port).is_some_and(|at| !at.only_v6) && free_port(life).unwrap() != port);
+        drop(listener);
+        if let Ok(_listener) = TcpListener::bind(("::1", port)) {
+            assert!(listened_on(port).is_some_and(|at| at.only_v6));
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! The room of the balancers' processes, the edges: what they are told, and what they tell.
+//!
+//! An edge is a worker like any other, of an app whose spec has a balancer. The keeper holds its listening sockets and
+//! the daemon's end of its control socket, so it outlives the daemon; a new daemon tells it everything again.
+//!
+//! - [`members`]: which workers an edge should know of (pure); compared after each turn with what it was told
+//! - [`control`]: frames; [`listeners`]: listening sockets; [`address`]: where a worker is reached
+//! - [`asked`]: what clients ask of balancers
+
+mod address;
+mod asked;
+mod commands;
+mod control;
+mod listeners;
+mod members;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rpm_keeper::client::Request;
+use rpm_model::balance::Arrangement;
+use rpm_model::edge::{Answer, Ask, Configuration, FromEdge, Notice, ServerChange, ToEdge};
+use rpm_model::{AppId, AppSpec, Life, Moment};
+use rpm_supervise::Event;
+
+use crate::daemon::Daemon;
+use crate::process::Proxied;
+use crate::watch::Token;
+use asked::{Asking, Waiting};
+use control::Control;
+use listeners::Listeners;
+use members::{Awaited, Members, Seen};
+
+pub(crate) use address::{free_port, listened_on};
+
+/// Every edge, and what clients wait for from them.
+#[derive(Debug, Default)]
+pub(crate) struct Edges {
+    edges: BTreeMap<Life, Edge>,
+    listeners: Listeners,
+    /// What people have asked of servers, by balancer: told again to the next process of it.
+    wishes: BTreeMap<AppId, BTreeMap<(String, String), ServerChange>>,
+    asking: Vec<Asking>,
+    /// Whether workers may have changed since the edges were told.
+    pub(crate) differ: bool,
+    next_id: u64,
+}
+
+/// One edge.
+#[derive(Debug)]
+struct Edge {
+    app: AppId,
+    arrangement: Arc<AppSpec>,
+    control: Control,
+    /// What it was told of workers.
+    told: Members,
+    /// Workers whose last request it still waits for, by app and member; and in how many upstreams.
+    draining: BTreeMap<(String, String), usize>,
+    /// Answers that are due.
+    waiting: BTreeMap<u64, Waiting>,
+    quitting: bool,
+}
+
+impl Edge {
+    fn arrangement(&self) -> Option<&Arrangement> {
+        self.arrangement.balancer.as_deref()
+    }
+}
+
+/// Returns where a worker is reached that was given a port by a daemon that has died.
+pub(crate) fn given_port(pid: i32) -> Option<Proxied> {
+    let port = rpm_sys::proc::environ_get(pid, "PORT")?.parse().ok()?;
+    Some(listened_on(port).unwrap_or(Proxied { port, only_v6: false }))
+}
+
+/// Returns the name by which the keeper knows the daemon's end of a control socket.
+pub(crate) fn control_name(life: Life) -> String {
+    format!("edge/{life}")
+}
+
+impl Edges {
+    /// Returns whether any edge waits for the last request of a worker.
+    pub(crate) fn waits_for(&self, app: &str, instance: u32, life: Life) -> bool {
+        let key = (app.to_owned(), format!("{app}:{instance}.{}", life.generation.0));
+        self.edges.values().any(|edge| edge.draining.contains_key(&key))
+    }
+
+    fn next_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+}
+
+impl Daemon {
+    /// Opens the listening sockets that a balancer needs.
+    pub(crate) fn open_listeners(&mut self, app: AppId, spec: &AppSpec) -> Result<(), rpm_share::Refused> {
+        let Some(arrangement) = &spec.balancer else { return Ok(()) };
+        for address in arrangement.addresses() {
+            self.edges.listeners.open(app, address, &mut self.keeper)?;
+        }
+        Ok(())
+    }
+
+    /// Begins the conversation with an edge that is being started, or was found running.
+    pub(crate) fn begin_edge(&mut self, life: Life, app: AppId, spec: &Arc<AppSpec>, socket: OwnedFd) {
+        let begun = Control::new(socket).and_then(|control| {
+            self.watch.add_edges(&control, Token::Edge(life))?;
+            Ok(control)
+        });
+        let control = match begun {
+            Ok(control) => control,
+            Err(error) => return tracing::error!("{life} cannot be told what to balance: {error}"),
+        };
+        let edge = Edge {
+            app,
+            arrangement: spec.clone(),
+            control,
+            told: Members::new(),
+            draining: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            quitting: false,
+        };
+        self.edges.edges.insert(life, edge);
+    }
+
+    /// Tells an edge everything that is wanted of it.
+    pub(crate) fn configure_edge(&mut self, life: Life) {
+        let wanted = self.members_of(life);
+        let id = self.edges.next_id();
+        let Some(edge) = self.edges.edges.get_mut(&life) else { return };
+        let Some(arrangement) = edge.arrangement.balancer.clone() else { return };
+        let (listeners, fds) = self.edges.listeners.duplicates(edge.app, arrangement.addresses());
+        let configuration = Configuration {
+            version: id,
+            upstreams: arrangement.upstreams.clone(),
+            balancers: vec![arrangement.balancer.clone()],
+            members: wanted.values().cloned().collect(),
+            maxconn: None,
+            listeners,
+        };
+        edge.told = wanted;
+        edge.waiting.insert(id, Waiting::Configured);
+        let sent = edge.control.send(&ToEdge { id, ask: Ask::Configure(configuration) }, fds);
+        let wishes = self.edges.wishes.get(&edge.app).cloned().unwrap_or_default();
+        if let Err(error) = sent {
+            tracing::error!("{life} cannot be told what to balance: {error}");
+        }
+        for ((upstream, server), change) in wishes {
+            self.ask_edge(life, Ask::Server { upstream, server, change }, Waiting::Nobody);
+        }
+    }
+
+    /// Asks an edge for something.
+    fn ask_edge(&mut self, life: Life, ask: Ask, waiting: Waiting) -> u64 {
+        let id = self.edges.next_id();
+        if let Some(edge) = self.edges.edges.get_mut(&life) {
+            edge.waiting.insert(id, waiting);
+            if let Err(error) = edge.control.send(&ToEdge { id, ask }, Vec::new()) {
+                tracing::warn!("{life} cannot be told anything: {error}");
+            }
+        }
+        id
+    }
+
+    /// Tells every edge what has changed of the workers that it knows. After each turn.
+    pub(crate) fn fit_edges(&mut self) {
+        if !std::mem::take(&mut self.edges.differ) {
+            return;
+        }
+        let lives: Vec<Life> =
+            self.edges.edges.iter().filter(|(_, edge)| !edge.quitting).map(|(life, _)| *life).collect();
+        for life in lives {
+            let wanted = self.members_of(life);
+            let Some(edge) = self.edges.edges.get_mut(&life) else { continue };
+            if edge.told == wanted {
+                continue;
+            }
+            let asks = members::changes(&edge.told, &wanted);
+            edge.told = wanted;
+            for ask in asks {
+                self.note_drain(life, &ask);
+                self.ask_edge(life, ask, Waiting::Nobody);
+            }
+        }
+    }
+
+    /// Notes that a worker's last request is waited for, or is not any more.
+    fn note_drain(&mut self, life: Life, ask: &Ask) {
+        let Some(edge) = self.edges.edges.get_mut(&life) else { return };
+        match ask {
+            Ask::Member(member) if member.state == rpm_model::edge::MemberState::Draining => {
+                let names = |upstream: &&rpm_model::balance::UpstreamSpec| {
+                    upstream.servers.iter().any(|server| {
+                        server.address == rpm_model::balance::ServerAddress::App(member.app.clone())
+                    })
+                };
+                let upstreams = edge.arrangement().map_or(0, |all| all.upstreams.iter().filter(names).count());
+                edge.draining.insert((member.app.clone(), member.name.clone()), upstreams);
+            }
+            Ask::Member(member) => {
+                edge.draining.remove(&(member.app.clone(), member.name.clone()));
+            }
+            Ask::RemoveMember { app, member } => {
+                edge.draining.remove(&(app.clone(), member.clone()));
+            }
+            _ => {}
+        }
+    }
+
+    /// Returns the workers that an edge should know of.
+    fn members_of(&self, life: Life) -> Members {
+        let Some(arrangement) = self.edges.edges.get(&life).and_then(Edge::arrangement) else { return Members::new() };
+        let wanted: BTreeSet<&str> = arrangement.apps();
+        let mut all = Vec::new();
+        for app in self.core.apps().filter(|app| wanted.contains(app.spec.name.as_str()) && !app.spec.is_balancer()) {
+            let (mut seen, mut awaited) = (Vec::new(), Vec::new());
+            for worker in &app.workers {
+                let lives = self.processes.range(Life::new(worker.id, 0)..=Life::new(worker.id, u64::MAX));
+                let mut is_seated = false;
+                for (life, process) in lives {
+                    let (address, source) = address::of(process, *life, worker.instance, &self.ports);
+                    is_seated |= !process.leaving;
+                    seen.push(Seen {
+                        life: *life,
+                        instance: worker.instance,
+                        address,
+                        source,
+                        admitted: process.admitted,
+                        leaving: process.leaving,
+                    });
+                }
+                if worker.returns && !is_seated {
+                    awaited.push(Awaited { instance: worker.instance });
+                }
+            }
+            all.extend(members::of_app(&app.spec.name, &seen, &awaited));
+        }
+        members::by_name(all)
+    }
+
+    /// Takes what an edge says.
+    pub(crate) fn take_from_edge(&mut self, life: Life) {
+        loop {
+            let Some(edge) = self.edges.edges.get_mut(&life) else { return };
+            let frame = match edge.control.receive() {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                Err(error) => {
+                    // Its end is told by the keeper.
+                    tracing::debug!("{life} is not heard any more: {error}");
+                    return;
+                }
+            };
+            match frame {
+                FromEdge::Hello { .. } => {}
+                FromEdge::Answer { id, answer } => self.edge_answered(life, id, answer),
+                FromEdge::Notice(notice) => self.edge_noticed(life, notice),
+            }
+        }
+        if let Some(edge) = self.edges.edges.get_mut(&life)
+            && let Err(error) = edge.control.flush()
+        {
+            tracing::debug!("{life} is not told anything any more: {error}");
+        }
+    }
+
+    fn edge_answered(&mut self, life: Life, id: u64, answer: Answer) {
+        let Some(waiting) = self.edges.edges.get_mut(&life).and_then(|edge| edge.waiting.remove(&id)) else { return };
+        match (waiting, answer) {
+            (Waiting::Configured, Answer::Done) => self.events.push_back(Event::AppReady { life }),
+            (Waiting::Configured, Answer::Refused(mistakes)) => self.edge_refused(life, &mistakes),
+            (Waiting::Nobody, Answer::Refused(mistakes)) => {
+                tracing::warn!("{life} did not do something: {}", mistakes.join("; "));
+            }
+            (Waiting::Configured, Answer::Stats(_)) | (Waiting::Nobody, Answer::Done | Answer::Stats(_)) => {}
+            (Waiting::Client(number), answer) => self.client_hears(life, number, answer),
+        }
+    }
+
+    /// A configuration that cannot be carried out ends its process: in a roll the old one goes on.
+    fn edge_refused(&mut self, life: Life, mistakes: &[String]) {
+        use std::io::Write;
+        tracing::error!("{life} cannot balance what was asked: {}", mistakes.join("; "));
+        let log = self.seats.get(&life.worker).and_then(|files| files.logs.err.clone());
+        if let Some(mut log) = log.and_then(|path| std::fs::File::options().append(true).create(true).open(path).ok()) {
+            for mistake in mistakes {
+                // Where even this cannot be written, our own log has it.
+                let _ = writeln!(log, "{mistake}");
+            }
+        }
+        self.signal(life, 9);
+    }
+
+    fn edge_noticed(&mut self, life: Life, notice: Notice) {
+        match notice {
+            Notice::State { upstream, server, from, to, reason } => {
+                tracing::info!("{upstream}/{server}: {from:?} → {to:?} ({reason})");
+            }
+            Notice::Drained { server, .. } => {
+                let Some(edge) = self.edges.edges.get_mut(&life) else { return };
+                edge.draining.retain(|(_, member), left| {
+                    *left -= usize::from(*member == server && *left > 0);
+                    *left > 0
+                });
+            }
+            Notice::Trouble { text } => tracing::warn!("{life}: {text}"),
+        }
+    }
+
+    /// Asks an edge to finish its connections and end; returns whether it is one.
+    pub(crate) fn quit_edge(&mut self, life: Life, until: Option<Moment>) -> bool {
+        let Some(edge) = self.edges.edges.get_mut(&life) else { return false };
+        if std::mem::replace(&mut edge.quitting, true) {
+            return true;
+        }
+        let kill_timeout = edge.arrangement.stop.kill_timeout;
+        // Before the signal that cannot be refused.
+        let left = until.map_or(kill_timeout, |until| until.since(crate::view::now()));
+        let grace = left.saturating_sub(Duration::from_millis(200));
+        let (app, worker) = (edge.app, life.worker);
+        self.ask_edge(life, Ask::Quit { grace }, Waiting::Nobody);
+        let stays = self.core.worker(worker).is_some_and(|view| view.returns || view.life != Some(life));
+        if !stays {
+            // Nobody comes after it: new connections are refused at once.
+            self.edges.listeners.close_others(app, &[], &mut self.keeper);
+        }
+        true
+    }
+
+    /// An edge is gone: whoever waited for its answer is told.
+    pub(crate) fn end_edge(&mut self, life: Life) {
+        let Some(edge) = self.edges.edges.remove(&life) else { return };
+        self.watch.remove(&edge.control);
+        self.ask_keeper(&Request::Drop { name: &control_name(life) });
+        for waiting in edge.waiting.into_values() {
+            if let Waiting::Client(number) = waiting {
+                self.client_hears(life, number, Answer::Refused(vec!["the balancer has ended".into()]));
+            }
+        }
+        // Addresses that only the configuration before had.
+        if let Some(app) = self.core.app(edge.app) {
+            let ours = self.edges.edges.values().filter(|other| other.app == edge.app);
+            let specs = ours.map(|other| &other.arrangement).chain([app.spec]);
+            let wanted: Vec<String> = specs
+                .filter_map(|spec| spec.balancer.as_deref())
+                .flat_map(|arrangement| arrangement.addresses().map(rpm_model::edge::listener_name))
+                .collect();
+            self.edges.listeners.close_others(edge.app, &wanted, &mut self.keeper);
+        }
+    }
+
+    /// A balancer is down for good: its addresses are free.
+    pub(crate) fn close_listeners(&mut self, app: AppId) {
+        self.edges.listeners.close_others(app, &[], &mut self.keeper);
+        if self.core.app(app).is_none() {
+            self.edges.wishes.remove(&app);
+        }
+    }
+
+    /// Takes back the edges that run, after the daemon before has died.
+    pub(crate) fn restore_listeners(&mut self, held: &mut BTreeMap<String, OwnedFd>) {
+        self.edges.listeners = Listeners::restore(held);
+    }
+
+    /// Stores the daemon's end of an edge's control socket.
+    pub(crate) fn keep_control(&mut self, life: Life) {
+        let Some(edge) = self.edges.edges.get(&life) else { return };
+        let name = control_name(life);
+        let sent = self.keeper.send(&Request::Store { name: &name, fd: edge.control.as_fd() });
+        if let Err(error) = sent {
+            tracing::error!("the keeper did not take the control socket of {life}: {error}");
+        }
+    }
+}
