@@ -1,5 +1,6 @@
 //! The whole program through its real binary: each test has a daemon of its own.
 
+mod balancer;
 mod boot;
 mod cluster;
 mod commands;

@@ -161,5 +161,9 @@ async fn connect(subject: &Subject) -> std::io::Result<Box<dyn Stream>> {
             }
             Ok(Box::new(TcpStream::connect(addresses.as_slice()).await?))
         }
+        Target::Steered { source, to } => match subject.spec.port {
+            Some(port) => Ok(Box::new(TcpStream::connect((to.ip(), port)).await?)),
+            None => Ok(Box::new(crate::serve::connect::steered(*source, *to).await?)),
+        },
     }
 }

@@ -186,7 +186,7 @@ impl World {
             let target = match known {
                 Some(known) => known.target.clone(),
                 None => match resolve(address) {
-                    Ok(target) => target,
+                    Ok(target) => steered(target, member),
                     Err(mistake) => return mistakes.push(mistake),
                 },
             };
@@ -335,6 +335,17 @@ fn terms(spec: &UpstreamSpec, entry: &ServerSpec) -> Terms {
         disabled: entry.down,
         checks: spec.health_check.as_ref().map(|check| (check.rise.max(1), check.fall.max(1))),
         outlier: spec.outlier.map(|outlier| (outlier.consecutive_5xx.max(1), outlier.ejection)),
+    }
+}
+
+/// Returns where a worker is reached that shares its port with others.
+fn steered(target: Target, member: Option<&Member>) -> Target {
+    match (&target, member.and_then(|member| member.source)) {
+        (Target::Tcp(addresses), Some(source)) => match addresses.iter().find(|address| address.is_ipv4()) {
+            Some(to) => Target::Steered { source, to: *to },
+            None => target,
+        },
+        _ => target,
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Immutable: a request sees one consistent world. What changes is in [`Live`].
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -61,6 +61,13 @@ pub enum Target {
     Tcp(Vec<SocketAddr>),
     /// A socket file.
     Unix(PathBuf),
+    /// A worker that shares its port with others: they are told apart by the address that one comes from.
+    Steered {
+        /// The address to connect from.
+        source: Ipv4Addr,
+        /// The port that they share.
+        to: SocketAddr,
+    },
 }
 
 /// What a request brings to the choice.

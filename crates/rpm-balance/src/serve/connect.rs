@@ -1,7 +1,7 @@
 //! Connections to servers.
 
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use rpm_model::balance::ProxyVersion;
@@ -45,6 +45,25 @@ async fn open(target: &Target) -> io::Result<Io> {
             }
             Err(last)
         }
+        Target::Steered { source, to } => {
+            let stream = steered(*source, *to).await?;
+            stream.set_nodelay(true)?;
+            Ok(stream.into())
+        }
+    }
+}
+
+/// Opens a connection from an address of this machine.
+///
+/// # Errors
+/// Those of the system.
+pub async fn steered(source: Ipv4Addr, to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = rpm_sys::net::connect_from(source, to).map_err(|error| io::Error::from_raw_os_error(error.errno))?;
+    let stream = TcpStream::from_std(socket.into())?;
+    stream.writable().await?;
+    match stream.take_error()? {
+        Some(error) => Err(error),
+        None => Ok(stream),
     }
 }
 

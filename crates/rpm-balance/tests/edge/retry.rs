@@ -138,6 +138,7 @@ fn the_restart_of_a_single_worker_costs_no_request() {
         address: server.address.to_string().parse().unwrap(),
         state,
         weight: None,
+        source: None,
     };
     let first = Server::named("first");
     let mut early = edge.connect();

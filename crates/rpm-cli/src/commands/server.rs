@@ -69,7 +69,9 @@ fn find(upstream: &str, server: &str, balancers: &[BalancerInfo]) -> Result<Vec<
     if meant.is_empty() {
         let failure = Failure::new(format!("upstream {upstream} has no server called {server:?}"));
         let names: Vec<&str> = servers.iter().map(|server| server.name.as_str()).collect();
-        return Err(match nearest(server, names.iter().copied()) {
+        let seats = servers.iter().filter(|server| server.app.is_some());
+        let seats = seats.filter_map(|server| server.name.rsplit_once('.')).map(|(seat, _)| seat);
+        return Err(match nearest(server, names.iter().copied().chain(seats)) {
             Some(near) => failure.hint(format!("did you mean `{near}`?")),
             None => failure.hint(format!("there is: {}", names.join(", "))),
         });

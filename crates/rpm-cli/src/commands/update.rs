@@ -33,9 +33,23 @@ pub(super) fn run(invocation: &Invocation) -> Result<(), Failure> {
     }
     drop(session);
     let after = next_daemon(&before, invocation)?;
+    renew_balancers(invocation)?;
     let (from, to) = (&before.version, &after.version);
     invocation.voice.say(format_args!("Daemon updated from {from} to {to} (pid {}); no app was touched", after.pid));
     Ok(())
+}
+
+/// Replaces the balancers' processes, which are our own program too: their sockets stay, and so do their connections.
+fn renew_balancers(invocation: &Invocation) -> Result<(), Failure> {
+    let mut session = invocation.session()?;
+    let list = session.list(false)?;
+    let is_up = |app: &rpm_ipc::AppInfo| app.workers.iter().any(|worker| worker.pid.is_some());
+    let workers = crate::target::ids(&list, |app| app.spec.is_balancer() && is_up(app));
+    if workers.is_empty() {
+        return Ok(());
+    }
+    let request = Request::Reload { workers, specs: Vec::new(), force: true };
+    crate::acting::act(&mut session, invocation, "reload the balancers", request).map(|_| ())
 }
 
 /// Returns the program that is on disk now, which must be one that runs.

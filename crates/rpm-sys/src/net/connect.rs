@@ -1,17 +1,30 @@
 //! Connecting from an address of one's choice, as probes do.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-use crate::error::{Result, SysError, named};
+use crate::error::{Result, SysError, check, named};
 
 /// Begins a connection from `source` without waiting: the socket is non-blocking, and writable when it is open (or has
 /// failed: then SO_ERROR says why).
 pub fn connect_from(source: Ipv4Addr, to: SocketAddr) -> Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = named("socket", rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None))?;
+    // The port is chosen when it is known where to: else one address would have 28,000 connections to all the world.
+    let late: libc::c_int = 1;
+    // SAFETY: the option takes an int, which outlives the call.
+    let returned = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&raw const late).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    check("setsockopt(IP_BIND_ADDRESS_NO_PORT)", returned)?;
     named("bind", rustix::net::bind(&socket, &SocketAddr::from((source, 0))))?;
     match rustix::net::connect(&socket, &to) {
         Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(socket),

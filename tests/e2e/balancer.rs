@@ -1,0 +1,235 @@
+//! Balancers: what stands in front of the apps, and that nothing is lost behind it.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use rpm_tests::{Load, Rpm, app, free_port, http, signal, until};
+use serde_json::{Value, json};
+
+/// Writes an ecosystem file into the home of a test.
+fn write(rpm: &Rpm, file: &Value) -> String {
+    let path: PathBuf = rpm.home().join("ecosystem.json");
+    std::fs::write(&path, file.to_string()).expect("written");
+    path.to_string_lossy().into_owned()
+}
+
+/// One app behind one balancer.
+fn file(app: &Value, port: u16) -> Value {
+    json!({
+        "apps": [app],
+        "upstreams": [{ "name": "backend", "servers": [{ "app": app["name"] }] }],
+        "balancers": [{ "name": "web", "listen": format!("127.0.0.1:{port}"), "upstream": "backend" }],
+    })
+}
+
+/// Node's cluster, and a port of their own for each: both are reached worker by worker.
+fn apps(instances: u32) -> Vec<Value> {
+    let cluster = json!({ "name": "api", "script": app("http.js"), "instances": instances, "exec_mode": "cluster",
+        "env": { "PORT": free_port() } });
+    let proxy = json!({ "name": "api", "script": app("http.js"), "instances": instances, "exec_mode": "proxy" });
+    vec![cluster, proxy]
+}
+
+fn pid(port: u16) -> i64 {
+    let answer: Value = serde_json::from_str(&http::get(port, "/").expect("an answer")).expect("JSON");
+    answer["pid"].as_i64().expect("a pid")
+}
+
+fn json(rpm: &Rpm) -> Value {
+    serde_json::from_str(&rpm.ok(&["list", "--json"])).expect("JSON")
+}
+
+/// Returns the pid of the balancer's process.
+fn edge(rpm: &Rpm) -> i32 {
+    let list = json(rpm);
+    let apps = list["apps"].as_array().expect("apps");
+    let web = apps.iter().find(|app| app["spec"]["name"] == "web").expect("the balancer");
+    web["workers"][0]["pid"].as_i64().expect("it runs") as i32
+}
+
+#[test]
+fn every_worker_of_an_app_is_reached_and_shown() {
+    for app in apps(3) {
+        let (rpm, port) = (Rpm::new(), free_port());
+        rpm.ok(&["start", &write(&rpm, &file(&app, port))]);
+        let pids: BTreeSet<i64> = (0..30).map(|_| pid(port)).collect();
+        let workers: BTreeSet<i64> = rpm.pids("api").into_iter().map(i64::from).collect();
+        assert_eq!(pids, workers, "{}", app["exec_mode"]);
+        let list = rpm.ok(&["list"]);
+        assert!(list.contains("backend") && list.contains("api:0.1") && list.contains(&port.to_string()), "{list}");
+        let servers = &json(&rpm)["balancers"][0]["stats"]["upstreams"][0]["servers"];
+        assert_eq!(servers.as_array().map(Vec::len), Some(3), "{servers}");
+        let requests: i64 = servers.as_array().expect("a list").iter().filter_map(|one| one["requests"].as_i64()).sum();
+        assert_eq!(requests, 30);
+        assert!(rpm.ok(&["describe", "web"]).contains("upstream backend"));
+        // PM2's clients know no balancers.
+        assert_eq!(rpm.jlist().len(), 3);
+    }
+}
+
+#[test]
+fn twenty_reloads_lose_no_request() {
+    for app in apps(2) {
+        let (rpm, port) = (Rpm::new(), free_port());
+        rpm.ok(&["start", &write(&rpm, &file(&app, port))]);
+        let load = Load::start(port, "/?slow=5", 8);
+        for _ in 0..20 {
+            let before = rpm.pids("api");
+            rpm.ok(&["reload", "api"]);
+            assert!(rpm.pids("api").iter().all(|pid| !before.contains(pid)));
+        }
+        assert_eq!(load.stop(), Vec::<String>::new(), "{}", app["exec_mode"]);
+    }
+}
+
+#[test]
+fn scaling_up_and_down_loses_no_request() {
+    for app in apps(1) {
+        let (rpm, port) = (Rpm::new(), free_port());
+        rpm.ok(&["start", &write(&rpm, &file(&app, port))]);
+        let load = Load::start(port, "/?slow=5", 8);
+        load.wait_for(20);
+        rpm.ok(&["scale", "api", "8"]);
+        load.wait_for(50);
+        rpm.ok(&["scale", "api", "1"]);
+        load.wait_for(20);
+        assert_eq!(load.stop(), Vec::<String>::new(), "{}", app["exec_mode"]);
+    }
+}
+
+#[test]
+fn killed_workers_cost_no_request() {
+    for mut app in apps(4) {
+        let (rpm, port) = (Rpm::new(), free_port());
+        // Killed far more often than any app may crash.
+        app["max_restarts"] = json!(10_000);
+        rpm.ok(&["start", &write(&rpm, &file(&app, port))]);
+        let load = Load::start(port, "/?slow=5", 8);
+        for round in 0..15 {
+            // One of four every 200 ms.
+            std::thread::sleep(std::time::Duration::from_millis(200));
+            let pids = rpm.pids("api");
+            if let Some(pid) = pids.get(round % pids.len().max(1)).filter(|pid| **pid > 0) {
+                signal(*pid, 9);
+            }
+        }
+        load.wait_for(50);
+        assert_eq!(load.stop(), Vec::<String>::new(), "{}", app["exec_mode"]);
+    }
+}
+
+#[test]
+fn the_restart_of_a_single_instance_costs_no_request() {
+    for app in apps(1) {
+        let (rpm, port) = (Rpm::new(), free_port());
+        rpm.ok(&["start", &write(&rpm, &file(&app, port))]);
+        let load = Load::start(port, "/?slow=5", 4);
+        for _ in 0..3 {
+            load.wait_for(20);
+            rpm.ok(&["restart", "api"]);
+        }
+        load.wait_for(20);
+        assert_eq!(load.stop(), Vec::<String>::new(), "{}", app["exec_mode"]);
+    }
+}
+
+#[test]
+fn the_balancer_is_replaced_and_the_daemon_killed_without_a_drop() {
+    let (rpm, port) = (Rpm::new(), free_port());
+    let app = &apps(2)[0];
+    rpm.ok(&["start", &write(&rpm, &file(app, port))]);
+    let load = Load::start(port, "/?slow=5", 8);
+    let first = edge(&rpm);
+    for command in ["reload", "restart"] {
+        load.wait_for(30);
+        let before = edge(&rpm);
+        rpm.ok(&[command, "web"]);
+        assert_ne!(edge(&rpm), before, "{command}");
+    }
+    load.wait_for(30);
+    let before = edge(&rpm);
+    rpm.kill_daemon();
+    assert_eq!(edge(&rpm), before, "the balancer does not notice");
+    // The new daemon is heard.
+    rpm.ok(&["reload", "api"]);
+    load.wait_for(30);
+    rpm.ok(&["update"]);
+    assert_ne!(edge(&rpm), before, "it is our own program, so it becomes the new one");
+    load.wait_for(30);
+    assert_eq!(load.stop(), Vec::<String>::new());
+    assert_ne!(first, edge(&rpm));
+}
+
+#[test]
+fn a_changed_configuration_is_applied_without_a_drop_and_a_broken_one_refused() {
+    let (rpm, port, other) = (Rpm::new(), free_port(), free_port());
+    let mut file = file(&apps(1)[0], port);
+    rpm.ok(&["start", &write(&rpm, &file)]);
+    let load = Load::start(port, "/", 4);
+    load.wait_for(20);
+    file["balancers"][0]["listen"] = json!([format!("127.0.0.1:{port}"), format!("127.0.0.1:{other}")]);
+    rpm.ok(&["reload", &write(&rpm, &file), "--only", "web"]);
+    http::get(other, "/").expect("the new address");
+    file["balancers"][0]["listen"] = json!(format!("127.0.0.1:{port}"));
+    rpm.ok(&["reload", &write(&rpm, &file), "--only", "web"]);
+    until("the address is closed", || http::get(other, "/").is_err());
+    file["balancers"][0]["upstream"] = json!("backnd");
+    let told = rpm.fails(&["reload", &write(&rpm, &file), "--only", "web"]);
+    assert!(told.contains("did you mean `backend`?"), "{told}");
+    let taken = std::net::TcpListener::bind(("127.0.0.1", other)).expect("a port");
+    file["balancers"][0]["upstream"] = json!("backend");
+    file["balancers"][0]["listen"] = json!([format!("127.0.0.1:{port}"), format!("127.0.0.1:{other}")]);
+    let told = rpm.fails(&["reload", &write(&rpm, &file), "--only", "web"]);
+    assert!(told.contains(&other.to_string()) && told.contains("keep serving"), "{told}");
+    drop(taken);
+    load.wait_for(20);
+    assert_eq!(load.stop(), Vec::<String>::new());
+}
+
+#[test]
+fn balancers_stop_start_and_come_back_like_apps() {
+    let (rpm, port) = (Rpm::new(), free_port());
+    rpm.ok(&["start", &write(&rpm, &file(&apps(1)[1], port))]);
+    http::get(port, "/").expect("an answer");
+    rpm.ok(&["save"]);
+    rpm.ok(&["stop", "web"]);
+    assert!(http::get(port, "/").is_err(), "nobody listens");
+    rpm.ok(&["start", "web"]);
+    http::get(port, "/").expect("an answer");
+    rpm.ok(&["kill"]);
+    rpm.ok(&["resurrect"]);
+    http::get(port, "/").expect("an answer after resurrect");
+    rpm.ok(&["delete", "web"]);
+    assert!(http::get(port, "/").is_err());
+    std::net::TcpListener::bind(("127.0.0.1", port)).expect("the address is free");
+}
+
+#[test]
+fn an_app_that_binds_its_own_port_needs_no_more_than_proxy_mode() {
+    let (rpm, port) = (Rpm::new(), free_port());
+    let file = json!({ "apps": [{ "name": "own", "script": app("http.js"), "instances": 2, "exec_mode": "proxy",
+        "listen": format!("127.0.0.1:{port}"), "balance": "least_conn", "sticky": "cookie" }] });
+    rpm.ok(&["start", &write(&rpm, &file)]);
+    let workers: BTreeSet<i64> = rpm.pids("own").into_iter().map(i64::from).collect();
+    assert!(workers.contains(&pid(port)));
+    rpm.ok(&["delete", "own"]);
+    assert!(http::get(port, "/").is_err());
+    assert_eq!(json(&rpm)["apps"], json!([]), "the balancer that was made for it goes with it");
+}
+
+#[test]
+fn servers_are_drained_and_used_again_by_name() {
+    let (rpm, port) = (Rpm::new(), free_port());
+    rpm.ok(&["start", &write(&rpm, &file(&apps(2)[1], port))]);
+    rpm.ok(&["drain", "backend", "api:0"]);
+    let left = pid(port);
+    assert!((0..10).all(|_| pid(port) == left), "one is drained");
+    rpm.ok(&["ready", "backend", "api:0"]);
+    until("both are used", || (0..10).map(|_| pid(port)).collect::<BTreeSet<_>>().len() == 2);
+    rpm.ok(&["weight", "backend", "api:0", "0"]);
+    assert!((0..10).all(|_| pid(port) == left), "one has no share");
+    let told = rpm.fails(&["drain", "backnd", "api:0"]);
+    assert!(told.contains("did you mean `backend`?"), "{told}");
+    let told = rpm.fails(&["drain", "backend", "apo:0"]);
+    assert!(told.contains("did you mean"), "{told}");
+}
