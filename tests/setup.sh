@@ -26,6 +26,13 @@ if ! [ -d "$deps/node_modules/express" ] || ! [ -x "$deps/node_modules/.bin/pm2"
     (cd "$deps" && npm install --silent --no-audit --no-fund --no-save express@5 pm2@7)
 fi
 
+# What the examples are written with.
+if ! [ -d "$deps/node_modules/connect-redis" ] || ! [ -d "$deps/node_modules/ws" ] || ! [ -d "$deps/node_modules/http-proxy" ]; then
+    echo "installing npm packages: express-session, connect-redis, redis, http-proxy, ws"
+    (cd "$deps" && npm install --silent --no-audit --no-fund --no-save express@5 pm2@7 \
+        express-session@1 connect-redis@8 redis@4 http-proxy@1 ws@8)
+fi
+
 # Modules of PM2's world, each with the client it asks for; one of them asks for a version that npm no longer serves.
 if ! [ -d "$deps/modules/node_modules/pm2-logrotate" ] || ! [ -d "$deps/modules/node_modules/pm2-prometheus-exporter" ]; then
     echo "installing npm packages: pm2-logrotate, pm2-prometheus-exporter"

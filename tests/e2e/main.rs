@@ -9,6 +9,7 @@ mod cron;
 mod daemon_death;
 mod deploy;
 mod errors;
+mod examples;
 mod foreground;
 mod import_pm2;
 mod install;
