@@ -13,6 +13,8 @@ for pair in python3:python3 cc:gcc tmux:tmux logrotate:logrotate node:nodejs npm
     nginx:nginx haproxy:haproxy redis-server:redis-server openssl:openssl; do
     PATH="$PATH:/usr/sbin" command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
 done
+# In Debian nginx's streams are a module of their own.
+ls /usr/lib/nginx/modules/ngx_stream_module.so >/dev/null 2>&1 || missing="$missing libnginx-mod-stream"
 if [ -n "$missing" ]; then
     echo "installing:$missing"
     as_root apt-get update -qq

@@ -205,6 +205,19 @@ fn balancers_stop_start_and_come_back_like_apps() {
 }
 
 #[test]
+fn a_balancer_is_scaled_like_an_app() {
+    let (rpm, port) = (Rpm::new(), free_port());
+    rpm.ok(&["start", &write(&rpm, &file(&apps(1)[1], port))]);
+    let load = Load::start(port, "/", 4);
+    load.wait_for(20);
+    rpm.ok(&["scale", "web", "2"]);
+    load.wait_for(20);
+    rpm.ok(&["scale", "web", "1"]);
+    load.wait_for(20);
+    assert_eq!(load.stop(), Vec::<String>::new());
+}
+
+#[test]
 fn an_app_that_binds_its_own_port_needs_no_more_than_proxy_mode() {
     let (rpm, port) = (Rpm::new(), free_port());
     let file = json!({ "apps": [{ "name": "own", "script": app("http.js"), "instances": 2, "exec_mode": "proxy",

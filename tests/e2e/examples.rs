@@ -54,10 +54,16 @@ fn answers(web: u16, base: u16, count: usize) -> BTreeMap<u16, usize> {
     seen
 }
 
+/// Asserts how requests were shared out; a few may be in another turn, since each thread of the balancer takes its own.
+fn alike(seen: &BTreeMap<u16, usize>, wanted: &[(u16, usize)]) {
+    assert_eq!(seen.len(), wanted.len(), "{seen:?}");
+    assert!(wanted.iter().all(|(at, count)| seen.get(at).is_some_and(|seen| seen.abs_diff(*count) <= 2)), "{seen:?}");
+}
+
 #[test]
 fn nginx_basic_takes_turns_and_passes_websockets() {
     let (_rpm, web, base) = balanced("basic");
-    assert_eq!(answers(web, base, 20), [(0, 5), (1, 5), (2, 5), (3, 5)].into());
+    alike(&answers(web, base, 20), &[(0, 5), (1, 5), (2, 5), (3, 5)]);
     let script = format!(
         "const WebSocket = require('ws'); const ws = new WebSocket('ws://127.0.0.1:{web}/');\n\
          ws.on('message', (text) => {{ console.log(String(text)); process.exit(0); }});\n\
@@ -75,13 +81,13 @@ fn nginx_least_conn_ip_hash_and_weighted() {
     let (_rpm, web, base) = balanced("ip-hash");
     assert_eq!(answers(web, base, 10).len(), 1, "one client, one server");
     let (_rpm, web, base) = balanced("weighted");
-    assert_eq!(answers(web, base, 40), [(0, 30), (1, 10)].into());
+    alike(&answers(web, base, 40), &[(0, 30), (1, 10)]);
 }
 
 #[test]
 fn nginx_max_fails_and_backup() {
     let (rpm, web, base) = balanced("failover");
-    assert_eq!(answers(web, base, 10), [(0, 5), (1, 5)].into(), "the backup is not used");
+    alike(&answers(web, base, 10), &[(0, 5), (1, 5)]);
     rpm.ok(&["stop", &rpm.processes("node")[0]["pm_id"].to_string()]);
     rpm.ok(&["stop", &rpm.processes("node")[1]["pm_id"].to_string()]);
     assert_eq!(answers(web, base, 10), [(2, 10)].into(), "the others are gone");
@@ -181,5 +187,7 @@ fn a_graceful_shutdown_answers_what_is_in_flight() {
     load.wait_for(20);
     slow.join().expect("no panic").expect("an answer");
     assert_eq!(load.stop(), Vec::<String>::new());
-    until("the clean-up ran", || rpm.log("api-out.log").contains("database closed") || rpm.log("api-out-0.log").contains("database closed"));
+    until("the clean-up ran", || {
+        rpm.log("api-out.log").contains("database closed") || rpm.log("api-out-0.log").contains("database closed")
+    });
 }

@@ -11,6 +11,7 @@ mod deploy;
 mod errors;
 mod examples;
 mod foreground;
+mod foreign_config;
 mod import_pm2;
 mod install;
 mod keeper_death;

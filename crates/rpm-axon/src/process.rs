@@ -14,8 +14,7 @@ pub const MONITORED: &str = "_km_monitored";
 pub fn list_value(list: &List) -> Value {
     // PM2's clients know no balancers.
     let apps = list.apps.iter().filter(|app| !app.spec.is_balancer());
-    let mut workers: Vec<_> =
-        apps.flat_map(|app| app.workers.iter().map(move |worker| (app, worker))).collect();
+    let mut workers: Vec<_> = apps.flat_map(|app| app.workers.iter().map(move |worker| (app, worker))).collect();
     workers.sort_by_key(|(_, worker)| worker.id);
     workers.into_iter().map(|(app, worker)| process(app, worker)).collect()
 }

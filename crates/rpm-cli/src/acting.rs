@@ -62,7 +62,9 @@ fn act_knowing(
             invocation.voice.warn(failure.text());
             Ok(Vec::new())
         }
-        other @ (Reply::Pong(_) | Reply::List(_) | Reply::Balancers(_) | Reply::Answers { .. }) => Err(crate::session::unexpected(other)),
+        other @ (Reply::Pong(_) | Reply::List(_) | Reply::Balancers(_) | Reply::Answers { .. }) => {
+            Err(crate::session::unexpected(other))
+        }
     }
 }
 

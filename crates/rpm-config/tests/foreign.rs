@@ -12,7 +12,8 @@ use rpm_model::AppSpec;
 
 fn cases() -> Vec<(PathBuf, Program)> {
     let directory = common::tests().join("foreign");
-    let mut cases: Vec<_> = directory.read_dir().expect("the cases").map(|entry| entry.expect("an entry").path()).collect();
+    let mut cases: Vec<_> =
+        directory.read_dir().expect("the cases").map(|entry| entry.expect("an entry").path()).collect();
     cases.retain(|path| path.extension().is_some_and(|extension| extension != "txt"));
     cases.sort();
     let program = |path: &Path| match path.extension().is_some_and(|extension| extension == "cfg") {
@@ -61,7 +62,8 @@ fn with_files(text: &str, directory: &Path) -> String {
         .iter()
         .fold(text.to_owned(), |text, path| text.replace(path, &pem));
     // Names of the cases that nobody resolves.
-    let names = (1..=3).fold(text, |text, number| text.replace(&format!("server{number}"), &format!("127.0.0.{number}")));
+    let names =
+        (1..=3).fold(text, |text, number| text.replace(&format!("server{number}"), &format!("127.0.0.{number}")));
     ["/var/www/assets/", "/var/www/app", "/var/www"].iter().fold(names, |text, path| text.replace(path, &root))
 }
 
@@ -73,13 +75,23 @@ fn loaded(text: &str) -> Vec<AppSpec> {
 /// Asks the real program whether it takes a configuration; `false` where the program is not installed.
 fn is_taken(program: Program, text: &str, directory: &Path) -> bool {
     let path = directory.join("exported.conf");
-    std::fs::write(&path, text).expect("written");
+    // In Debian nginx's streams are a module of their own.
+    let module = "/usr/lib/nginx/modules/ngx_stream_module.so";
+    let needs_module = text.contains("\nstream {") && Path::new(module).exists();
+    let text = if needs_module { format!("load_module {module};\n{text}") } else { text.to_owned() };
+    std::fs::write(&path, &text).expect("written");
     let mut command = match program {
         Program::Nginx => Command::new("nginx"),
         Program::Haproxy => Command::new("haproxy"),
     };
     match program {
-        Program::Nginx => command.arg("-t").arg("-p").arg(directory).arg("-c").arg(&path).args(["-g", "pid nginx.pid; error_log stderr;"]),
+        Program::Nginx => command
+            .arg("-t")
+            .arg("-p")
+            .arg(directory)
+            .arg("-c")
+            .arg(&path)
+            .args(["-g", "pid nginx.pid; error_log stderr;"]),
         Program::Haproxy => command.args(["-c", "-f"]).arg(&path),
     };
     let Ok(output) = command.output() else {

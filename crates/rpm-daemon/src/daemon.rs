@@ -239,8 +239,7 @@ impl Daemon {
     /// Returns the moment anything is next due.
     fn next_due(&self) -> Option<Moment> {
         let persist = (self.dirty || !self.to_acknowledge.is_empty()).then(|| self.persisted_at + PERSIST_EVERY);
-        let rooms =
-            [self.rounds.next_due(), self.changes.next_due(), self.actions.next_due(), self.edges_due()];
+        let rooms = [self.rounds.next_due(), self.changes.next_due(), self.actions.next_due(), self.edges_due()];
         let own = [self.core.next_deadline(), persist, self.backup_due];
         rooms.into_iter().chain(own).flatten().min()
     }

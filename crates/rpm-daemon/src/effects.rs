@@ -68,7 +68,7 @@ impl Daemon {
             Effect::Close { worker } => {
                 let of_balancer = self.core.worker(worker).filter(|worker| worker.spec.is_balancer());
                 if let Some(app) = of_balancer.map(|worker| worker.app) {
-                    self.close_listeners(app);
+                    self.close_listeners(app, worker);
                 }
                 self.ports.close(worker);
                 if let Some(files) = self.seats.get(&worker) {
@@ -80,7 +80,7 @@ impl Daemon {
                 if let Some(files) = self.seats.remove(&worker)
                     && self.core.app(files.app).is_none()
                 {
-                    self.close_listeners(files.app);
+                    self.close_listeners(files.app, worker);
                     self.ports.close_app(files.app);
                 }
             }

@@ -198,6 +198,8 @@ pub(crate) fn command(request: &Request) -> Result<Command, String> {
         Request::Reset { workers } => Command::Reset { workers: workers.clone() },
         Request::Kill => Command::Shutdown,
         Request::Ping
+        | Request::Balancers
+        | Request::Server { .. }
         | Request::List { .. }
         | Request::Signal { .. }
         | Request::Save { .. }

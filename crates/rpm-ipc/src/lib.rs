@@ -19,7 +19,7 @@ pub mod request;
 pub use client::{CallError, Client};
 pub use hello::{Hello, PROTOCOL};
 pub use reply::{
-    ActionAnswer, AppInfo, BalancerInfo, Contact, DaemonInfo, Failed, FailureInfo, FromDaemon, Happened, List, Notice, Reply,
-    WorkerInfo,
+    ActionAnswer, AppInfo, BalancerInfo, Contact, DaemonInfo, Failed, FailureInfo, FromDaemon, Happened, List, Notice,
+    Reply, WorkerInfo,
 };
 pub use request::{FromClient, Request, Respec, SavedApp};

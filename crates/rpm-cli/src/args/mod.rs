@@ -14,8 +14,8 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 
-pub use balance::{Balance, Export, Server, Weight};
 pub use app::AppArgs;
+pub use balance::{Balance, Export, Server, Weight};
 pub use bare::bare;
 pub use foreign::{Foreign, Monitored};
 pub use manage::{Deploy, Generate, Import, Install, Key, Manage, Multiset, Set, Unset};

@@ -15,8 +15,11 @@ use crate::{say, specs};
 pub(super) fn import(args: &Import, invocation: &Invocation) -> Result<(), Failure> {
     let program = program(&args.what)?;
     let Some(file) = &args.file else {
-        return Err(Failure::new(format!("`import {}` needs the file", args.what))
-            .hint(format!("{} import {} /etc/{1}/{1}.conf", invocation.voice.program(), args.what)));
+        return Err(Failure::new(format!("`import {}` needs the file", args.what)).hint(format!(
+            "{} import {} /etc/{1}/{1}.conf",
+            invocation.voice.program(),
+            args.what
+        )));
     };
     let imported = foreign::import(program, &cwd().join(file), file)
         .map_err(|error| Failure::new(error.render(say::stderr_takes_colour())))?;

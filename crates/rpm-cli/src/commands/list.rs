@@ -44,7 +44,8 @@ fn watch(order: Order, is_mini: bool, invocation: &Invocation) -> Result<(), Fai
     loop {
         let list = session.list(false)?;
         let balancers = session.balancers(&list)?;
-        let screen = if is_mini { mini::mini(&list, order, now_ms()) } else { acting::sorted(&list, &balancers, order) };
+        let screen =
+            if is_mini { mini::mini(&list, order, now_ms()) } else { acting::sorted(&list, &balancers, order) };
         let screen = screen.replace('\n', END_OF_LINE);
         invocation.voice.show(&format!("{TO_THE_TOP}{screen}{REST_OF_SCREEN}"));
         std::thread::sleep(BETWEEN_DRAWINGS);

@@ -7,6 +7,8 @@ use anstyle::{AnsiColor, Style};
 use rpm_ipc::{AppInfo, BalancerInfo};
 use rpm_model::edge::{BalancerStats, EdgeStats, ServerState, ServerStats, UpstreamStats};
 
+use unicode_width::UnicodeWidthStr;
+
 use crate::say::{GREEN, GREY, RED};
 use crate::screens::boxes::{self, Cell};
 use crate::screens::format::{self, HEAD};
@@ -155,10 +157,27 @@ fn stats_of<'a>(app: &AppInfo, infos: &'a [BalancerInfo]) -> Option<&'a EdgeStat
     infos.iter().find(|info| info.app == app.id)?.stats.as_ref()
 }
 
-/// Draws a grid as wide as its words, but no wider than the screen: the widest columns give way.
-fn draw(head: &[&str], rows: Vec<Vec<Cell>>, width: usize) -> String {
+/// Columns that give way on a narrow screen, the first first.
+const LEAST: [&str; 8] = ["mem", "↺", "p99", "uptime", "address", "weight", "conns", "5xx"];
+
+/// Draws a grid as wide as its words, but no wider than the screen: columns give way, then the widest words.
+fn draw(head: &[&str], mut rows: Vec<Vec<Cell>>, width: usize) -> String {
     // Below this nothing can be read.
     const NARROWEST: usize = 6;
+    let mut head = head.to_vec();
+    let needed = |head: &[&str], rows: &[Vec<Cell>]| {
+        let column = |index: usize| rows.iter().map(|row| row[index].width()).max().unwrap_or(0);
+        head.iter().enumerate().map(|(index, word)| column(index).max(word.width()) + 3).sum::<usize>() + 1
+    };
+    for least in LEAST {
+        if needed(&head, &rows) <= width {
+            break;
+        }
+        if let Some(index) = head.iter().position(|word| *word == least) {
+            head.remove(index);
+            rows.iter_mut().for_each(|row| drop(row.remove(index)));
+        }
+    }
     let head: Vec<Cell> = head.iter().map(|word| Cell::styled(*word, HEAD)).collect();
     let longest = |index: usize| rows.iter().chain([&head]).map(|row| row[index].width()).max().unwrap_or(0) + 2;
     let mut widths: Vec<usize> = (0..head.len()).map(longest).collect();

@@ -156,9 +156,8 @@ fn limits(section: &mut Section<'_, '_>) -> Limits {
     // What fits into one buffer of ours, and what fills a machine with slow clients.
     const HEADER: std::ops::RangeInclusive<u64> = 1 << 10..=1 << 20;
     let usual = Limits::default();
-    let header = section.read("max_header", "1K to 1M", |value| {
-        values::memory(value).filter(|Bytes(bytes)| HEADER.contains(bytes))
-    });
+    let header = section
+        .read("max_header", "1K to 1M", |value| values::memory(value).filter(|Bytes(bytes)| HEADER.contains(bytes)));
     Limits {
         header: header.unwrap_or(usual.header),
         header_count: section.count("max_headers").unwrap_or(usual.header_count),

@@ -185,10 +185,12 @@ fn unreachable(spec: &AppSpec) -> Option<&'static str> {
         ExecMode::Fork => {
             let port = spec.env.get("PORT").and_then(|port| port.parse::<u16>().ok());
             match port {
-                None => Some("its workers listen on ports that nobody knows: expected `exec_mode` \"cluster\", \"socket\" or \"proxy\", or a number as `PORT` in its `env`"),
-                Some(_) if spec.instances > 1 && spec.increment_var.as_deref() != Some("PORT") => {
-                    Some("its workers would all have the same `PORT`: expected `increment_var: \"PORT\"`, or `exec_mode: \"proxy\"`")
-                }
+                None => Some(
+                    "its workers listen on ports that nobody knows: expected `exec_mode` \"cluster\", \"socket\" or \"proxy\", or a number as `PORT` in its `env`",
+                ),
+                Some(_) if spec.instances > 1 && spec.increment_var.as_deref() != Some("PORT") => Some(
+                    "its workers would all have the same `PORT`: expected `increment_var: \"PORT\"`, or `exec_mode: \"proxy\"`",
+                ),
                 Some(_) => None,
             }
         }

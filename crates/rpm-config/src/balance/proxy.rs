@@ -58,4 +58,3 @@ fn read(written: &Map<String, Value>, at: Pointer, label: &str, report: &mut Rep
         ..UpstreamSpec::default()
     }
 }
-

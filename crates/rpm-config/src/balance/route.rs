@@ -48,9 +48,8 @@ pub(super) fn read(section: &mut Section<'_, '_>, mode: Mode, around: &Surroundi
         let label = format!("{}, a route", section.label);
         let route = section.inside(object, place(&setting), label, |inner| one(inner, around));
         let Some(route) = route else { continue };
-        let same = |other: &RouteSpec| {
-            (&other.host, &other.path, other.exact) == (&route.host, &route.path, route.exact)
-        };
+        let same =
+            |other: &RouteSpec| (&other.host, &other.path, other.exact) == (&route.host, &route.path, route.exact);
         if routes.iter().any(same) {
             section.refuse(&setting, "another route is for the same host and path");
         }
@@ -66,9 +65,8 @@ pub(super) fn read(section: &mut Section<'_, '_>, mode: Mode, around: &Surroundi
 
 fn one(section: &mut Section<'_, '_>, around: &Surroundings<'_>) -> Option<RouteSpec> {
     let action = action(section, around);
-    let host = section.read("host", "a host name such as \"example.com\" or \"*.example.com\"", |value| {
-        host(value.as_str()?)
-    });
+    let host =
+        section.read("host", "a host name such as \"example.com\" or \"*.example.com\"", |value| host(value.as_str()?));
     let path = section.read("path", "a path that begins with /", |value| {
         value.as_str().filter(|path| path.starts_with('/') && !path.contains(['?', '#', ' '])).map(str::to_owned)
     });
@@ -220,7 +218,8 @@ fn fields(section: &mut Section<'_, '_>, key: &'static str) -> Vec<(String, Stri
     let object: &Map<String, Value> = object;
     let mut fields = Vec::new();
     for (name, value) in object {
-        let setting = Setting { value: value.clone(), origin: Origin::File { at: at.key(name), written: name.clone() } };
+        let setting =
+            Setting { value: value.clone(), origin: Origin::File { at: at.key(name), written: name.clone() } };
         match values::text(value) {
             Some(text) if is_field_name(name) && !text.contains(['\r', '\n', '\0']) => {
                 fields.push((name.clone(), text));

@@ -56,9 +56,8 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> UpstreamSpec {
 /// Reads `balance` and, for `hash`, what it looks at.
 pub(super) fn balance(section: &mut Section<'_, '_>) -> Balance {
     let balance = section.word("balance", BALANCES).unwrap_or_default();
-    let key = section.read("hash_on", "path, uri, address, header:NAME or cookie:NAME", |value| {
-        hash_key(value.as_str()?)
-    });
+    let key =
+        section.read("hash_on", "path, uri, address, header:NAME or cookie:NAME", |value| hash_key(value.as_str()?));
     match (balance, key) {
         (Balance::Hash(_), Some(key)) => Balance::Hash(key),
         (other, Some(_)) => {
@@ -201,7 +200,9 @@ fn statuses(section: &mut Section<'_, '_>) -> Vec<StatusRange> {
         (100 <= first && first <= last && last <= 599).then_some(StatusRange { first, last })
     };
     let read = |value: &Value| values::texts(value)?.iter().map(|text| range(text)).collect();
-    section.read("status", "a status, 100 to 599, a range such as \"200-299\", or a list of them", read).unwrap_or_default()
+    section
+        .read("status", "a status, 100 to 599, a range such as \"200-299\", or a list of them", read)
+        .unwrap_or_default()
 }
 
 fn outlier(section: &mut Section<'_, '_>) -> Option<OutlierSpec> {

@@ -25,9 +25,9 @@ fn addresses(spec: &AppSpec) -> Vec<ServerAddress> {
     let local = |port: u16| ServerAddress::Tcp { host: "127.0.0.1".into(), port };
     let port = spec.env.get("PORT").and_then(|port| port.parse::<u16>().ok());
     match (spec.exec_mode, port) {
-        (ExecMode::Fork, Some(first)) if spec.increment_var.as_deref() == Some("PORT") => {
-            (0..spec.instances).filter_map(|index| Some(local(first.checked_add(u16::try_from(index).ok()?)?))).collect()
-        }
+        (ExecMode::Fork, Some(first)) if spec.increment_var.as_deref() == Some("PORT") => (0..spec.instances)
+            .filter_map(|index| Some(local(first.checked_add(u16::try_from(index).ok()?)?)))
+            .collect(),
         (ExecMode::Fork | ExecMode::Cluster, Some(port)) => vec![local(port)],
         (ExecMode::Socket, _) => spec.listen.iter().filter_map(|listen| reachable(listen)).take(1).collect(),
         (ExecMode::Fork | ExecMode::Cluster | ExecMode::Proxy, _) => Vec::new(),

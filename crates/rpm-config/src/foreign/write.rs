@@ -38,10 +38,10 @@ fn time(time: &Duration) -> Value {
     let ms = time.as_millis();
     let text = match ms {
         0 => "0s".into(),
-        _ if ms % 86_400_000 == 0 => format!("{}d", ms / 86_400_000),
-        _ if ms % 3_600_000 == 0 => format!("{}h", ms / 3_600_000),
-        _ if ms % 60_000 == 0 => format!("{}m", ms / 60_000),
-        _ if ms % 1000 == 0 => format!("{}s", ms / 1000),
+        _ if ms.is_multiple_of(86_400_000) => format!("{}d", ms / 86_400_000),
+        _ if ms.is_multiple_of(3_600_000) => format!("{}h", ms / 3_600_000),
+        _ if ms.is_multiple_of(60_000) => format!("{}m", ms / 60_000),
+        _ if ms.is_multiple_of(1000) => format!("{}s", ms / 1000),
         _ => format!("{ms}ms"),
     };
     text.into()
@@ -59,13 +59,16 @@ fn upstream(upstream: &UpstreamSpec) -> Value {
         Balance::First => out.set("balance", "first"),
         Balance::Hash(key) => {
             out.set("balance", "hash");
-            out.set("hash_on", match key {
-                HashKey::Path => "path".to_owned(),
-                HashKey::Uri => "uri".to_owned(),
-                HashKey::Address => "address".to_owned(),
-                HashKey::Header(name) => format!("header:{name}"),
-                HashKey::Cookie(name) => format!("cookie:{name}"),
-            });
+            out.set(
+                "hash_on",
+                match key {
+                    HashKey::Path => "path".to_owned(),
+                    HashKey::Uri => "uri".to_owned(),
+                    HashKey::Address => "address".to_owned(),
+                    HashKey::Header(name) => format!("header:{name}"),
+                    HashKey::Cookie(name) => format!("cookie:{name}"),
+                },
+            );
         }
     }
     if let Some(sticky) = &upstream.sticky {
@@ -204,10 +207,13 @@ fn balancer(balancer: &BalancerSpec) -> Value {
         balancer.error_pages.iter().map(|(status, path)| (status.to_string(), json!(path))).collect();
     out.put("error_pages", &pages, &Map::new(), |pages| Value::Object(pages.clone()));
     if let Some(log) = &balancer.access_log {
-        out.set("access_log", match log.format {
-            AccessLogFormat::Combined => json!(log.path),
-            AccessLogFormat::Json => json!({ "path": log.path, "format": "json" }),
-        });
+        out.set(
+            "access_log",
+            match log.format {
+                AccessLogFormat::Combined => json!(log.path),
+                AccessLogFormat::Json => json!({ "path": log.path, "format": "json" }),
+            },
+        );
     }
     out.put("http2", &balancer.http2, &true, |flag| json!(flag));
     match balancer.routes.as_slice() {

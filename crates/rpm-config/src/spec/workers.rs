@@ -70,7 +70,11 @@ fn exec_mode(reader: &mut Reader<'_>, spec: &mut AppSpec) {
         }
         ExecMode::Fork | ExecMode::Cluster if reader.setting("listen").is_some() => {
             let setting = reader.setting("listen").expect("just asked");
-            reader.report.warn(&reader.app.label, setting, "has no effect unless `exec_mode` is \"socket\" or \"proxy\"");
+            reader.report.warn(
+                &reader.app.label,
+                setting,
+                "has no effect unless `exec_mode` is \"socket\" or \"proxy\"",
+            );
         }
         ExecMode::Fork | ExecMode::Cluster | ExecMode::Socket | ExecMode::Proxy => {}
     }

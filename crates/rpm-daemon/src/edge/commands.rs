@@ -14,7 +14,8 @@ impl Daemon {
             Request::Delete { workers } => (None, Request::Delete { workers: self.with_made_balancers(workers) }),
             Request::Restart { workers, specs } => {
                 let all = self.with_made_balancers(workers);
-                let (balancers, apps): (Vec<_>, Vec<_>) = all.iter().copied().partition(|worker| self.balances(*worker));
+                let (balancers, apps): (Vec<_>, Vec<_>) =
+                    all.iter().copied().partition(|worker| self.balances(*worker));
                 let (of_balancers, of_apps): (Vec<_>, Vec<_>) =
                     specs.iter().cloned().partition(|respec| respec.spec.is_balancer());
                 let reload = Request::Reload { workers: balancers.clone(), specs: of_balancers, force: true };

@@ -103,7 +103,8 @@ impl Listeners {
 
     /// Closes the sockets of an app whose addresses are not among `wanted`.
     pub(crate) fn close_others(&mut self, app: AppId, wanted: &[String], keeper: &mut Keeper) {
-        let gone: Vec<_> = self.sockets.extract_if(.., |(owner, name), _| *owner == app && !wanted.contains(name)).collect();
+        let gone: Vec<_> =
+            self.sockets.extract_if(.., |(owner, name), _| *owner == app && !wanted.contains(name)).collect();
         for ((_, name), sockets) in gone {
             for (index, socket) in sockets.iter().enumerate() {
                 let _already_gone = stop_listening(socket);

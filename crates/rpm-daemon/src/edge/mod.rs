@@ -22,7 +22,7 @@ use std::time::Duration;
 use rpm_keeper::client::Request;
 use rpm_model::balance::Arrangement;
 use rpm_model::edge::{Answer, Ask, Configuration, FromEdge, Notice, ServerChange, ToEdge};
-use rpm_model::{AppId, AppSpec, Life, Moment};
+use rpm_model::{AppId, AppSpec, Life, Moment, WorkerId};
 use rpm_supervise::Event;
 
 use crate::daemon::Daemon;
@@ -192,9 +192,10 @@ impl Daemon {
         match ask {
             Ask::Member(member) if member.state == rpm_model::edge::MemberState::Draining => {
                 let names = |upstream: &&rpm_model::balance::UpstreamSpec| {
-                    upstream.servers.iter().any(|server| {
-                        server.address == rpm_model::balance::ServerAddress::App(member.app.clone())
-                    })
+                    upstream
+                        .servers
+                        .iter()
+                        .any(|server| server.address == rpm_model::balance::ServerAddress::App(member.app.clone()))
                 };
                 let upstreams = edge.arrangement().map_or(0, |all| all.upstreams.iter().filter(names).count());
                 edge.draining.insert((member.app.clone(), member.name.clone()), upstreams);
@@ -322,7 +323,7 @@ impl Daemon {
         let (app, worker) = (edge.app, life.worker);
         self.ask_edge(life, Ask::Quit { grace }, Waiting::Nobody);
         let stays = self.core.worker(worker).is_some_and(|view| view.returns || view.life != Some(life));
-        if !stays {
+        if !stays && !self.others_listen(app, worker) {
             // Nobody comes after it: new connections are refused at once.
             self.edges.listeners.close_others(app, &[], &mut self.keeper);
         }
@@ -351,8 +352,19 @@ impl Daemon {
         }
     }
 
-    /// A balancer is down for good: its addresses are free.
-    pub(crate) fn close_listeners(&mut self, app: AppId) {
+    /// Returns whether other workers of a balancer accept from its sockets, now or soon.
+    fn others_listen(&self, app: AppId, worker: WorkerId) -> bool {
+        let up = |other: &rpm_supervise::WorkerView<'_>| {
+            other.returns || matches!(other.status, rpm_model::Status::Online | rpm_model::Status::Launching)
+        };
+        self.core.app(app).is_some_and(|app| app.workers.iter().any(|other| other.id != worker && up(other)))
+    }
+
+    /// A worker of a balancer is down for good: where it was the last, the addresses are free.
+    pub(crate) fn close_listeners(&mut self, app: AppId, worker: WorkerId) {
+        if self.others_listen(app, worker) {
+            return;
+        }
         self.edges.listeners.close_others(app, &[], &mut self.keeper);
         if self.core.app(app).is_none() {
             self.edges.wishes.remove(&app);

@@ -38,7 +38,9 @@ fn ms(time: Duration) -> String {
 
 /// Returns a name that HAProxy takes.
 fn named(name: &str) -> String {
-    name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':') { c } else { '_' }).collect()
+    name.chars()
+        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':') { c } else { '_' })
+        .collect()
 }
 
 fn bind(out: &mut String, listen: &ListenSpec, words: &str) {
@@ -115,9 +117,17 @@ fn frontend(out: &mut Exported, arrangement: &Arrangement) {
     routes(text, arrangement, &mut lose);
 }
 
-/// Writes the routes, the most exact first, as HAProxy takes the first that fits.
+/// Writes the routes: the most exact that fits is noted first, then followed. Rules and backends in one list would not do:
+/// HAProxy follows every rule before it chooses a backend.
 fn routes(text: &mut String, arrangement: &Arrangement, lose: &mut dyn FnMut(&str)) {
     let mut routes: Vec<&RouteSpec> = arrangement.balancer.routes.iter().collect();
+    if let [only] = routes.as_slice()
+        && let RouteAction::Upstream(name) = &only.action
+        && **only == RouteSpec::to(only.action.clone())
+    {
+        let _ = writeln!(text, "    default_backend {}", named(name));
+        return;
+    }
     let rank = |route: &RouteSpec| {
         let host = match &route.host {
             Some(host) if !host.starts_with("*.") => 2,
@@ -127,51 +137,39 @@ fn routes(text: &mut String, arrangement: &Arrangement, lose: &mut dyn FnMut(&st
         std::cmp::Reverse((host, route.exact, route.path.len()))
     };
     routes.sort_by_key(|route| rank(route));
-    for route in routes {
-        let mut conditions = Vec::new();
-        match route.host.as_deref() {
-            Some(host) => match host.strip_prefix('*') {
-                Some(end) => conditions.push(format!("{{ hdr_end(host),field(1,:) -i {end} }}")),
-                None => conditions.push(format!("{{ hdr(host),field(1,:) -i {host} }}")),
-            },
-            None => {}
-        }
-        if route.exact {
-            conditions.push(format!("{{ path {} }}", route.path));
-        } else if route.path != "/" {
-            let path = route.path.trim_end_matches('/');
-            conditions.push(format!("{{ path {path} }} || {{ path_beg {path}/ }}"));
-        }
-        // `or` binds weaker than `and`: the path's two forms get the host's condition each.
-        let condition = match conditions.as_slice() {
-            [] => String::new(),
-            [one] => format!(" if {one}"),
-            [host, path, ..] => {
-                let paths: Vec<String> = path.split(" || ").map(|path| format!("{host} {path}")).collect();
-                format!(" if {}", paths.join(" || "))
-            }
+    for (number, route) in routes.iter().enumerate() {
+        let host = route.host.as_deref().map(|host| match host.strip_prefix('*') {
+            Some(end) => format!("{{ hdr(host),field(1,:) -m end -i {end} }} "),
+            None => format!("{{ hdr(host),field(1,:) -i {host} }} "),
+        });
+        let host = host.unwrap_or_default();
+        let path = route.path.trim_end_matches('/');
+        let paths = match (route.exact, path) {
+            (true, _) => vec![format!("{{ path {} }} ", route.path)],
+            (false, "") => vec![String::new()],
+            (false, path) => vec![format!("{{ path {path} }} "), format!("{{ path_beg {path}/ }} ")],
         };
+        for path in paths {
+            let free = "!{ var(txn.route) -m found }";
+            let _ = writeln!(text, "    http-request set-var(txn.route) str(r{number}) if {host}{path}{free}");
+        }
+    }
+    let mut backends = String::new();
+    for (number, route) in routes.iter().enumerate() {
         if !route.request_headers.is_empty() || !route.response_headers.is_empty() {
             lose("changes header fields with rules that are not written here");
         }
+        let condition = format!(" if {{ var(txn.route) -m str r{number} }}");
         match &route.action {
             RouteAction::Upstream(name) => {
                 if route.strip_prefix {
                     lose("cuts paths with `replace-path`, which is not written here");
                 }
-                let name = named(name);
-                match condition.is_empty() {
-                    true => {
-                        let _ = writeln!(text, "    default_backend {name}");
-                    }
-                    false => {
-                        let _ = writeln!(text, "    use_backend {name}{condition}");
-                    }
-                }
+                let _ = writeln!(backends, "    use_backend {}{condition}", named(name));
             }
             RouteAction::Redirect { to, status } => {
                 let to = to
-                    .replace("$path$query", "%[capture.req.uri]")
+                    .replace("$path$query", "%[pathq]")
                     .replace("$path", "%[path]")
                     .replace("$host", "%[req.hdr(host)]")
                     .replace("$scheme", "%[ssl_fc,iif(https,http)]")
@@ -189,6 +187,8 @@ fn routes(text: &mut String, arrangement: &Arrangement, lose: &mut dyn FnMut(&st
             RouteAction::Static { .. } => lose("serves no files"),
         }
     }
+    text.push_str("    http-request return status 404 if !{ var(txn.route) -m found }\n");
+    text.push_str(&backends);
 }
 
 fn quoted(text: &str) -> String {
@@ -267,7 +267,10 @@ fn backend(out: &mut Exported, upstream: &UpstreamSpec, arrangement: &Arrangemen
         }
     }
     if upstream.outlier.is_some() {
-        lost.push(format!("upstream {}: HAProxy's `observe` stands for `outlier`, and is not written here", upstream.name));
+        lost.push(format!(
+            "upstream {}: HAProxy's `observe` stands for `outlier`, and is not written here",
+            upstream.name
+        ));
     }
     let servers: Vec<_> = upstream.servers.iter().flat_map(|server| apps::servers(server, specs, lost)).collect();
     for server in servers {

@@ -15,10 +15,32 @@ use crate::foreign::{Draft, UNKNOWN};
 
 /// Lines of `global` that say how HAProxy itself runs.
 const OWN: &[&str] = &[
-    "daemon", "user", "group", "chroot", "pidfile", "log", "stats", "nbthread", "nbproc", "cpu-map", "ca-base",
-    "crt-base", "master-worker", "uid", "gid", "ulimit-n", "node", "description", "log-tag", "hard-stop-after",
-    "ssl-default-bind-ciphers", "ssl-default-bind-ciphersuites", "ssl-default-bind-options",
-    "ssl-default-server-ciphers", "ssl-default-server-options", "ssl-dh-param-file",
+    "daemon",
+    "user",
+    "group",
+    "chroot",
+    "pidfile",
+    "log",
+    "stats",
+    "nbthread",
+    "nbproc",
+    "cpu-map",
+    "ca-base",
+    "crt-base",
+    "master-worker",
+    "uid",
+    "gid",
+    "ulimit-n",
+    "node",
+    "description",
+    "log-tag",
+    "hard-stop-after",
+    "ssl-default-bind-ciphers",
+    "ssl-default-bind-ciphersuites",
+    "ssl-default-bind-options",
+    "ssl-default-server-ciphers",
+    "ssl-default-server-options",
+    "ssl-dh-param-file",
 ];
 
 /// Everything that is read so far.
@@ -228,10 +250,14 @@ fn proxy_line(line: &Line, proxy: &mut Proxy, kind: &str, reading: &mut Reading<
             lost
         }
         // What ours does by itself.
-        ("option", "forwardfor" | "http-keep-alive" | "redispatch" | "splice-auto" | "splice-request" | "splice-response" | "tcpka" | "clitcpka" | "srvtcpka") => None,
-        ("option", "httplog" | "tcplog" | "dontlognull" | "log-health-checks" | "logasap") | ("log", _) | ("log-format", _) => {
-            Some("`access_log` of a balancer names a file")
-        }
+        (
+            "option",
+            "forwardfor" | "http-keep-alive" | "redispatch" | "splice-auto" | "splice-request" | "splice-response"
+            | "tcpka" | "clitcpka" | "srvtcpka",
+        ) => None,
+        ("option", "httplog" | "tcplog" | "dontlognull" | "log-health-checks" | "logasap")
+        | ("log", _)
+        | ("log-format", _) => Some("`access_log` of a balancer names a file"),
         ("server", _) => server_line(line, proxy, reading),
         ("default-server", _) => {
             proxy.server_words.extend(line.words.iter().skip(1).cloned());
@@ -389,7 +415,8 @@ fn request_rule(line: &Line, proxy: &mut Proxy) -> Option<&'static str> {
     let words: Vec<&str> = line.words.iter().map(String::as_str).filter(|word| *word != "http-request").collect();
     match words.as_slice() {
         ["redirect", "scheme", "https", rest @ ..] => {
-            let condition = rest.iter().skip_while(|word| !matches!(**word, "if" | "unless")).copied().collect::<Vec<_>>();
+            let condition =
+                rest.iter().skip_while(|word| !matches!(**word, "if" | "unless")).copied().collect::<Vec<_>>();
             let always = condition.is_empty();
             let if_plain = matches!(condition.join(" ").as_str(), "if !{ ssl_fc }" | "unless { ssl_fc }");
             match &mut proxy.balancer.tls {
@@ -398,7 +425,8 @@ fn request_rule(line: &Line, proxy: &mut Proxy) -> Option<&'static str> {
                     None
                 }
                 None if always || if_plain => {
-                    let status = rest.iter().position(|word| *word == "code").and_then(|at| rest.get(at + 1)?.parse().ok());
+                    let status =
+                        rest.iter().position(|word| *word == "code").and_then(|at| rest.get(at + 1)?.parse().ok());
                     let to = "https://$host$path$query".to_owned();
                     let action = RouteAction::Redirect { to, status: status.unwrap_or(302) };
                     proxy.balancer.routes.push(RouteSpec::to(action));
@@ -408,7 +436,9 @@ fn request_rule(line: &Line, proxy: &mut Proxy) -> Option<&'static str> {
             }
         }
         ["set-header", "X-Forwarded-Proto", ..] => None,
-        _ => Some("of request rules, ours reads `redirect scheme https`; fields are changed by `request_headers` of a route"),
+        _ => Some(
+            "of request rules, ours reads `redirect scheme https`; fields are changed by `request_headers` of a route",
+        ),
     }
 }
 

@@ -33,8 +33,21 @@ pub(super) struct Section {
 
 /// The words that begin a section.
 const KINDS: &[&str] = &[
-    "global", "defaults", "frontend", "backend", "listen", "peers", "resolvers", "userlist", "cache", "mailers",
-    "program", "ring", "log-forward", "http-errors", "fcgi-app",
+    "global",
+    "defaults",
+    "frontend",
+    "backend",
+    "listen",
+    "peers",
+    "resolvers",
+    "userlist",
+    "cache",
+    "mailers",
+    "program",
+    "ring",
+    "log-forward",
+    "http-errors",
+    "fcgi-app",
 ];
 
 /// Reads a text; lines before the first section come back apart.
@@ -48,7 +61,12 @@ pub(super) fn sections(source: &Arc<Source>) -> (Vec<Line>, Vec<Section>) {
         start += text.len();
         let Some(first) = line.words.first() else { continue };
         if KINDS.contains(&first.as_str()) {
-            sections.push(Section { kind: first.clone(), name: line.word(1).to_owned(), head: line, lines: Vec::new() });
+            sections.push(Section {
+                kind: first.clone(),
+                name: line.word(1).to_owned(),
+                head: line,
+                lines: Vec::new(),
+            });
         } else {
             match sections.last_mut() {
                 Some(section) => section.lines.push(line),

@@ -67,7 +67,7 @@ pub(super) fn cookie(line: &Line) -> Option<(Sticky, Vec<String>)> {
             "httponly" => *http_only = true,
             "secure" => *secure = true,
             "domain" => *domain = rest.next().map(str::to_owned),
-            "maxlife" | "maxidle" => *ttl = rest.next().and_then(|text| seconds(text)),
+            "maxlife" | "maxidle" => *ttl = rest.next().and_then(seconds),
             other => lost.push(other.to_owned()),
         }
     }
@@ -76,7 +76,11 @@ pub(super) fn cookie(line: &Line) -> Option<(Sticky, Vec<String>)> {
 
 /// A cookie's times are in seconds where no unit is given.
 fn seconds(text: &str) -> Option<Duration> {
-    if text.bytes().all(|byte| byte.is_ascii_digit()) { Some(Duration::from_secs(text.parse().ok()?)) } else { time(text) }
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        Some(Duration::from_secs(text.parse().ok()?))
+    } else {
+        time(text)
+    }
 }
 
 /// Reads `option httpchk [METHOD] [URI] [VERSION]`.
@@ -140,7 +144,12 @@ fn statuses(text: &str) -> Option<Vec<StatusRange>> {
 }
 
 /// Reads `server` (or the words of `default-server`) into a server; what was not understood comes back.
-pub(super) fn server(words: &[String], server: &mut ServerSpec, upstream: &mut UpstreamSpec, checks: &Checks) -> Vec<(String, &'static str)> {
+pub(super) fn server(
+    words: &[String],
+    server: &mut ServerSpec,
+    upstream: &mut UpstreamSpec,
+    checks: &Checks,
+) -> Vec<(String, &'static str)> {
     let mut lost = Vec::new();
     let mut rest = words.iter().map(String::as_str);
     while let Some(word) = rest.next() {

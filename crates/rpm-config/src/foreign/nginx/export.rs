@@ -29,13 +29,21 @@ pub(in crate::foreign) fn write(arrangements: &[&Arrangement], specs: &[AppSpec]
     }
     let connections: u32 = arrangements.iter().map(|arrangement| arrangement.balancer.maxconn).sum();
     // A connection to a client and one to a server each.
-    let _ = writeln!(out.text, "events {{\n    worker_connections {};\n}}", connections.saturating_mul(2).clamp(64, 65_536));
+    let _ = writeln!(
+        out.text,
+        "events {{\n    worker_connections {};\n}}",
+        connections.saturating_mul(2).clamp(64, 65_536)
+    );
     if !http.is_empty() {
-        out.text.push_str("\nhttp {\n    map $http_upgrade $connection_upgrade {\n        default upgrade;\n        '' '';\n    }\n");
+        out.text.push_str(
+            "\nhttp {\n    map $http_upgrade $connection_upgrade {\n        default upgrade;\n        '' '';\n    }\n",
+        );
         out.text.push_str(&http);
         out.text.push_str("}\n");
     }
     if !stream.is_empty() {
+        let module = "nginx takes `stream` only with its stream module (libnginx-mod-stream in Debian)";
+        out.lost.push(module.to_owned());
         let _ = write!(out.text, "\nstream {{\n{stream}}}\n");
     }
     out
@@ -196,19 +204,25 @@ fn http(out: &mut String, arrangement: &Arrangement, lost: &mut Vec<String>) {
             let certificate = tls.certificates.iter().find(|one| fits(&one.names)).or(tls.certificates.first());
             if let Some(one) = certificate {
                 let (cert, key) = (one.cert.display().to_string(), one.key.display().to_string());
-                let _ = writeln!(out, "        ssl_certificate {};\n        ssl_certificate_key {};", quoted(&cert), quoted(&key));
+                let _ = writeln!(
+                    out,
+                    "        ssl_certificate {};\n        ssl_certificate_key {};",
+                    quoted(&cert),
+                    quoted(&key)
+                );
             }
         }
         let _ = writeln!(out, "        server_name {};", host.unwrap_or("_"));
         settings(out, arrangement);
         if balancer.tls.as_ref().is_some_and(|tls| tls.redirect) {
-            out.push_str("        if ($scheme = http) {\n            return 308 https://$host$request_uri;\n        }\n");
+            out.push_str(
+                "        if ($scheme = http) {\n            return 308 https://$host$request_uri;\n        }\n",
+            );
         }
-        // A route for every host is one for this host too, unless it has its own.
+        // A route for every host is one for this host too, where the host has none of its own for the path.
         let own: Vec<&RouteSpec> = balancer.routes.iter().filter(|route| route.host.as_deref() == host).collect();
-        let common = balancer.routes.iter().filter(|route| {
-            route.host.is_none() && !own.iter().any(|own| (own.exact, &own.path) == (route.exact, &route.path))
-        });
+        let common =
+            balancer.routes.iter().filter(|route| route.host.is_none() && !own.iter().any(|own| covers(own, route)));
         let routes: Vec<&RouteSpec> =
             if host.is_none() { own.clone() } else { own.iter().copied().chain(common).collect() };
         for route in &routes {
@@ -219,6 +233,13 @@ fn http(out: &mut String, arrangement: &Arrangement, lost: &mut Vec<String>) {
         }
         out.push_str("    }\n");
     }
+}
+
+/// Returns whether every request for `other` is one for `own`, whose host is the more exact.
+fn covers(own: &RouteSpec, other: &RouteSpec) -> bool {
+    let below = own.path.trim_end_matches('/');
+    let inside = other.path.strip_prefix(below).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    if own.exact { other.exact && own.path == other.path } else { inside }
 }
 
 fn settings(out: &mut String, arrangement: &Arrangement) {
@@ -246,7 +267,11 @@ fn settings(out: &mut String, arrangement: &Arrangement) {
     }
     if let Some(gzip) = &balancer.gzip {
         let types: Vec<&str> = gzip.types.iter().map(String::as_str).filter(|name| *name != "text/html").collect();
-        let _ = writeln!(out, "        gzip on;\n        gzip_min_length {};\n        gzip_comp_level {};", gzip.min_length.0, gzip.level);
+        let _ = writeln!(
+            out,
+            "        gzip on;\n        gzip_min_length {};\n        gzip_comp_level {};",
+            gzip.min_length.0, gzip.level
+        );
         if !types.is_empty() {
             let _ = writeln!(out, "        gzip_types {};", types.join(" "));
         }
@@ -284,7 +309,8 @@ fn action(out: &mut String, route: &RouteSpec, path: &str, arrangement: &Arrange
             let pass = if scheme == "grpc" { "grpc" } else { "proxy" };
             line(format!("{pass}_pass {scheme}://{}{uri};", upstream_name(name)));
             if pass == "proxy" {
-                let host = upstream.and_then(|upstream| upstream.host.as_deref()).map_or("$http_host".to_owned(), quoted);
+                let host =
+                    upstream.and_then(|upstream| upstream.host.as_deref()).map_or("$http_host".to_owned(), quoted);
                 line("proxy_http_version 1.1;".into());
                 line(format!("proxy_set_header Host {host};"));
                 line("proxy_set_header Upgrade $http_upgrade;".into());
@@ -311,7 +337,8 @@ fn action(out: &mut String, route: &RouteSpec, path: &str, arrangement: &Arrange
             }
         }
         RouteAction::Redirect { to, status } => {
-            let to = to.replace("$path$query", "$request_uri").replace("$path", "$uri").replace("$query", "$is_args$args");
+            let to =
+                to.replace("$path$query", "$request_uri").replace("$path", "$uri").replace("$query", "$is_args$args");
             line(format!("return {status} {};", quoted(&to)));
         }
         RouteAction::Respond { status, body } if body.is_empty() => line(format!("return {status};")),
@@ -335,7 +362,11 @@ fn tcp(out: &mut String, arrangement: &Arrangement) {
         let _ = writeln!(out, "        proxy_pass {};", upstream_name(name));
     }
     let connect = seconds(balancer.timeouts.connect);
-    let _ = writeln!(out, "        proxy_connect_timeout {connect};\n        proxy_timeout {};", seconds(balancer.timeouts.tunnel));
+    let _ = writeln!(
+        out,
+        "        proxy_connect_timeout {connect};\n        proxy_timeout {};",
+        seconds(balancer.timeouts.tunnel)
+    );
     if arrangement.upstreams.iter().flat_map(|upstream| &upstream.servers).any(|server| server.send_proxy.is_some()) {
         out.push_str("        proxy_protocol on;\n");
     }

@@ -17,12 +17,39 @@ use crate::foreign::{Draft, UNKNOWN};
 
 /// Directives that say how nginx itself runs: each was read, and there is nothing to take over.
 const OWN: &[&str] = &[
-    "user", "worker_processes", "worker_rlimit_nofile", "worker_cpu_affinity", "worker_priority", "pid", "error_log",
-    "load_module", "daemon", "master_process", "pcre_jit", "thread_pool", "sendfile", "tcp_nopush", "tcp_nodelay",
-    "types_hash_max_size", "types_hash_bucket_size", "server_names_hash_bucket_size", "server_names_hash_max_size",
-    "server_tokens", "default_type", "multi_accept", "use", "types", "aio", "directio", "output_buffers",
-    "open_file_cache", "log_format", "variables_hash_max_size", "proxy_headers_hash_max_size",
-    "proxy_headers_hash_bucket_size", "reset_timedout_connection",
+    "user",
+    "worker_processes",
+    "worker_rlimit_nofile",
+    "worker_cpu_affinity",
+    "worker_priority",
+    "pid",
+    "error_log",
+    "load_module",
+    "daemon",
+    "master_process",
+    "pcre_jit",
+    "thread_pool",
+    "sendfile",
+    "tcp_nopush",
+    "tcp_nodelay",
+    "types_hash_max_size",
+    "types_hash_bucket_size",
+    "server_names_hash_bucket_size",
+    "server_names_hash_max_size",
+    "server_tokens",
+    "default_type",
+    "multi_accept",
+    "use",
+    "types",
+    "aio",
+    "directio",
+    "output_buffers",
+    "open_file_cache",
+    "log_format",
+    "variables_hash_max_size",
+    "proxy_headers_hash_max_size",
+    "proxy_headers_hash_bucket_size",
+    "reset_timedout_connection",
 ];
 
 /// Reads a file.
@@ -128,9 +155,11 @@ fn merge(blocks: Vec<Block>, draft: &mut Draft) -> BalancerSpec {
             tls.certificates.extend(block.certificate);
         }
         let own = BalancerSpec { name: String::new(), listen: Vec::new(), tls: None, ..block.settings };
-        let shared = BalancerSpec { name: String::new(), listen: Vec::new(), tls: None, routes: Vec::new(), ..balancer.clone() };
+        let shared =
+            BalancerSpec { name: String::new(), listen: Vec::new(), tls: None, routes: Vec::new(), ..balancer.clone() };
         if index > 0 && (BalancerSpec { routes: Vec::new(), ..own }) != shared {
-            let why = "its timeouts, limits or logs are not those of the first `server` of its address, which count for all";
+            let why =
+                "its timeouts, limits or logs are not those of the first `server` of its address, which count for all";
             draft.lose(&block.source, block.span.clone(), "server { … }", why);
         }
         let hosts: Vec<Option<String>> = match index == default {

@@ -124,7 +124,12 @@ pub(super) fn read(block: &Directive, inherited: BalancerSpec, base: &Path, draf
         // It answers before any location is looked at.
         read.routes.push(RouteSpec::to(action));
         for location in locations {
-            draft.lose(&location.source, location.span.clone(), &location.shown(), "`return` of the server comes first");
+            draft.lose(
+                &location.source,
+                location.span.clone(),
+                &location.shown(),
+                "`return` of the server comes first",
+            );
         }
         return read;
     }
@@ -139,7 +144,12 @@ pub(super) fn read(block: &Directive, inherited: BalancerSpec, base: &Path, draf
         });
     }
     if read.routes.is_empty() {
-        draft.lose(&read.source.clone(), read.span.clone(), "server", "it leads nowhere: no location of it was taken over");
+        draft.lose(
+            &read.source.clone(),
+            read.span.clone(),
+            "server",
+            "it leads nowhere: no location of it was taken over",
+        );
         read.routes.push(RouteSpec::to(RouteAction::Respond { status: 404, body: String::new() }));
     }
     read
@@ -154,7 +164,12 @@ pub(super) fn listen(directive: &Directive, read: &mut Block, draft: &mut Draft)
         Err(_) => text.parse(),
     };
     let Ok(address) = address else {
-        return draft.lose(&directive.source, directive.span.clone(), &directive.shown(), "expected an address, a port or unix:/PATH");
+        return draft.lose(
+            &directive.source,
+            directive.span.clone(),
+            &directive.shown(),
+            "expected an address, a port or unix:/PATH",
+        );
     };
     let mut listen = ListenSpec { address, proxy_protocol: false };
     let mut is_tls = false;
@@ -193,7 +208,9 @@ fn host(name: &str, directive: &Directive, read: &mut Block, draft: &mut Draft) 
             read.hosts.extend([name[1..].to_owned(), format!("*{name}")]);
         }
         _ if plain(name.strip_prefix("*.").unwrap_or(name)) => read.hosts.push(name.to_ascii_lowercase()),
-        _ => draft.lose(&directive.source, directive.span.clone(), name, "expected a name, or one that begins with `*.`"),
+        _ => {
+            draft.lose(&directive.source, directive.span.clone(), name, "expected a name, or one that begins with `*.`")
+        }
     }
 }
 
@@ -230,7 +247,8 @@ fn setting(directive: &Directive, spec: &mut BalancerSpec, base: &Path) -> Optio
             None
         }
         "access_log" if !arg.contains(['$', ':']) => {
-            let format = if directive.arg(1).contains("json") { AccessLogFormat::Json } else { AccessLogFormat::Combined };
+            let format =
+                if directive.arg(1).contains("json") { AccessLogFormat::Json } else { AccessLogFormat::Combined };
             spec.access_log = Some(AccessLog { path: base.join(arg), format });
             let rest = directive.args.len() > 2;
             rest.then_some("of its arguments, only the file and the format were taken over")
@@ -390,10 +408,10 @@ fn location(block: &Directive, outer: &Here, read: &mut Block, base: &Path, draf
     if !own.response.is_empty() {
         here.response = own.response;
     }
-    let files = here.root.as_ref().map(|root| RouteAction::Static {
-        root: base.join(root).join(path.trim_matches('/')),
-        spa: false,
-    });
+    let files = here
+        .root
+        .as_ref()
+        .map(|root| RouteAction::Static { root: base.join(root).join(path.trim_matches('/')), spa: false });
     let Some(mut action) = action.or(files) else {
         return draft.lose(&block.source, block.span.clone(), &block.shown(), "it leads nowhere");
     };
@@ -420,7 +438,9 @@ fn location(block: &Directive, outer: &Here, read: &mut Block, base: &Path, draf
 fn pass(target: &str, path: &str, draft: &mut Draft) -> Result<(String, bool), &'static str> {
     let Some(rest) = target.strip_prefix("http://") else { return Err("ours speaks http to its servers") };
     let (server, uri) = match rest.strip_prefix("unix:") {
-        Some(file) => (format!("unix:{}", file.split(':').next().unwrap_or_default()), file.split_once(':').map(|it| it.1)),
+        Some(file) => {
+            (format!("unix:{}", file.split(':').next().unwrap_or_default()), file.split_once(':').map(|it| it.1))
+        }
         None => match rest.find('/') {
             Some(at) => (rest[..at].to_owned(), Some(&rest[at..])),
             None => (rest.to_owned(), None),
@@ -457,7 +477,8 @@ pub(super) fn upstream_of(server: &str, draft: &mut Draft) -> Option<String> {
 fn returned(directive: &Directive) -> Option<RouteAction> {
     let (first, second) = (directive.arg(0), directive.arg(1));
     let target = |text: &str| {
-        let text = text.replace("$request_uri", "$path$query").replace("$uri", "$path").replace("$is_args$args", "$query");
+        let text =
+            text.replace("$request_uri", "$path$query").replace("$uri", "$path").replace("$is_args$args", "$query");
         let known = ["$scheme", "$host", "$path", "$query"];
         let rest = known.iter().fold(text.clone(), |rest, name| rest.replace(name, ""));
         (!rest.contains('$')).then_some(text)

@@ -194,9 +194,9 @@ fn tokens(source: &Arc<Source>) -> Result<Vec<(Token, Range<usize>)>, ConfigErro
                 let mut word = String::from(c);
                 let mut end = start + c.len_utf8();
                 // `${name}` is part of a word.
-                while let Some((at, next)) =
-                    chars.next_if(|(_, c)| !(c.is_whitespace() || matches!(c, ';' | '{' | '}')) || *c == '{' && word.ends_with('$'))
-                {
+                while let Some((at, next)) = chars.next_if(|(_, c)| {
+                    !(c.is_whitespace() || matches!(c, ';' | '{' | '}')) || *c == '{' && word.ends_with('$')
+                }) {
                     end = at + next.len_utf8();
                     word.push(next);
                     if next == '{' {

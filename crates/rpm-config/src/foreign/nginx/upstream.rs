@@ -18,7 +18,9 @@ pub(super) fn read(block: &Directive, draft: &mut Draft) -> UpstreamSpec {
             "random" => set(&mut upstream.balance, Balance::RandomTwo),
             "hash" => match hash_key(directive.arg(0)) {
                 Some(key) => set(&mut upstream.balance, Balance::Hash(key)),
-                None => Some("of what may be hashed, ours knows one variable: $request_uri, $uri, $remote_addr, $http_… or $cookie_…"),
+                None => Some(
+                    "of what may be hashed, ours knows one variable: $request_uri, $uri, $remote_addr, $http_… or $cookie_…",
+                ),
             },
             "keepalive" => match directive.arg(0).parse() {
                 Ok(number) => set(&mut upstream.keepalive, number),
@@ -93,7 +95,8 @@ pub(super) fn address(text: &str) -> Option<ServerAddress> {
     if text.contains('$') {
         return None;
     }
-    let has_port = text.starts_with("unix:") || text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let has_port =
+        text.starts_with("unix:") || text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
     let text = text.trim_end_matches(':');
     if has_port { text.parse().ok() } else { format!("{text}:80").parse().ok() }
 }
