@@ -1,5 +1,5 @@
 //! Load and measurements, against the command line only: nothing here links to the rest of `rpm`, so the same
-//! scenario runs through PM2 from npm.
+//! scenario runs through PM2 from npm. But for one: `bench-edge` runs the balancer by itself, as nginx and HAProxy run.
 //!
 //! Three programs: `load` (an HTTP client that counts), `scenario` (reloads, scaling and kill -9 under load), `bench`
 //! (figures, side by side). Everything runs in temporary state directories on ports from the kernel, and every process

@@ -81,6 +81,15 @@ pub struct BalancerLive {
     pub counts: Box<[BalancerCount]>,
 }
 
+/// What may differ from the snapshot before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything; files are read again.
+    All,
+    /// Which workers there are.
+    Members,
+}
+
 /// What snapshots are made with.
 pub struct World {
     /// How many threads there are.
@@ -110,6 +119,7 @@ impl World {
         &self,
         wanted: &Configuration,
         before: &Snapshot,
+        scope: Scope,
         has_listener: impl Fn(&str) -> bool,
     ) -> Result<Snapshot, Vec<String>> {
         let mut mistakes = Vec::new();
@@ -127,7 +137,13 @@ impl World {
         }
         let indexes: HashMap<_, _> =
             wanted.upstreams.iter().enumerate().map(|(index, spec)| (spec.name.as_str(), index)).collect();
-        for (index, spec) in wanted.balancers.iter().enumerate() {
+        if scope == Scope::Members {
+            // A certificate that went bad on the disk must not stop a worker from being replaced.
+            snapshot.balancers = before.balancers.clone();
+            snapshot.entries = before.entries.clone();
+        }
+        let balancers = if scope == Scope::Members { &[][..] } else { &wanted.balancers };
+        for (index, spec) in balancers.iter().enumerate() {
             let old = before.balancers.iter().find(|old| old.name == spec.name);
             let made = self.balancer(spec, |name| indexes.get(name).copied(), old.map(Arc::as_ref));
             keep(made.map(|made| snapshot.balancers.push(Arc::new(made))), &format!("balancer {}", spec.name));
@@ -274,7 +290,7 @@ impl World {
         };
         let tls = match &spec.tls {
             None => None,
-            Some(wanted) => Some(Arc::new(Tls::read(wanted, spec.http2 && spec.mode == Mode::Http)?)),
+            Some(wanted) => Some(Arc::new(Tls::read(wanted)?)),
         };
         let redirect = spec.tls.as_ref().filter(|tls| tls.redirect).and_then(|tls| tls.listen.first());
         let same_rate = old.and_then(|old| old.rate.clone());

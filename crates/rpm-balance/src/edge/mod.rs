@@ -14,7 +14,7 @@ use rpm_model::edge::{Answer, Ask, Configuration, FromEdge, Member, MemberState,
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use crate::config::{Snapshot, World};
+use crate::config::{Scope, Snapshot, World};
 use crate::control::{self, FRAMES_WAITING, Reader};
 use crate::edge::checks::Checks;
 use crate::edge::listeners::Listeners;
@@ -134,7 +134,7 @@ impl Edge {
                     server.live.see(Seen::Supervisor(MemberState::Unhealthy), "it is gone");
                 }
                 self.wanted.members.retain(|one| one.app != app || one.name != member);
-                self.apply().await
+                self.apply(Scope::Members).await
             }
             Ask::Server { upstream, server, change } => self.server(&upstream, &server, change),
             Ask::Stats => {
@@ -142,7 +142,7 @@ impl Edge {
                 let (uptime, lost) = (self.began.elapsed(), self.logs.lost());
                 Answer::Stats(crate::stats::stats(&self.snapshot, uptime, self.world.threads, lost, connections))
             }
-            Ask::ReloadFiles => self.apply().await,
+            Ask::ReloadFiles => self.apply(Scope::All).await,
             Ask::ReopenLogs => {
                 self.threads.flush_logs().await;
                 let logs = self.snapshot.balancers.iter().filter_map(|balancer| balancer.log.as_ref());
@@ -159,7 +159,7 @@ impl Edge {
         let new: Vec<_> = wanted.listeners.iter().cloned().zip(fds).map(|(name, fd)| Passed { name, fd }).collect();
         let before = std::mem::replace(&mut self.wanted, wanted);
         let kept = self.listeners.add(new);
-        match self.apply().await {
+        match self.apply(Scope::All).await {
             Answer::Done => Answer::Done,
             refused => {
                 self.wanted = before;
@@ -170,8 +170,8 @@ impl Edge {
     }
 
     /// Puts what is wanted into force.
-    async fn apply(&mut self) -> Answer {
-        let made = match self.world.snapshot(&self.wanted, &self.snapshot, |name| self.listeners.has(name)) {
+    async fn apply(&mut self, scope: Scope) -> Answer {
+        let made = match self.world.snapshot(&self.wanted, &self.snapshot, scope, |name| self.listeners.has(name)) {
             Ok(made) => Arc::new(made),
             Err(mistakes) => return Answer::Refused(mistakes),
         };
@@ -198,7 +198,7 @@ impl Edge {
             }
         };
         if !same_place {
-            return self.apply().await;
+            return self.apply(Scope::Members).await;
         }
         // What changes is how it is, and that is told at once.
         let servers = self.snapshot.upstreams.iter().flat_map(|upstream| &upstream.servers);

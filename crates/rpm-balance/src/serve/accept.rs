@@ -11,6 +11,7 @@ use rpm_model::balance::Mode;
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::config::{Balancer, Entry};
+use crate::io::prefixed::Prefixed;
 use crate::io::{Buffer, Deadline, Io};
 use crate::proxy;
 use crate::serve::client::Client;
@@ -85,6 +86,10 @@ pub async fn accept(thread: Rc<Thread>, name: String, listener: Listener) {
         }
         match listener.accept().await {
             Ok((io, peer, to)) => {
+                // It may have been another configuration that the wait began with.
+                let local = thread.local();
+                let Some(entry) = local.snapshot.entries.get(&name).copied() else { return };
+                let balancer = local.snapshot.balancers[entry.balancer].clone();
                 let open = Open::count(&balancer, &thread);
                 let client = Client::new(peer, to, entry.tls);
                 tokio::task::spawn_local(async move {
@@ -119,6 +124,17 @@ async fn serve(io: Io, mut client: Client, entry: Entry, open: &Open) {
             None => return balancer.live.counts[thread.index].refused.add(1),
         }
     }
+    let io = match (&balancer.tls, entry.tls) {
+        (Some(tls), true) => {
+            let plain = Box::new(Prefixed::new(std::mem::take(&mut first), io.into_stream()));
+            // As long as a head may take: the handshake is a part of what a slow client can make us wait for.
+            match tokio::time::timeout(balancer.timeouts.header, tls.accept(plain)).await {
+                Ok(Ok(io)) => io,
+                Ok(Err(_)) | Err(_) => return balancer.live.counts[thread.index].refused.add(1),
+            }
+        }
+        _ => io,
+    };
     match balancer.mode {
         Mode::Http => Connection::new(io, thread.clone(), client, balancer.clone()).serve(first).await,
         Mode::Tcp => tcp::serve(io, thread, &client, balancer, first).await,

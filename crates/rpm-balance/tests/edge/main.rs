@@ -7,3 +7,4 @@ mod health;
 mod retry;
 mod stage;
 mod tcp;
+mod tls;
