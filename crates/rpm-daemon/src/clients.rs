@@ -4,7 +4,7 @@
 //! spoken to through a [`Line`]. A slow or hostile client costs a bounded buffer and its own connection.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -45,13 +45,20 @@ pub(crate) struct Inbound {
 pub(crate) struct Line {
     outbound: mpsc::Sender<FromDaemon>,
     lagged: std::sync::Arc<AtomicU64>,
+    /// The pid of the client.
+    peer: Option<i32>,
 }
 
 impl Line {
     /// Makes a line, and the end where what is said on it arrives.
     pub(crate) fn new() -> (Self, mpsc::Receiver<FromDaemon>) {
         let (outbound, answers) = mpsc::channel(OUTBOUND);
-        (Self { outbound, lagged: std::sync::Arc::default() }, answers)
+        (Self { outbound, lagged: std::sync::Arc::default(), peer: None }, answers)
+    }
+
+    /// Returns the pid of the client; nothing for one that came by way of PM2's protocol.
+    pub(crate) fn peer(&self) -> Option<i32> {
+        self.peer
     }
 
     /// Sends the last word on a request.
@@ -104,7 +111,8 @@ async fn converse(stream: Stream, inbound: mpsc::Sender<Inbound>, visit: Visit) 
     let codec = LengthDelimitedCodec::builder().max_frame_length(frame::LONGEST).new_codec();
     let mut reader = FramedRead::new(&stream, codec.clone());
     let mut writer = FramedWrite::new(&stream, codec);
-    let (line, mut answers) = Line::new();
+    let (mut line, mut answers) = Line::new();
+    line.peer = rpm_sys::fd::peer_pid(stream.as_fd()).ok();
 
     let first = tokio::select! {
         first = tokio::time::timeout(HELLO, reader.next()) => first,

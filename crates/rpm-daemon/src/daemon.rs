@@ -22,6 +22,7 @@ use crate::clients::{Inbound, Line};
 use crate::cron::Cron;
 use crate::edge::Edges;
 use crate::leftovers::Leftovers;
+use crate::forensics::Forensics;
 use crate::logs::Logs;
 use crate::process::{Process, SeatFiles};
 use crate::rounds::Rounds;
@@ -93,6 +94,8 @@ pub(crate) struct Daemon {
     pub(crate) changes: Changes,
     /// Apps that are restarted at certain times.
     pub(crate) cron: Cron,
+    /// What is written down of everything that happens.
+    pub(crate) forensics: Forensics,
     /// Whether apps have come, gone or changed since those two were told.
     pub(crate) apps_differ: bool,
     /// News for the core.
@@ -160,6 +163,7 @@ impl Daemon {
                     }
                 }
                 done = self.saving.news() => self.saved(&done),
+                recorded = self.forensics.news() => self.take_recorded(recorded),
                 () = self.changes.news() => {}
                 () = sleep_until(due) => {}
             }
@@ -173,6 +177,7 @@ impl Daemon {
             self.restart_changed(view::now());
             self.actions.expire(view::now());
             self.answer_clients(view::now());
+            self.take_recorded(None);
             self.turn();
             self.flush()?;
         }
@@ -318,6 +323,9 @@ impl Daemon {
         }
         self.logs.stop();
         self.cgroups.remove();
+        // Whoever waits for the end may look at the records next.
+        self.record_own("has stopped");
+        self.forensics.close();
         state::remove(&self.home.state());
         if let Some(pm2) = self.pm2.take() {
             pm2.close().await;

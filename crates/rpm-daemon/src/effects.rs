@@ -77,6 +77,7 @@ impl Daemon {
             }
             Effect::Forget { worker } => {
                 self.names.remove(&worker);
+                self.forensics.forget(worker);
                 if let Some(files) = self.seats.remove(&worker)
                     && self.core.app(files.app).is_none()
                 {
@@ -103,6 +104,7 @@ impl Daemon {
                 let happened = view::happened(self.app_name(worker), worker, happening, self.why(worker, happening));
                 let detail = happened.detail.as_deref().map(|detail| format!(" ({detail})")).unwrap_or_default();
                 tracing::info!("app [{}:{worker}] {}{detail}", happened.app, happened.event);
+                self.record_happening(&happened, happening);
                 self.tell_listeners(&happened);
             }
             Effect::Leave => self.leaving = true,
@@ -149,7 +151,9 @@ impl Daemon {
         let pid_path = rpm_logs::pid_path(spec, life.worker, &self.home);
 
         let output = self.open_output(life, spec, &logs).map_err(&failed)?;
-        let err_from = logs.err.as_deref().and_then(|path| std::fs::metadata(path).ok()).map_or(0, |meta| meta.len());
+        let length = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |meta| meta.len());
+        let err_from = logs.err.as_deref().map_or(0, length);
+        process.log_from = [logs.out.as_deref().or(logs.combined.as_deref()).map_or(0, length), err_from];
 
         let mut descriptors = Descriptors::default();
         let mut child_channel: Option<OwnedFd> = None;

@@ -19,6 +19,7 @@
 //! - `edge`: the processes of the balancers, what they are told of workers
 //! - `actions`: what is sent to apps, and their answers; `watch`: one epoll set for everything else
 //! - `changes`: changed files restart apps; `cron`: so do certain times
+//! - `forensics`: what is written down of everything that happens, and who asked
 //! - pure: `launch` (what a worker sees), `settle`, `drains`, `view` (core to wire)
 //! - `state` and [`dump`]: what is on disk
 #![forbid(unsafe_code)]
@@ -38,6 +39,7 @@ mod files;
 #[doc(hidden)]
 pub mod fuzz;
 mod guests;
+mod forensics;
 mod launch;
 mod leftovers;
 mod logs;

@@ -2,7 +2,7 @@
 
 use rpm_keeper::client::{ExitStatus, Message, Request};
 use rpm_logs::Kind;
-use rpm_model::{Exit, Life, Moment, WorkerId};
+use rpm_model::{Bytes, Exit, Life, Moment, WorkerId};
 use rpm_share::{Channel, ChannelError, FromApp, Owner, Refused, Want};
 use rpm_supervise::{Event, Taken};
 use rpm_sys::pidfd::{Pidfd, ProcessRef};
@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::daemon::Daemon;
 use crate::effects::{LogNames, Names};
+use crate::forensics::Usage;
 use crate::pm2::News;
 use crate::process::Running;
 use crate::sampling::Sampler;
@@ -77,11 +78,17 @@ impl Daemon {
                         self.events.push_back(Event::SpawnFailed { life, why });
                     }
                 }
-                Message::Exited { key, exit, .. } => {
-                    if let Some(life) = Life::parse(&key) {
+                Message::Exited { key, exit, at_micros, utime_micros, stime_micros, maxrss_bytes, .. } => {
+                    let usage = Usage { cpu_micros: utime_micros + stime_micros, memory_max: Bytes(maxrss_bytes) };
+                    let recorded = Life::parse(&key).is_some_and(|life| {
+                        let recorded = self.record_exit(life, exit_of(exit), Moment(at_micros), usage);
                         self.ended(life, exit_of(exit));
+                        recorded
+                    });
+                    // One that is being recorded is acknowledged when it is.
+                    if !recorded {
+                        self.to_acknowledge.insert(key);
                     }
-                    self.to_acknowledge.insert(key);
                 }
                 Message::Error { about, text } if about == "Upgrade" => self.keeper_not_upgraded(text),
                 Message::Error { about, text } => self.keeper_refused(&about, text),
@@ -217,6 +224,7 @@ impl Daemon {
         let name = |path: Option<std::path::PathBuf>| path.unwrap_or_default().display().to_string();
         match news {
             Ended { key } => {
+                self.forensics.stream_ended(&key);
                 let prefix = format!("log/{key}/");
                 self.ask_keeper(&Request::DropPrefix { prefix: &prefix });
             }

@@ -45,6 +45,8 @@ pub(crate) struct Process {
     pub(crate) cgroup: Option<Group>,
     /// Why it has none, though it has limits.
     pub(crate) not_limited: Option<String>,
+    /// Where its part of the logs begins: of standard output, of standard error.
+    pub(crate) log_from: [u64; 2],
 }
 
 impl Process {
@@ -65,6 +67,7 @@ impl Process {
             output_lost: 0,
             cgroup: None,
             not_limited: None,
+            log_from: [0; 2],
         }
     }
 

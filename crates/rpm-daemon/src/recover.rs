@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rpm_keeper::client::{Client as Keeper, Message, Request};
 use rpm_logs::{Kind, Stream};
-use rpm_model::{AppId, ExecMode, Flavour, Life, Moment};
+use rpm_model::{AppId, Bytes, ExecMode, Flavour, Life, Moment};
 use rpm_share::{Channel, Ports};
 use rpm_supervise::{Fact, Supervisor};
 use rpm_sys::pidfd::{Pidfd, ProcessRef};
@@ -25,6 +25,7 @@ use crate::cron::Cron;
 use crate::daemon::Daemon;
 use crate::edge::{self, Edges};
 use crate::effects::LogNames;
+use crate::forensics::{self, Forensics, Usage};
 use crate::logs::Logs;
 use crate::news::exit_of;
 use crate::process::{Process, Running, SeatFiles};
@@ -33,7 +34,7 @@ use crate::sampling::Sampler;
 use crate::saving::Saving;
 use crate::secrets::FromShells;
 use crate::watch::{Token, Watch};
-use crate::{DaemonError, Options, door, files, leftovers, orphans, pm2, secrets, state, view};
+use crate::{DaemonError, Options, door, files, leftovers, orphans, pm2, secrets, state};
 
 /// The name by which the keeper knows the clients' socket.
 const SOCKET: &str = "clients";
@@ -45,7 +46,8 @@ pub(crate) struct Inventory {
     pub(crate) facts: Vec<Fact>,
     pub(crate) pidfds: BTreeMap<Life, Pidfd>,
     pub(crate) held: BTreeMap<String, OwnedFd>,
-    exited: BTreeSet<String>,
+    pub(crate) exited: BTreeSet<String>,
+    pub(crate) usages: BTreeMap<Life, Usage>,
 }
 
 /// Starts the daemon: nothing runs twice, and nothing that runs is disturbed.
@@ -63,7 +65,8 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
     let state = state::read(&home.state(), &boot);
     orphans::take_in(&home, &state, &mut keeper, &mut inventory).map_err(DaemonError::Keeper)?;
     let saved = state.saved.unwrap_or_else(|| Supervisor::new().saved());
-    let now = view::now();
+    let (clock, now) = forensics::clock_and_now();
+    let missed = forensics::missed(&saved, &mut inventory, &home, clock, now);
     let mut effects = Vec::new();
     let left = leftovers::of_ended(&home, &saved, &mut inventory);
     let core = Supervisor::restore(now, saved, &inventory.facts, &mut effects);
@@ -93,7 +96,7 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
     ports.share_between_apps(is_pm2);
     let mut daemon = Daemon {
         boot,
-        clock: view::Clock::read(),
+        clock,
         started_at_ms: rpm_sys::proc::wall_clock_millis(),
         core,
         keeper,
@@ -137,9 +140,12 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
         effects: Vec::new(),
         changes: Changes::default(),
         cron: Cron::default(),
+        forensics: Forensics::open(&home),
         apps_differ: true,
         home,
     };
+    daemon.record_own("has started");
+    daemon.record_missed(missed);
     daemon.adopt(inventory);
     for (life, left) in left {
         daemon.watch_found(life, left);
@@ -189,6 +195,11 @@ fn take_inventory(keeper: &mut Keeper) -> io::Result<Inventory> {
                     inventory.exited.insert(key.clone());
                 }
                 let Some(life) = Life::parse(&key) else { continue };
+                if let Some(exit) = &exit {
+                    let cpu_micros = exit.utime_micros + exit.stime_micros;
+                    let usage = Usage { cpu_micros, memory_max: Bytes(exit.maxrss_bytes) };
+                    inventory.usages.insert(life, usage);
+                }
                 inventory.facts.push(Fact {
                     life,
                     pid,

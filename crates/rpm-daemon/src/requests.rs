@@ -103,6 +103,7 @@ impl Daemon {
     }
 
     pub(crate) fn command(&mut self, command: Command, asked: Asked) -> CommandId {
+        self.record_command(&command, &asked.request, asked.line.as_ref().map(|(line, _)| line));
         let id = CommandId(self.next_command);
         self.next_command += 1;
         self.commands.insert(id, asked);

@@ -50,6 +50,7 @@ impl Daemon {
         if is_due(self.rounds.all, now) {
             self.sample(now);
             self.look_for_room();
+            self.forensics.look_at_oom();
             self.rounds.all = None;
         }
         arm(&mut self.rounds.limited, limited, now, sampling::LIMITED_EVERY);

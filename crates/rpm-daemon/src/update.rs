@@ -67,6 +67,8 @@ impl Daemon {
         if self.dirty {
             self.write_state();
         }
+        self.record_own("makes room for a newer program");
+        self.forensics.close();
         if let Err(error) = self.keeper.flush() {
             tracing::warn!("the keeper did not take the last requests: {error}");
         }

@@ -98,7 +98,7 @@ pub(crate) fn failure(failure: &Failure, err_log: Option<(&Path, u64)>) -> Failu
         worker: failure.worker,
         app: failure.app.clone(),
         message: failure.cause.to_string(),
-        stderr: err_log.map(|(path, from)| last_lines(path, from)).unwrap_or_default(),
+        stderr: err_log.map(|(path, from)| rpm_records::last_lines(path, from, LINES, REACH)).unwrap_or_default(),
     }
 }
 
@@ -107,24 +107,6 @@ const LINES: usize = 12;
 
 /// How far back they are looked for: a stack trace is far shorter.
 const REACH: u64 = 16 * 1024;
-
-/// Returns the last lines of a log, none from before `from`.
-fn last_lines(path: &Path, from: u64) -> Vec<String> {
-    use std::os::unix::fs::FileExt;
-    let read = || -> std::io::Result<Vec<u8>> {
-        let file = std::fs::File::open(path)?;
-        let length = file.metadata()?.len();
-        let start = from.max(length.saturating_sub(REACH)).min(length);
-        let mut bytes = vec![0; (length - start) as usize];
-        let count = file.read_at(&mut bytes, start)?;
-        bytes.truncate(count);
-        Ok(bytes)
-    };
-    let bytes = read().unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    lines[lines.len().saturating_sub(LINES)..].iter().map(|line| (*line).to_owned()).collect()
-}
 
 /// Describes something that happened, in PM2's words.
 pub(crate) fn happened(
@@ -172,7 +154,7 @@ pub(crate) fn user_of(spec: &AppSpec) -> String {
     user_name(spec.user.map_or_else(|| rustix::process::geteuid().as_raw(), |(uid, _)| uid))
 }
 
-fn user_name(uid: u32) -> String {
+pub(crate) fn user_name(uid: u32) -> String {
     // The one lookup that the worker list needs; a uid without an entry is shown as its number.
     std::fs::read_to_string("/etc/passwd")
         .ok()

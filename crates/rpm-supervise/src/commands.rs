@@ -447,6 +447,9 @@ impl Supervisor {
             let lives: Vec<Life> = self.seats.get(&worker).into_iter().flat_map(Seat::lives).collect();
             for life in lives {
                 turn.publish(worker, Happening::Stopping { cause: Cause::Stop });
+                if let Some(process) = self.process_mut(life) {
+                    process.leaving.get_or_insert(Cause::Stop);
+                }
                 self.kill(turn, life);
             }
             self.leave(turn, worker, Then::Delete, Cause::Stop, false);

@@ -30,6 +30,7 @@ impl Supervisor {
                 if drains {
                     let until = now + process.spec.drain_timeout;
                     process.phase = Phase::Draining { until };
+                    process.leaving = Some(cause);
                     turn.ask_for(Effect::Drain { life, until });
                     turn.publish(worker, Happening::Stopping { cause });
                 }
@@ -67,6 +68,7 @@ impl Supervisor {
         match process.phase {
             Phase::Spawning | Phase::Starting | Phase::Online | Phase::Draining { .. } => {
                 process.phase = Phase::Stopping { kill_at: now + process.spec.stop.kill_timeout };
+                process.leaving.get_or_insert(cause);
                 turn.ask_for(Effect::Ask { life });
                 if !told {
                     turn.publish(life.worker, Happening::Stopping { cause });

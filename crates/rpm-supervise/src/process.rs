@@ -49,6 +49,8 @@ pub(crate) struct Process {
     pub(crate) told: Told,
     /// Whether it was ever ready.
     pub(crate) ready: bool,
+    /// Why it was asked to leave, once it was: its end is told by this, and not by what is wanted then.
+    pub(crate) leaving: Option<Cause>,
 }
 
 /// A process started by a roll: it counts only when it is ready, and failing that fails the roll.
@@ -122,6 +124,7 @@ impl Process {
             trial,
             told: Told::default(),
             ready: false,
+            leaving: None,
         }
     }
 

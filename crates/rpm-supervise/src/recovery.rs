@@ -124,6 +124,7 @@ impl Supervisor {
         if let Some(surplus) = alive.next_back() {
             let mut process = Process::new(surplus, seat.spec.clone(), Cause::Rollback, None, now);
             process.phase = Phase::Killed { give_up_at: process.give_up_at(now) };
+            process.leaving = Some(Cause::Rollback);
             unfinished = matches!(seat.second.replace(Second::Outgoing(process)), Some(Second::Incoming(_)));
             turn.ask_for(Effect::Kill { life: surplus });
         }

@@ -128,6 +128,7 @@ impl Supervisor {
         if let Place::Serving(mut old) | Place::Leaving(mut old, _) = first {
             let (life, until) = (old.life, now + old.spec.drain_timeout);
             old.phase = Phase::Draining { until };
+            old.leaving = Some(cause);
             seat.second = Some(Second::Outgoing(old));
             turn.ask_for(Effect::Drain { life, until });
             turn.publish(worker, Happening::Stopping { cause });

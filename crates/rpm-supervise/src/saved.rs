@@ -38,6 +38,23 @@ pub struct Saved {
     pub(crate) apps: Vec<SavedApp>,
 }
 
+/// A process as it was when the state was written.
+#[derive(Debug, Clone, Copy)]
+pub struct SavedLife<'a> {
+    /// Which process.
+    pub life: Life,
+    /// What it was started with.
+    pub spec: &'a Arc<AppSpec>,
+    /// Its number among the app's instances.
+    pub instance: u32,
+    /// Its pid.
+    pub pid: i32,
+    /// When it was started.
+    pub started_at: Moment,
+    /// Why it was asked to leave, if it was.
+    pub leaving: Option<Cause>,
+}
+
 /// One app.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SavedApp {
@@ -128,6 +145,8 @@ struct SavedProcess {
     settled: bool,
     #[serde(default)]
     ready: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    leaving: Option<Cause>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -276,6 +295,43 @@ impl Saved {
         Some((app.id, spec, seat.generation))
     }
 
+    /// Returns the processes that were there when this was written, whether or not they have ended since.
+    pub fn lives(&self) -> impl Iterator<Item = SavedLife<'_>> {
+        self.apps.iter().flat_map(|app| {
+            app.seats.iter().flat_map(move |seat| {
+                let first = match &seat.place {
+                    SavedPlace::Serving(process) | SavedPlace::Leaving(process, _) => Some(process),
+                    SavedPlace::Stopped
+                    | SavedPlace::Errored
+                    | SavedPlace::Waiting { .. }
+                    | SavedPlace::Deleted
+                    | SavedPlace::Wanted => None,
+                };
+                let second = seat.second.as_ref().map(|second| match second {
+                    SavedSecond::Incoming(process) | SavedSecond::Outgoing(process) => process,
+                });
+                first.into_iter().chain(second).filter_map(move |process| {
+                    // One that has ended and left descendants was told of before.
+                    let ended = matches!(process.phase, SavedPhase::Sweeping { .. } | SavedPhase::Swept { .. });
+                    Some(SavedLife {
+                        life: Life::new(seat.id, process.generation),
+                        spec: app.specs.get(process.spec).or(app.specs.first())?,
+                        instance: seat.instance,
+                        pid: process.pid.filter(|_| !ended)?,
+                        started_at: process.started_at,
+                        leaving: process.leaving,
+                    })
+                })
+            })
+        })
+    }
+
+    /// Returns the number of a seat among its app's instances.
+    pub fn instance(&self, worker: WorkerId) -> Option<u32> {
+        let mut seats = self.apps.iter().flat_map(|app| &app.seats);
+        seats.find(|seat| seat.id == worker).map(|seat| seat.instance)
+    }
+
     /// Returns whether there is no app.
     pub fn is_empty(&self) -> bool {
         self.apps.is_empty()
@@ -380,6 +436,7 @@ fn save_process(process: &Process, specs: &mut Specs) -> SavedProcess {
         app_ready: process.told.app_ready,
         settled: process.told.settled,
         ready: process.ready,
+        leaving: process.leaving,
     }
 }
 
@@ -453,6 +510,7 @@ fn load_process(saved: SavedProcess, worker: WorkerId, now: Moment, spec: &impl 
         trial: saved.must_listen.map(|must_listen| Trial { must_listen }),
         told: Told { listened: saved.listened, app_ready: saved.app_ready, settled: saved.settled },
         ready: saved.ready,
+        leaving: saved.leaving,
         spec,
     }
 }

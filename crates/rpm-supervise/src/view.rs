@@ -79,6 +79,16 @@ impl Supervisor {
         self.seats.get(&worker).map(worker_view)
     }
 
+    /// Returns why a process was asked to leave; nothing when it was not, or is none of ours any more.
+    pub fn leaving(&self, life: Life) -> Option<Cause> {
+        self.process(life)?.leaving
+    }
+
+    /// Returns when a process was started.
+    pub fn started_at(&self, life: Life) -> Option<Moment> {
+        Some(self.process(life)?.started_at)
+    }
+
     fn app_view<'a>(&'a self, app: &'a App) -> AppView<'a> {
         let workers = app.workers.iter().filter_map(|worker| self.worker(*worker)).collect();
         AppView { id: app.id, spec: &app.spec, rolling: app.roll.is_some(), workers }

@@ -272,6 +272,11 @@ pub fn peer_uid(socket: impl AsFd) -> Result<u32> {
     Ok(named("getsockopt(SO_PEERCRED)", rustix::net::sockopt::socket_peercred(socket))?.uid.as_raw())
 }
 
+/// Returns the pid of the process at the other end of a connected unix socket, as it was when it connected.
+pub fn peer_pid(socket: impl AsFd) -> Result<i32> {
+    Ok(named("getsockopt(SO_PEERCRED)", rustix::net::sockopt::socket_peercred(socket))?.pid.as_raw_nonzero().get())
+}
+
 /// Takes over a descriptor that this process was started with, and makes it close-on-exec.
 ///
 /// Each number is given out once in the life of the process, so that two owners of one descriptor cannot come about;

@@ -28,6 +28,8 @@ pub struct Stat {
     pub pgrp: i32,
     /// Its session.
     pub session: i32,
+    /// Its terminal: `pts/3`, `tty1`; nothing when it has none.
+    pub terminal: Option<String>,
     /// CPU time spent in its own code.
     pub utime: Duration,
     /// CPU time spent in the kernel.
@@ -104,6 +106,7 @@ const PPID: usize = 1;
 const PGRP: usize = 2;
 const SESSION: usize = 3;
 const FLAGS: usize = 6;
+const TTY: usize = 4;
 const UTIME: usize = 11;
 const STIME: usize = 12;
 const THREADS: usize = 17;
@@ -145,6 +148,7 @@ impl Stat {
             ppid: fields.number(PPID)?,
             pgrp: fields.number(PGRP)?,
             session: fields.number(SESSION)?,
+            terminal: terminal(fields.number(TTY)?),
             utime: ticks(fields.number(UTIME)?),
             stime: ticks(fields.number(STIME)?),
             start_time: fields.number(START_TIME)?,
@@ -153,6 +157,40 @@ impl Stat {
             is_exiting: fields.number::<u32>(FLAGS)? & PF_EXITING != 0,
         })
     }
+}
+
+/// Returns the name of a terminal by its device number, whose minor number lies around the major one.
+fn terminal(device: u32) -> Option<String> {
+    let (major, minor) = ((device >> 8) & 0xfff, (device & 0xff) | ((device >> 12) & 0xfff00));
+    match major {
+        // Unix 98 terminals have eight major numbers of 256 each.
+        136..=143 => Some(format!("pts/{}", (major - 136) * 256 + minor)),
+        4 => Some(format!("tty{minor}")),
+        _ => None,
+    }
+}
+
+/// Returns how many processes the kernel has killed for want of memory, in our control group where it says so, else on
+/// the whole machine; `None` where the kernel does not count.
+pub fn oom_kills() -> Option<u64> {
+    let of = |text: String| {
+        let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+        lines.find(|(name, _)| *name == "oom_kill").and_then(|(_, count)| count.trim().parse().ok())
+    };
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::"));
+    let counted = own.and_then(|group| {
+        let path = Path::new("/sys/fs/cgroup").join(group.trim_start_matches('/')).join("memory.events");
+        of(fs::read_to_string(path).ok()?)
+    });
+    counted.or_else(|| of(fs::read_to_string("/proc/vmstat").ok()?))
+}
+
+/// Returns the words a process was started with, joined by blanks; empty when it is gone.
+pub fn command_line(pid: i32) -> String {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words = bytes.split(|byte| *byte == 0).filter(|word| !word.is_empty());
+    words.map(String::from_utf8_lossy).collect::<Vec<_>>().join(" ")
 }
 
 /// Returns the CPU time of all living threads of a process, to the nanosecond (`stat` counts in hundredths).

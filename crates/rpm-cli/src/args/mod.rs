@@ -4,6 +4,7 @@
 
 mod app;
 mod balance;
+mod asking;
 mod bare;
 mod foreign;
 mod manage;
@@ -16,6 +17,7 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 
 pub use app::AppArgs;
 pub use balance::{Balance, Export, Server, Weight};
+pub use asking::{Asking, Crashes, Events, Why};
 pub use bare::bare;
 pub use foreign::{Foreign, Monitored};
 pub use manage::{Deploy, Generate, Import, Install, Key, Manage, Multiset, Set, Unset};
@@ -41,6 +43,9 @@ Apps:
 Looking:
   list             Show what there is (ls, l, ps, status); --json, -m, --sort
   describe         Show everything about an app, and first why it is down (desc, info, show)
+  why              Say in a sentence why an app is as it is, and show the evidence
+  crashes          Show how the processes of an app ended, with their last lines
+  events           Show what has happened; -f waits for more
   monit            Show the dashboard (dash, dashboard)
   env, pid, id     Print the environment, the process ids, the ids
   jlist            Show what there is as JSON in PM2's shape; prettylist as a JavaScript object
@@ -191,6 +196,8 @@ pub enum Command {
     /// Print a completion script, or add it to the shell's configuration
     Completion(Completion),
 
+    #[command(flatten)]
+    Asking(Asking),
     #[command(flatten)]
     Manage(Manage),
     #[command(flatten)]

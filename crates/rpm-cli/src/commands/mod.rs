@@ -3,11 +3,13 @@
 mod attach;
 mod cleardump;
 pub mod completion;
+mod crashes;
 mod delete;
 mod deploy;
 mod describe;
 mod dev;
 mod env;
+mod events;
 mod examples;
 mod flush;
 mod foreground;
@@ -47,13 +49,14 @@ mod startup;
 mod stop;
 mod trigger;
 mod update;
+mod why;
 
 use std::path::PathBuf;
 
 use rpm_ipc::List;
 use rpm_model::{Flavour, Home, WorkerId};
 
-use crate::args::{Balance, Command, Manage, System};
+use crate::args::{Asking, Balance, Command, Manage, System};
 use crate::report::Failure;
 use crate::say::Voice;
 use crate::session::Session;
@@ -115,6 +118,9 @@ pub fn run(command: Command, invocation: &Invocation) -> Result<(), Failure> {
         Command::Kill => kill::run(invocation),
         Command::Ping => ping::run(invocation),
         Command::Completion(args) => completion::run(&args, &invocation.voice),
+        Command::Asking(Asking::Why(args)) => why::run(&args, invocation),
+        Command::Asking(Asking::Crashes(args)) => crashes::run(&args, invocation),
+        Command::Asking(Asking::Events(args)) => events::run(&args, invocation),
         Command::Manage(manage) => run_manage(manage, invocation),
         Command::System(system) => run_system(system, invocation),
         Command::Balance(balance) => run_balance(balance, invocation),

@@ -114,6 +114,12 @@ fn next_wanted(log: &mut History, wanted: &Wanted) -> io::Result<Option<Entry>> 
     Ok(None)
 }
 
+/// Reads the moment of a `--since`, in milliseconds since the Unix epoch.
+pub(super) fn since(text: Option<&str>) -> Result<Option<u64>, Failure> {
+    let args = Logs { since: text.map(str::to_owned), ..Logs::default() };
+    Ok(Wanted::parse(&args)?.since.map(|stamp| u64::try_from(stamp.0).unwrap_or_default()))
+}
+
 /// Reads `10m` (ago), `14:30`, `2026-11-25`, `2026-11-25 14:30[:05]` or a time with its zone.
 fn parse_moment(text: &str, now: Stamp, zone: &TimeZone) -> Option<Stamp> {
     let text = text.trim();

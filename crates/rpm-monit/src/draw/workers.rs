@@ -94,8 +94,10 @@ fn last_cell(now_ms: u64, worker: &WorkerInfo) -> String {
             worker.started_at_ms.map_or(String::new(), |started| age(now_ms.saturating_sub(started)))
         }
         Status::Stopped | Status::Errored | Status::WaitingRestart => {
-            let exit = worker.last_exit.map(|exit| exit.to_string());
             let why = worker.why.as_deref().map(plain);
+            // The reason mostly begins with the end itself.
+            let exit = worker.last_exit.map(|exit| exit.to_string());
+            let exit = exit.filter(|exit| why.as_ref().is_none_or(|why| !why.contains(exit)));
             [exit, why].into_iter().flatten().collect::<Vec<_>>().join(", ")
         }
     }

@@ -1,0 +1,389 @@
+//! What is written down of everything that happens: exits with their evidence, events, and who asked.
+//!
+//! This room only puts together what is known at the moment; a thread of its own writes it (`rpm-records`). An exit is
+//! acknowledged to the keeper when it is on record, so one that a killed daemon had not recorded is told again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use rpm_ipc::Request;
+use rpm_model::{AppSpec, Bytes, Exit, Home, Life, Moment, WorkerId};
+use rpm_records::{Asked, Ended, EventRecord, ExitRecord, LogPart, Recorder};
+use rpm_supervise::{Cause, Command, Happening, Saved};
+use rpm_sys::proc;
+use tokio::sync::mpsc;
+
+use crate::clients::Line;
+use crate::daemon::Daemon;
+use crate::effects::LogNames;
+use crate::recover::Inventory;
+use crate::view::{self, Clock, cause_name, user_name};
+
+/// Longer command lines are cut: this is for people.
+const COMMAND_LINE_MAX: usize = 120;
+
+/// What the kernel counted of a process that has ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Usage {
+    /// CPU time, in its own code and in the kernel.
+    pub(crate) cpu_micros: u64,
+    /// The largest resident set it ever had.
+    pub(crate) memory_max: Bytes,
+}
+
+/// The room.
+pub(crate) struct Forensics {
+    /// Nothing where no thread could be had, or the daemon is leaving.
+    recorder: Option<Recorder>,
+    written: mpsc::UnboundedReceiver<Life>,
+    /// Who last asked something of each worker.
+    actors: BTreeMap<WorkerId, String>,
+    /// How often the kernel had killed for want of memory when that was last looked at.
+    oom_kills: Option<u64>,
+}
+
+impl Forensics {
+    pub(crate) fn open(home: &Home) -> Self {
+        let (told, written) = mpsc::unbounded_channel();
+        let recorder = Recorder::start(home.root(), move |life| {
+            // The loop may have left already.
+            let _ = told.send(life);
+        });
+        if let Err(error) = &recorder {
+            tracing::error!("what happens is not recorded: {error}");
+        }
+        Self { recorder: recorder.ok(), written, actors: BTreeMap::new(), oom_kills: proc::oom_kills() }
+    }
+
+    /// Waits for the next end that is on record.
+    pub(crate) async fn news(&mut self) -> Option<Life> {
+        match self.written.recv().await {
+            Some(life) => Some(life),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Returns the ends that have come on record since.
+    pub(crate) fn take_written(&mut self) -> impl Iterator<Item = Life> + '_ {
+        std::iter::from_fn(|| self.written.try_recv().ok())
+    }
+
+    /// Looks at the kernel's count from time to time, so that it has not risen long before a death that is judged by it.
+    pub(crate) fn look_at_oom(&mut self) {
+        self.oom_kills = proc::oom_kills();
+    }
+
+    pub(crate) fn stream_ended(&self, key: &str) {
+        if let Some(recorder) = &self.recorder {
+            recorder.stream_ended(key.to_owned());
+        }
+    }
+
+    pub(crate) fn forget(&mut self, worker: WorkerId) {
+        self.actors.remove(&worker);
+    }
+
+    pub(crate) fn event(&self, event: EventRecord) {
+        if let Some(recorder) = &self.recorder {
+            recorder.event(event);
+        }
+    }
+
+    /// Records an end; returns whether it will be told when it is on record.
+    pub(crate) fn ended(&self, ended: Ended) -> bool {
+        self.recorder.as_ref().is_some_and(|recorder| recorder.ended(ended))
+    }
+
+    /// Writes what waits, and records nothing more.
+    pub(crate) fn close(&mut self) {
+        self.recorder = None;
+    }
+
+    fn by(&self, worker: WorkerId, cause: Cause) -> Option<String> {
+        asked_by_people(cause).then(|| self.actors.get(&worker).cloned()).flatten()
+    }
+
+    /// Returns whether the kernel killed a process that nobody asked to leave, for want of memory.
+    fn was_oom(&mut self, exit: Exit) -> Option<bool> {
+        if !matches!(exit, Exit::Signal { signal: 9, .. }) {
+            return Some(false);
+        }
+        let before = std::mem::replace(&mut self.oom_kills, proc::oom_kills());
+        Some(self.oom_kills? > before?)
+    }
+}
+
+impl Daemon {
+    /// Records the end of a process; returns whether it will be told when it is on record. To be called while its resources
+    /// are there.
+    pub(crate) fn record_exit(&mut self, life: Life, exit: Exit, at: Moment, usage: Usage) -> bool {
+        let Some(process) = self.processes.get(&life) else { return false };
+        let leaving = self.core.leaving(life);
+        let sampler = process.running.as_ref().and_then(|running| running.sampler.as_ref());
+        let started_at = self.core.started_at(life).unwrap_or(at);
+        let instance = self.core.worker(life.worker).map_or(0, |worker| worker.instance);
+        let mut ended = new_record(life, &process.spec, instance, process.pid().unwrap_or_default(), &self.home);
+        let (clock, record) = (self.clock, &mut ended.record);
+        tell_times(record, clock, started_at, at);
+        record.exit = exit;
+        record.memory = sampler.map(|sampler| sampler.memory()).unwrap_or_default();
+        record.cpu = sampler.map_or(0.0, |sampler| sampler.percent());
+        tell_usage(record, usage);
+        record.asked = leaving.map(|cause| Asked {
+            cause: cause_name(cause).to_owned(),
+            by: self.forensics.by(life.worker, cause),
+            detail: if cause == Cause::Watch { self.changes.why(process.app) } else { None },
+        });
+        record.oom = if leaving.is_none() { self.forensics.was_oom(exit) } else { None };
+        for (part, from) in [&mut ended.out, &mut ended.err].into_iter().zip(process.log_from) {
+            if let Some(part) = part {
+                part.from = from;
+            }
+        }
+        if self.pump.is_some() {
+            ended.waits_for = streams(life);
+        }
+        self.forensics.ended(ended)
+    }
+
+    /// Takes the ends that are on record: the keeper may forget them.
+    pub(crate) fn take_recorded(&mut self, first: Option<Life>) {
+        let rest: Vec<Life> = self.forensics.take_written().collect();
+        self.to_acknowledge.extend(first.into_iter().chain(rest).map(|life| life.to_string()));
+    }
+
+    /// Records what happened to a worker.
+    pub(crate) fn record_happening(&self, happened: &rpm_ipc::Happened, happening: Happening) {
+        let by = match happening {
+            Happening::Started { cause } | Happening::Stopping { cause } => self.forensics.by(happened.worker, cause),
+            Happening::Online
+            | Happening::Exited { .. }
+            | Happening::Stopped
+            | Happening::Errored
+            | Happening::Deleted => None,
+        };
+        self.forensics.event(EventRecord {
+            at_ms: happened.at_ms,
+            event: happened.event.clone(),
+            app: Some(happened.app.clone()),
+            worker: Some(happened.worker),
+            detail: happened.detail.clone(),
+            by,
+        });
+    }
+
+    /// Records something about the daemon itself.
+    pub(crate) fn record_own(&self, detail: &str) {
+        self.forensics.event(EventRecord {
+            at_ms: proc::wall_clock_millis(),
+            event: "daemon".to_owned(),
+            detail: Some(detail.to_owned()),
+            ..EventRecord::default()
+        });
+    }
+
+    /// Records who asks for a command, and of whom.
+    pub(crate) fn record_command(&mut self, command: &Command, request: &Request, line: Option<&Line>) {
+        // Commands of the daemon's own (watch, cron) are told by their causes.
+        let Some(line) = line else {
+            if matches!(command, Command::Shutdown) {
+                let workers: Vec<WorkerId> = self.core.apps().flat_map(|app| ids(&app)).collect();
+                self.forensics.actors.extend(workers.into_iter().map(|id| (id, "a signal to the daemon".to_owned())));
+                self.record_own("stops: it was sent a signal");
+            }
+            return;
+        };
+        let by = line.peer().map_or_else(|| "a client of PM2's protocol".to_owned(), who);
+        let (verb, workers): (&str, Vec<WorkerId>) = match command {
+            Command::Start { .. } => ("start", Vec::new()),
+            Command::Resurrect { .. } => ("resurrect", Vec::new()),
+            Command::Stop { workers } => ("stop", workers.clone()),
+            Command::Restart { workers, .. } => ("restart", workers.clone()),
+            Command::Reload { workers, .. } => ("reload", workers.clone()),
+            Command::Renew { workers, cause, .. } => (cause_name(*cause), workers.clone()),
+            Command::Delete { workers } => ("delete", workers.clone()),
+            Command::Scale { app, .. } => ("scale", self.core.app(*app).iter().flat_map(ids).collect()),
+            Command::Reset { workers } => ("reset", workers.clone()),
+            Command::Shutdown => ("kill", self.core.apps().flat_map(|app| ids(&app)).collect()),
+        };
+        let mut names: BTreeSet<String> = workers.iter().map(|worker| self.app_name(*worker)).collect();
+        if let Request::Start { specs } = request {
+            names.extend(specs.iter().map(|spec| spec.name.clone()));
+        }
+        let detail = match request {
+            Request::Scale { instances, .. } => format!("{verb} to {instances}"),
+            _ => verb.to_owned(),
+        };
+        // Reset moves nothing: it is no reason for what comes after it.
+        if !matches!(command, Command::Reset { .. }) {
+            self.forensics.actors.extend(workers.into_iter().map(|worker| (worker, by.clone())));
+        }
+        let at_ms = proc::wall_clock_millis();
+        let event = |app: Option<String>| EventRecord {
+            at_ms,
+            event: "command".to_owned(),
+            app,
+            worker: None,
+            detail: Some(detail.clone()),
+            by: Some(by.clone()),
+        };
+        if names.is_empty() {
+            return self.forensics.event(event(None));
+        }
+        for name in names {
+            self.forensics.event(event(Some(name)));
+        }
+    }
+
+    /// Records the ends that came about while no daemon ran: what [`missed`] has found.
+    pub(crate) fn record_missed(&mut self, missed: Vec<Ended>) {
+        for ended in missed {
+            let life = ended.record.life;
+            if !self.forensics.ended(ended) {
+                self.to_acknowledge.insert(life.to_string());
+            }
+        }
+    }
+}
+
+/// Finds the ends that came about while no daemon ran: the keeper's, and of processes that the state names and nobody
+/// knows any more. They are taken out of what may be acknowledged: that is done when they are on record.
+pub(crate) fn missed(saved: &Saved, inventory: &mut Inventory, home: &Home, clock: Clock, now: Moment) -> Vec<Ended> {
+    let known: BTreeMap<Life, _> = saved.lives().map(|known| (known.life, known)).collect();
+    let mut missed = Vec::new();
+    for fact in &inventory.facts {
+        let (Some((exit, at)), Some((_, spec, _))) = (fact.exit, saved.seat(fact.life.worker)) else { continue };
+        let before = known.get(&fact.life);
+        let spec = before.map_or(spec, |before| before.spec);
+        let instance = saved.instance(fact.life.worker).unwrap_or_default();
+        let mut ended = new_record(fact.life, spec, instance, fact.pid, home);
+        tell_times(&mut ended.record, clock, fact.started_at, at);
+        ended.record.exit = exit;
+        if let Some(usage) = inventory.usages.get(&fact.life) {
+            tell_usage(&mut ended.record, *usage);
+        }
+        ended.record.asked = before.and_then(|before| before.leaving).map(asked_before);
+        inventory.exited.remove(&fact.life.to_string());
+        missed.push(ended);
+    }
+    let there: BTreeSet<Life> = inventory.facts.iter().map(|fact| fact.life).collect();
+    for before in known.values().filter(|before| !there.contains(&before.life)) {
+        let mut ended = new_record(before.life, before.spec, before.instance, before.pid, home);
+        tell_times(&mut ended.record, clock, before.started_at, now);
+        ended.record.asked = before.leaving.map(asked_before);
+        missed.push(ended);
+    }
+    for ended in &mut missed {
+        ended.maybe_known = true;
+        ended.waits_for = streams(ended.record.life);
+    }
+    missed
+}
+
+/// Returns the apps' workers.
+fn ids<'a>(app: &rpm_supervise::AppView<'a>) -> Vec<WorkerId> {
+    app.workers.iter().map(|worker| worker.id).collect()
+}
+
+fn streams(life: Life) -> Vec<String> {
+    [rpm_logs::Kind::Out, rpm_logs::Kind::Err].map(|kind| LogNames::of(life, kind).stream).into()
+}
+
+fn asked_before(cause: Cause) -> Asked {
+    Asked { cause: cause_name(cause).to_owned(), by: None, detail: None }
+}
+
+/// Makes a record of an end of which nothing is known yet but whose it is.
+fn new_record(life: Life, spec: &AppSpec, instance: u32, pid: i32, home: &Home) -> Ended {
+    let logs = rpm_logs::paths(spec, life.worker, home);
+    let part = |path: Option<&Path>| path.map(|path| LogPart { path: path.to_owned(), from: 0 });
+    let record = ExitRecord {
+        at_ms: 0,
+        app: spec.name.clone(),
+        worker: life.worker,
+        instance,
+        life,
+        pid,
+        started_at_ms: 0,
+        uptime_ms: 0,
+        exit: Exit::Unknown,
+        oom: None,
+        memory: Bytes(0),
+        memory_max: None,
+        cpu: 0.0,
+        cpu_ms: None,
+        asked: None,
+        out: Vec::new(),
+        err: Vec::new(),
+    };
+    Ended {
+        record,
+        out: part(logs.out.as_deref().or(logs.combined.as_deref())),
+        err: part(logs.err.as_deref()),
+        waits_for: Vec::new(),
+        maybe_known: false,
+    }
+}
+
+fn tell_times(record: &mut ExitRecord, clock: Clock, started_at: Moment, at: Moment) {
+    record.at_ms = clock.wall_ms(at);
+    record.started_at_ms = clock.wall_ms(started_at);
+    record.uptime_ms = u64::try_from(at.since(started_at).as_millis()).unwrap_or(u64::MAX);
+}
+
+fn tell_usage(record: &mut ExitRecord, usage: Usage) {
+    record.cpu_ms = Some(usage.cpu_micros / 1000);
+    record.memory_max = Some(usage.memory_max).filter(|max| max.0 > 0);
+}
+
+/// Returns whether a cause is a command of somebody's.
+fn asked_by_people(cause: Cause) -> bool {
+    match cause {
+        Cause::Start | Cause::Stop | Cause::Restart | Cause::Reload | Cause::Rollback | Cause::Scale => true,
+        Cause::Crash | Cause::Memory | Cause::Watch | Cause::Cron => false,
+    }
+}
+
+/// Returns who is at the other end: `root on pts/3 (rpm restart api)`.
+fn who(pid: i32) -> String {
+    let Some(stat) = proc::stat(pid) else { return format!("pid {pid}, gone since") };
+    let uid = std::fs::metadata(format!("/proc/{pid}")).ok().map(|meta| std::os::unix::fs::MetadataExt::uid(&meta));
+    let mut text = uid.map_or_else(|| "somebody".to_owned(), user_name);
+    // Who became root by sudo has said so in the environment.
+    if let Some(name) = proc::environ_get(pid, "SUDO_USER").filter(|name| *name != text) {
+        text = format!("{name} as {text}");
+    }
+    if let Some(terminal) = stat.terminal {
+        text = format!("{text} on {terminal}");
+    }
+    let words = command_words(&proc::command_line(pid));
+    if words.is_empty() { text } else { format!("{text} ({words})") }
+}
+
+/// Returns a command line without the program's directory and without what is for the app itself, which may be secret.
+fn command_words(line: &str) -> String {
+    let line = line.split(" -- ").next().unwrap_or_default();
+    let (program, rest) = line.split_once(' ').unwrap_or((line, ""));
+    let program = program.rsplit('/').next().unwrap_or_default();
+    let text = format!("{program} {rest}").trim().to_owned();
+    let end = text.floor_char_boundary(COMMAND_LINE_MAX);
+    if end < text.len() { format!("{}…", &text[..end]) } else { text }
+}
+
+/// Returns the present moment's clock and time; both are needed together.
+pub(crate) fn clock_and_now() -> (Clock, Moment) {
+    (Clock::read(), view::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_is_short_and_tells_no_secret() {
+        assert_eq!(command_words("/usr/bin/rpm restart api"), "rpm restart api");
+        assert_eq!(command_words("rpm start x.js -- --password=1"), "rpm start x.js");
+        assert_eq!(command_words(&format!("rpm {}", "x".repeat(300))).chars().count(), COMMAND_LINE_MAX + 1);
+        assert_eq!(command_words(""), "");
+    }
+}

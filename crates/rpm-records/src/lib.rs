@@ -1,0 +1,75 @@
+//! What has happened, kept on disk in bounded space: every exit with its evidence, every event.
+//!
+//! ```text
+//! RPM_HOME/events.jsonl        one event a line; events.jsonl.1 is the part before
+//! RPM_HOME/crashes/APP.jsonl   one exit of an app a line, with the last lines it wrote; APP.jsonl.1 likewise
+//! ```
+//!
+//! The daemon hands both to the [`Recorder`], a thread of its own, so that no disk is waited for in a turn. The command
+//! line reads the files ([`events`], [`exits`]), so a question is answered also while no daemon runs. A line that was cut
+//! by a power failure is passed over; unknown fields are ignored, so that an older program reads what a newer one wrote.
+//!
+//! - [`exit`], [`event`]: what a line says
+//! - [`recorder`]: the thread that writes
+//! - [`read`]: reading back
+//! - within: `ledger` (a file with a bound), `tail` (the last lines of a log)
+#![forbid(unsafe_code)]
+
+pub mod event;
+pub mod exit;
+pub mod read;
+pub mod recorder;
+
+mod ledger;
+mod tail;
+
+use std::path::{Path, PathBuf};
+
+pub use event::EventRecord;
+pub use exit::{Asked, ExitRecord};
+pub use read::{events, exits};
+pub use recorder::{Ended, LogPart, Recorder};
+pub use tail::last_lines;
+
+/// Returns the file of the events.
+pub fn events_path(root: &Path) -> PathBuf {
+    root.join("events.jsonl")
+}
+
+/// Returns the directory of the exits.
+pub fn crashes_path(root: &Path) -> PathBuf {
+    root.join("crashes")
+}
+
+/// Returns the file of one app's exits. Bytes that a file name should not have are written as `%2F`.
+fn app_path(root: &Path, app: &str) -> PathBuf {
+    use std::fmt::Write as _;
+    let mut name = String::new();
+    for byte in app.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => name.push(char::from(byte)),
+            // Not at the beginning, where it would hide the file or mean a directory.
+            b'.' if !name.is_empty() => name.push('.'),
+            _ => {
+                let _ = write!(name, "%{byte:02X}");
+            }
+        }
+    }
+    // A file name has 255 bytes; two names that share their first 200 share a file, and their records say whose they are.
+    name.truncate(200);
+    crashes_path(root).join(format!("{name}.jsonl"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_leaves_the_directory() {
+        let name = |app: &str| app_path(Path::new("/h"), app).display().to_string();
+        assert_eq!(name("api-1.2"), "/h/crashes/api-1.2.jsonl");
+        assert_eq!(name("../../etc"), "/h/crashes/%2E.%2F..%2Fetc.jsonl");
+        assert_eq!(name("a b"), "/h/crashes/a%20b.jsonl");
+        assert_eq!(name(&"x".repeat(400)).len(), "/h/crashes/.jsonl".len() + 200);
+    }
+}
