@@ -12,6 +12,7 @@ mod errors;
 mod examples;
 mod foreground;
 mod foreign_config;
+mod forensics;
 mod import_pm2;
 mod install;
 mod keeper_death;

@@ -23,6 +23,7 @@ use crate::cron::Cron;
 use crate::edge::Edges;
 use crate::leftovers::Leftovers;
 use crate::forensics::Forensics;
+use crate::leftovers::Leftovers;
 use crate::logs::Logs;
 use crate::process::{Process, SeatFiles};
 use crate::rounds::Rounds;

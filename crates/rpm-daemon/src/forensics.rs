@@ -134,7 +134,12 @@ impl Daemon {
             by: self.forensics.by(life.worker, cause),
             detail: if cause == Cause::Watch { self.changes.why(process.app) } else { None },
         });
-        record.oom = if leaving.is_none() { self.forensics.was_oom(exit) } else { None };
+        record.oom = match &process.cgroup {
+            // Its own group knows for certain, whoever asked for what.
+            Some(group) if group.ran_out_of_memory() => Some(true),
+            Some(_) | None if leaving.is_none() => self.forensics.was_oom(exit),
+            Some(_) | None => None,
+        };
         for (part, from) in [&mut ended.out, &mut ended.err].into_iter().zip(process.log_from) {
             if let Some(part) = part {
                 part.from = from;

@@ -3,8 +3,8 @@
 //! Only shapes live here; what a command does is in `commands/`.
 
 mod app;
-mod balance;
 mod asking;
+mod balance;
 mod bare;
 mod foreign;
 mod manage;
@@ -16,8 +16,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 
 pub use app::AppArgs;
-pub use balance::{Balance, Export, Server, Weight};
 pub use asking::{Asking, Crashes, Events, Why};
+pub use balance::{Balance, Export, Server, Weight};
 pub use bare::bare;
 pub use foreign::{Foreign, Monitored};
 pub use manage::{Deploy, Generate, Import, Install, Key, Manage, Multiset, Set, Unset};

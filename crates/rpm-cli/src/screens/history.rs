@@ -101,7 +101,7 @@ fn time(ms: u64) -> String {
     let moment = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
     moment.map_or_else(
         || "N/A".into(),
-        |moment| moment.to_zoned(TimeZone::system()).strftime("%m-%d %H:%M:%S%.3f").to_string(),
+        |moment| moment.to_zoned_datetime(TimeZone::system()).strftime("%m-%d %H:%M:%S%.3f").to_string(),
     )
 }
 
@@ -154,10 +154,7 @@ mod tests {
         assert_eq!(ending(&shot), "SIGKILL after 78 ms, not sent by rpm");
         let asked = Asked { cause: "stop".into(), by: Some("root on pts/3 (rpm stop api)".into()), detail: None };
         let stopped = ExitRecord { asked: Some(asked), ..crash.clone() };
-        assert_eq!(
-            ending(&stopped),
-            "exit code 3 after 78 ms, asked to leave: stop by root on pts/3 (rpm stop api)"
-        );
+        assert_eq!(ending(&stopped), "exit code 3 after 78 ms, asked to leave: stop by root on pts/3 (rpm stop api)");
         assert_eq!(figures(&crash), "memory 0b (at most 40mb), cpu 0%, 60 ms of CPU time");
     }
 }

@@ -106,7 +106,8 @@ impl Answer<'_> {
         let mut text = format!("{BOLD}{}{BOLD:#}\n", self.sentence);
         let worker = self.worker;
         if worker.restarts > 0 || self.crashes_last_hour > 0 {
-            let _ = writeln!(text, "  restarts {}, crashes in the last hour {}", worker.restarts, self.crashes_last_hour);
+            let _ =
+                writeln!(text, "  restarts {}, crashes in the last hour {}", worker.restarts, self.crashes_last_hour);
         }
         if let Some(exit) = self.last {
             let _ = writeln!(
