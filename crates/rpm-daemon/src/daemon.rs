@@ -21,7 +21,6 @@ use crate::changes::Changes;
 use crate::clients::{Inbound, Line};
 use crate::cron::Cron;
 use crate::edge::Edges;
-use crate::leftovers::Leftovers;
 use crate::forensics::Forensics;
 use crate::leftovers::Leftovers;
 use crate::logs::Logs;

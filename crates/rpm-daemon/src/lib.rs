@@ -36,10 +36,10 @@ pub mod dump;
 mod edge;
 mod effects;
 mod files;
+mod forensics;
 #[doc(hidden)]
 pub mod fuzz;
 mod guests;
-mod forensics;
 mod launch;
 mod leftovers;
 mod logs;
