@@ -8,7 +8,7 @@ TARGET  = $(or $(CARGO_TARGET_DIR),target)
 RELEASE = $(TARGET)/release/rpm
 DEPS    = $(abspath $(TARGET))/test-deps
 
-.PHONY: all run test check unit e2e conformance conformance-record chaos chaos-long deny setup fuzz load bench bench-logs install uninstall clean
+.PHONY: all run test check unit e2e conformance conformance-record chaos chaos-long deny setup fuzz load bench bench-logs bench-edge install uninstall clean
 
 all: check unit
 
@@ -81,6 +81,10 @@ load: $(RELEASE)
 # Every figure of docs/SPECIFICATION.md, side by side with PM2 from npm.
 bench: setup $(RELEASE)
 	RPM_BIN=$(abspath $(RELEASE)) $(TARGET)/release/bench --pm2 $(DEPS)/node_modules/.bin/pm2 $(BENCH)
+
+# The balancer beside nginx, HAProxy, Caddy and a Node proxy, on the same servers.
+bench-edge: setup $(RELEASE)
+	$(TARGET)/release/bench-edge --modules $(DEPS) $(BENCH)
 
 # What logs cost, as ratios to `program > file`, with PM2 beside it.
 bench-logs: setup $(RELEASE)

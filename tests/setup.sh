@@ -9,7 +9,7 @@ as_root() {
 }
 
 missing=
-for pair in python3:python3 cc:gcc tmux:tmux logrotate:logrotate node:nodejs npm:npm git:git ssh:openssh-client sshd:openssh-server \
+for pair in python3:python3 wrk:wrk caddy:caddy cc:gcc tmux:tmux logrotate:logrotate node:nodejs npm:npm git:git ssh:openssh-client sshd:openssh-server \
     nginx:nginx haproxy:haproxy redis-server:redis-server openssl:openssl; do
     PATH="$PATH:/usr/sbin" command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
 done

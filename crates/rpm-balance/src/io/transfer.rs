@@ -81,6 +81,17 @@ pub async fn write_all(
     }
 }
 
+/// Says goodbye where closing alone does not say it: TLS. Does not wait for a client that takes nothing.
+pub async fn finish(io: &Io) {
+    if io.with_fd(|_| ()).is_none() {
+        poll_fn(|cx| {
+            let _ = io.poll_shutdown(cx);
+            Poll::Ready(())
+        })
+        .await;
+    }
+}
+
 /// Says that nothing more is sent, and drops what still comes for a short while: a client that is still sending would
 /// otherwise get a reset in place of the answer (RFC 9112 §9.6).
 pub async fn linger(io: &Io) {

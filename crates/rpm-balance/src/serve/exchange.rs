@@ -485,6 +485,12 @@ impl Ask<'_> {
         let after = match (whole, keep && uploaded) {
             (false, _) => After::Close,
             (true, true) => After::Next(request.length + begun.taken),
+            // The client said that it sends nothing more, and nothing more came: nothing can be reset.
+            (true, false)
+                if uploaded && !request.keep_alive && self.buffer.filled().len() == request.length + begun.taken =>
+            {
+                After::Finish
+            }
             (true, false) => After::Linger,
         };
         let came = Came { status: head.status, sent: passed.sent, after, server: String::new(), retries: 0 };

@@ -13,7 +13,7 @@ use crate::config::Balancer;
 use crate::count::BalancerCount;
 use crate::http::request::{Parsed, parse};
 use crate::http::{Refusal, RequestHead};
-use crate::io::transfer::{linger, read_more};
+use crate::io::transfer::{finish, linger, read_more};
 use crate::io::{Buffer, Deadline, Io};
 use crate::serve::answer::refuse;
 use crate::serve::client::Client;
@@ -43,8 +43,10 @@ pub struct Connection {
 pub enum After {
     /// The next request. So many bytes of the buffer were this one's.
     Next(usize),
-    /// It is closed.
+    /// It is closed as it is: something broke, and the client must not take it for an end.
     Close,
+    /// It is closed in good order.
+    Finish,
     /// It is closed, once the client has had time to read what it was told.
     Linger,
 }
@@ -86,13 +88,14 @@ impl Connection {
                 };
                 buffer = match self.wait(&sleeper, wait).await {
                     Some(buffer) => buffer,
-                    None => return,
+                    None => return finish(&self.io).await,
                 };
             }
             // Boxed, so that a connection that waits is small.
             match Box::pin(self.busy(buffer)).await {
                 After::Next(_) => buffer = Buffer::default(),
                 After::Close => return,
+                After::Finish => return finish(&self.io).await,
                 After::Linger => return linger(&self.io).await,
             }
         }
