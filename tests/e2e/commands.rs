@@ -162,23 +162,3 @@ fn an_existing_app_is_not_started_twice_unless_forced() {
     rpm.ok(&["start", &script, "--name", "a", "-f"]);
     assert_eq!(rpm.pids("a").len(), 2);
 }
-
-#[test]
-fn monit_draws_the_workers_and_leaves_at_q() {
-    let rpm = Rpm::new();
-    two_idle(&rpm);
-    let session = format!("rpm-monit-{}", std::process::id());
-    let tmux = |args: &[&str]| {
-        let output = std::process::Command::new("tmux").args(["-L", &session]).args(args).output().expect("tmux runs");
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    };
-    let command = rpm.command(&["monit"]);
-    let program = format!("RPM_HOME={} {} monit", rpm.home().display(), command.get_program().to_string_lossy());
-    tmux(&["new-session", "-d", "-x", "80", "-y", "24", &program]);
-    until("the screen", || {
-        let screen = tmux(&["capture-pane", "-p"]);
-        screen.contains("online") && screen.contains(" b")
-    });
-    tmux(&["send-keys", "q"]);
-    until("the end", || tmux(&["list-sessions"]).is_empty());
-}

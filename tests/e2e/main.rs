@@ -19,6 +19,7 @@ mod keeper_death;
 mod log_bytes;
 mod logs;
 mod modules;
+mod monit;
 mod pm2_api;
 mod pm2_modules;
 mod pull;

@@ -101,6 +101,14 @@ impl Session {
         }
     }
 
+    /// Asks something that changes nothing, of this daemon and no successor.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub fn once(&mut self, request: Request) -> Result<Reply, Failure> {
+        self.client.call(request, |_| {}).map_err(|error| unanswered(error, &self.home))
+    }
+
     /// Asks for something to be done, as long as it takes.
     ///
     /// # Errors

@@ -1,43 +1,100 @@
 //! What happens to the dashboard, and what it asks for.
 
-use crossterm::event::KeyEvent;
-use rpm_ipc::{List, Reply, Request};
+use std::path::PathBuf;
 
-use crate::tail::LogLine;
+use crossterm::event::{KeyEvent, MouseEvent};
+use rpm_ipc::{Happened, List, Reply, Request};
+use rpm_model::WorkerId;
+use serde::{Deserialize, Serialize};
 
-/// Something that happened.
-#[derive(Debug)]
+use crate::traffic::Traffic;
+
+/// Something that happened. A session that is recorded is a row of these.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Event {
     /// A key was pressed.
     Key(KeyEvent),
+    /// The mouse was used.
+    Mouse(MouseEvent),
+    /// Text was pasted.
+    Pasted(String),
     /// The terminal has a new size.
-    Resized,
+    Resized {
+        /// Columns.
+        width: u16,
+        /// Rows.
+        height: u16,
+    },
     /// The source was asked.
     Listed {
         /// When, in milliseconds since the Unix epoch.
         at_ms: u64,
         /// What it said.
-        result: Result<List, String>,
+        result: Result<Look, String>,
     },
-    /// The log files of the selected worker were read.
+    /// Lines were added to the log files that are followed.
     Logged(Logged),
-    /// An action has ended.
+    /// The daemon has told of something.
+    Happened(Happened),
+    /// How far the deed under way is.
+    Progress {
+        /// Workers that are done.
+        done: u32,
+        /// Workers in all.
+        total: u32,
+    },
+    /// A deed has ended.
     Acted(Result<Reply, String>),
     /// A signal asked us to leave.
     Signalled(i32),
     /// The terminal failed.
-    InputFailed(std::io::Error),
+    InputFailed(String),
     /// A thread of ours has panicked; its message stands on the terminal.
     ThreadLost,
 }
 
+/// One look at everything there is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Look {
+    /// Apps and workers.
+    pub(crate) list: List,
+    /// What the load balancer says of them.
+    #[serde(default)]
+    pub(crate) traffic: Traffic,
+}
+
 /// What the log files had to say.
-#[derive(Debug)]
-pub(crate) enum Logged {
-    /// Another worker's: what was shown before is void.
-    Anew(Vec<LogLine>),
-    /// More of the same.
-    More(Vec<LogLine>),
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Logged {
+    /// Which [`Action::Follow`] this belongs to: lines of files that were followed before are dropped.
+    pub(crate) following: u64,
+    /// The lines.
+    pub(crate) lines: Vec<LogLine>,
+}
+
+/// Which stream a line was written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Stream {
+    Out,
+    Err,
+}
+
+/// One line of a log, as written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LogLine {
+    pub(crate) worker: WorkerId,
+    pub(crate) stream: Stream,
+    pub(crate) text: String,
+}
+
+/// A file that one worker writes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LogFile {
+    pub(crate) worker: WorkerId,
+    pub(crate) stream: Stream,
+    pub(crate) path: PathBuf,
 }
 
 /// Something to be done outside the state.
@@ -47,8 +104,17 @@ pub(crate) enum Action {
     Quit,
     /// Ask the source; the answer comes back as [`Event::Acted`].
     Ask(Request),
-    /// Read the selected worker's log files; the lines come back as [`Event::Logged`].
-    ReadLogs,
+    /// Follow these log files from near their ends, and no others; the lines come back as [`Event::Logged`].
+    Follow {
+        /// Comes back with the lines.
+        following: u64,
+        /// The files.
+        files: Vec<LogFile>,
+    },
     /// Ask for a new list at once.
     Refresh,
+    /// Take the mouse, or leave it to the terminal.
+    Mouse(bool),
+    /// Draw everything anew: another program may have written on the terminal.
+    Redraw,
 }

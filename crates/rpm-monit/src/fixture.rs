@@ -1,11 +1,15 @@
 //! Lists and keys for tests.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use rpm_ipc::{AppInfo, DaemonInfo, List, WorkerInfo};
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use rpm_ipc::{AppInfo, DaemonInfo, Happened, List, WorkerInfo};
 use rpm_model::{AppId, AppSpec, Bytes, ExecMode, Exit, Life, Status, WorkerId};
 use serde_json::json;
 
-use crate::event::Event;
+use crate::draw::canvas::width_of;
+use crate::event::{Event, Look};
+use crate::traffic::Traffic;
 
 /// The moment at which the lists are made.
 pub(crate) const NOW_MS: u64 = 1_700_000_000_000;
@@ -27,7 +31,8 @@ pub(crate) fn list() -> List {
     let mut broken = worker(2, Status::Errored);
     (broken.restarts, broken.unstable) = (16, 16);
     broken.last_exit = Some(Exit::Code(3));
-    broken.why = Some("16 unstable restarts in a row".into());
+    broken.last_exit_at_ms = Some(NOW_MS - 95_000);
+    broken.why = Some("exit code 3 after 78 ms; 16 unstable restarts in a row".into());
     List {
         apps: vec![
             AppInfo { id: AppId(0), spec: api, rolling: false, workers: vec![first, second] },
@@ -80,10 +85,54 @@ fn worker(id: u32, status: Status) -> WorkerInfo {
 
 /// A successful look at `list`.
 pub(crate) fn listed(list: List) -> Event {
-    Event::Listed { at_ms: NOW_MS, result: Ok(list) }
+    Event::Listed { at_ms: NOW_MS, result: Ok(Look { list, traffic: Traffic::new() }) }
+}
+
+/// News from the daemon.
+pub(crate) fn happened(app: &str, event: &str, detail: Option<&str>) -> Event {
+    let (app, event) = (app.to_owned(), event.to_owned());
+    Event::Happened(Happened { at_ms: NOW_MS, worker: WorkerId(1), app, event, detail: detail.map(str::to_owned) })
+}
+
+/// A list with one app of many workers.
+pub(crate) fn many(count: u32) -> List {
+    let mut list = list();
+    let template = list.apps[0].workers[0].clone();
+    let worker = |id| WorkerInfo {
+        id: WorkerId(id),
+        instance: id,
+        cpu: id as f32 / 10.0,
+        out_log: Some(format!("/var/log/rpm/out-{id}.log").into()),
+        err_log: Some(format!("/var/log/rpm/error-{id}.log").into()),
+        ..template.clone()
+    };
+    list.apps[0].workers = (0..count).map(worker).collect();
+    list.apps.truncate(1);
+    list
 }
 
 /// A key without modifiers.
 pub(crate) fn key(code: KeyCode) -> Event {
     Event::Key(KeyEvent::new(code, KeyModifiers::NONE))
+}
+
+/// What `draw` makes, as text.
+pub(crate) fn text_of((width, height): (u16, u16), draw: impl FnOnce(Rect, &mut Buffer)) -> String {
+    let area = Rect::new(0, 0, width, height);
+    let mut buffer = Buffer::empty(area);
+    draw(area, &mut buffer);
+    let mut text = String::new();
+    for row in 0..height {
+        let mut line = String::new();
+        let mut column = 0;
+        while column < width {
+            let symbol = buffer[(column, row)].symbol();
+            line.push_str(symbol);
+            // A wide character covers the cell after it.
+            column += width_of(symbol).max(1);
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
 }

@@ -6,30 +6,43 @@
 //! that hangs never freezes the screen.
 //!
 //! - [`terminal`]: the real terminal, the threads, the loop; the only room that performs anything
-//! - [`state`]: what is known and what is chosen
+//! - [`state`]: what is known and what is chosen; rows, filter, log pane, mouse
+//! - [`layout`]: where everything is
 //! - [`keys`]: keys become commands, in one table
-//! - [`request`]: commands become requests, answers become sentences
+//! - [`commandline`]: what is typed after `:`
+//! - [`request`]: deeds become requests, answers become sentences; [`target`]: what they are done to
 //! - [`history`]: the last minutes of CPU and memory
+//! - [`traffic`]: what a load balancer says of the workers
 //! - [`tail`]: the end of the log files
-//! - [`text`]: foreign text made safe to show, ages, sparklines
+//! - [`record`]: a session as a file
+//! - [`text`]: foreign text made safe to show, ages, sparklines; [`theme`]: how things look
 //! - [`draw`]: the screen
 #![forbid(unsafe_code)]
 
 use std::io;
+use std::path::PathBuf;
 
-use rpm_ipc::{List, Reply, Request};
+use rpm_ipc::{Happened, List, Reply, Request};
 
+mod commandline;
 mod draw;
 mod event;
 #[cfg(test)]
 mod fixture;
 mod history;
 mod keys;
+mod layout;
+mod record;
 mod request;
 mod state;
 mod tail;
+mod target;
 mod terminal;
 mod text;
+mod theme;
+mod traffic;
+
+pub use traffic::{Traffic, WorkerTraffic};
 
 /// Where the dashboard learns and asks. May block: it is called on a thread of its own.
 ///
@@ -42,11 +55,49 @@ pub trait Source {
     /// When the daemon cannot be asked.
     fn list(&mut self) -> Result<List, String>;
 
-    /// Asks, and waits for the last word on it.
+    /// Returns what the load balancer says of the workers, where there is one.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    fn traffic(&mut self) -> Result<Traffic, String> {
+        Ok(Traffic::new())
+    }
+
+    /// Asks, and waits for the last word on it; `progress` hears how many workers of how many are done.
     ///
     /// # Errors
     /// When the daemon cannot be asked.
-    fn act(&mut self, request: Request) -> Result<Reply, String>;
+    fn act(&mut self, request: Request, progress: &mut dyn FnMut(u32, u32)) -> Result<Reply, String>;
+
+    /// Tells what happens, until the connection ends.
+    ///
+    /// # Errors
+    /// When the daemon cannot be asked, or can no longer be heard.
+    fn events(&mut self, told: &mut dyn FnMut(Happened)) -> Result<(), String>;
+}
+
+/// The ways to speak to the daemon, one for each thread; usually connections of the same kind.
+#[derive(Debug)]
+pub struct Sources<S> {
+    /// Asked for the list once a second, and after everything that happened.
+    pub list: S,
+    /// Carries out the user's commands, one at a time.
+    pub act: S,
+    /// Tells what happens.
+    pub events: S,
+}
+
+/// How the dashboard begins.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// A theme by name; without one the terminal's colours, or none where `NO_COLOR` is set or the terminal is dumb.
+    pub theme: Option<String>,
+    /// Nothing can be done, only looked at.
+    pub read_only: bool,
+    /// The mouse is left to the terminal.
+    pub no_mouse: bool,
+    /// Writes the session down.
+    pub record: Option<PathBuf>,
 }
 
 /// Why the dashboard could not be shown, or ended other than by the user's wish.
@@ -61,17 +112,36 @@ pub enum MonitError {
     /// A signal asked the program to end. The terminal has been restored.
     #[error("ended by {}", rpm_model::worker::signal_name(*.0).unwrap_or("a signal"))]
     Signalled(i32),
+    /// There is no theme of that name; a sentence that tells which there are.
+    #[error("{0}")]
+    Theme(String),
+    /// A recording cannot be written or read.
+    #[error("{} cannot be {doing}: {error}", path.display())]
+    Recording {
+        /// The file.
+        path: PathBuf,
+        /// `written` or `read`.
+        doing: &'static str,
+        /// Why.
+        error: io::Error,
+    },
 }
 
 /// Shows the dashboard until the user leaves it.
 ///
-/// `list` is asked once a second on one thread, `act` carries out the user's commands on another; usually both are
-/// connections of the same kind. One action is carried out at a time. The two threads, and the one that reads the
-/// keys, end with the program: this is the last thing a program does before it exits.
+/// The threads end with the program: this is the last thing a program does before it exits.
 ///
 /// # Errors
-/// When there is no terminal, when it fails, or when a signal ended the program. The terminal is restored in every
-/// case, a panic included.
-pub fn run(list: impl Source + Send + 'static, act: impl Source + Send + 'static) -> Result<(), MonitError> {
-    terminal::run(list, act)
+/// When there is no terminal, when it fails, when an option cannot be met, or when a signal ended the program. The
+/// terminal is restored in every case, a panic included.
+pub fn run(sources: Sources<impl Source + Send + 'static>, options: &Options) -> Result<(), MonitError> {
+    terminal::run(sources, options)
+}
+
+/// Shows a recorded session again, at the speed at which it happened, until it ends or the user leaves (`q`).
+///
+/// # Errors
+/// Those of [`run`], and when the file is no recording.
+pub fn replay(path: &std::path::Path, options: &Options) -> Result<(), MonitError> {
+    terminal::replay(path, options)
 }

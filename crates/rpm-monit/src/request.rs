@@ -1,10 +1,22 @@
-//! Commands become requests, answers become sentences.
+//! Deeds become requests, answers become sentences.
 
 use rpm_ipc::{AppInfo, Failed, Reply, Request, WorkerInfo};
 use rpm_model::{Status, WorkerId};
 
-use crate::keys::Command;
+use crate::target::Target;
 use crate::text::{count, plain};
+
+/// Something that is done to workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Deed {
+    Reload,
+    Restart,
+    Stop,
+    Start,
+    Delete,
+    Reset,
+    Signal(i32),
+}
 
 /// A request, and how to speak of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,64 +24,72 @@ pub(crate) struct Wish {
     pub(crate) request: Request,
     /// `reload api`, `stop api (worker 3)`.
     pub(crate) deed: String,
-    /// Whether the user is asked first: it ends a process without a replacement at work.
-    pub(crate) confirm: bool,
+    /// What it costs, where it ends a process without a replacement at work: the user is asked first.
+    pub(crate) cost: Option<String>,
 }
 
-/// Returns what a command asks for on the selected worker; `whole` widens it to all workers of the app.
-///
-/// A refusal is a sentence without a full stop. Commands that ask for nothing give nothing.
-pub(crate) fn wish(
-    command: Command,
-    app: &AppInfo,
-    selected: &WorkerInfo,
-    whole: bool,
-) -> Option<Result<Wish, String>> {
-    let workers: Vec<WorkerId> =
-        if whole { app.workers.iter().map(|worker| worker.id).collect() } else { vec![selected.id] };
-    let name = plain(&app.spec.name);
-    let target = if whole { name.clone() } else { format!("{name} (worker {})", selected.id) };
-    let specs = Vec::new();
-    let scale = |instances: usize| Request::Scale { app: app.id, instances: instances as u32 };
-    let wish = match command {
-        Command::Reload => Wish {
-            request: Request::Reload { workers, specs, force: false },
-            deed: format!("reload {target}"),
-            confirm: false,
-        },
-        Command::Restart => {
-            Wish { request: Request::Restart { workers, specs }, deed: format!("restart {target}"), confirm: true }
-        }
-        Command::StopOrStart if is_down(selected.status) => {
-            let down = |id: &WorkerId| app.workers.iter().any(|worker| worker.id == *id && is_down(worker.status));
-            let workers = workers.into_iter().filter(down).collect();
-            Wish { request: Request::Restart { workers, specs }, deed: format!("start {target}"), confirm: false }
-        }
-        Command::StopOrStart => {
-            Wish { request: Request::Stop { workers }, deed: format!("stop {target}"), confirm: true }
-        }
-        Command::ScaleUp => {
-            let wanted = app.workers.len() + 1;
-            Wish {
-                request: scale(wanted),
-                deed: format!("scale {name} to {}", count(wanted, "worker")),
-                confirm: false,
-            }
-        }
-        Command::ScaleDown if app.workers.len() <= 1 => {
-            return Some(Err(format!("{name} has only this worker; s stops it")));
-        }
-        Command::ScaleDown => {
-            let wanted = app.workers.len() - 1;
-            Wish { request: scale(wanted), deed: format!("scale {name} to {}", count(wanted, "worker")), confirm: true }
-        }
-        Command::Up | Command::Down | Command::PageUp | Command::PageDown | Command::First | Command::Last => {
-            return None;
-        }
-        Command::Scope | Command::Filter | Command::Logs | Command::Details | Command::Help => return None,
-        Command::Back | Command::Quit => return None,
+/// Returns what to ask for; a refusal is a sentence without a full stop.
+pub(crate) fn wish(deed: Deed, target: &Target<'_>) -> Result<Wish, String> {
+    let all = || target.workers.iter();
+    let named = |verb: &str| format!("{verb} {}", target.name);
+    let ids = |keep: fn(&WorkerInfo) -> bool| -> Vec<WorkerId> {
+        all().filter(|worker| keep(worker)).map(|worker| worker.id).collect()
     };
-    Some(Ok(wish))
+    let (workers, specs) = (ids(|_| true), Vec::new());
+    let alive = all().filter(|worker| !is_down(worker.status)).count();
+    let serve = if alive == 1 { "serves" } else { "serve" };
+    let wish = match deed {
+        Deed::Reload => {
+            Wish { request: Request::Reload { workers, specs, force: false }, deed: named("reload"), cost: None }
+        }
+        Deed::Restart => Wish {
+            request: Request::Restart { workers, specs },
+            deed: named("restart"),
+            cost: (alive > 0)
+                .then(|| format!("{} {serve} nothing in between; a reload leaves no gap", count(alive, "worker"))),
+        },
+        Deed::Stop if alive == 0 => return Err(format!("{} is down already", target.name)),
+        Deed::Stop => Wish {
+            request: Request::Stop { workers: ids(|worker| !is_down(worker.status)) },
+            deed: named("stop"),
+            cost: Some(format!("{} {serve} nothing until started again", count(alive, "worker"))),
+        },
+        Deed::Start if alive == workers.len() => return Err(format!("{} is up already", target.name)),
+        Deed::Start => Wish {
+            request: Request::Restart { workers: ids(|worker| is_down(worker.status)), specs },
+            deed: named("start"),
+            cost: None,
+        },
+        Deed::Delete => {
+            let cost = format!("{} forgotten, {alive} of them running", count(workers.len(), "worker"));
+            Wish { request: Request::Delete { workers }, deed: named("delete"), cost: Some(cost) }
+        }
+        Deed::Reset => Wish { request: Request::Reset { workers }, deed: named("reset the counters of"), cost: None },
+        Deed::Signal(signal) => {
+            let name = rpm_model::worker::signal_name(signal).map_or(format!("signal {signal}"), str::to_owned);
+            let cost = format!("{} {} it", count(alive, "worker"), if alive == 1 { "gets" } else { "get" });
+            let request = Request::Signal { workers: ids(|worker| !is_down(worker.status)), signal };
+            Wish { request, deed: format!("send {name} to {}", target.name), cost: Some(cost) }
+        }
+    };
+    Ok(wish)
+}
+
+/// Returns the request for another number of workers.
+pub(crate) fn scale(app: &AppInfo, instances: usize) -> Result<Wish, String> {
+    let (name, present) = (plain(&app.spec.name), app.workers.len());
+    if instances == 0 {
+        return Err(format!("{name} keeps at least one worker; stop or delete ends it"));
+    }
+    if instances == present {
+        return Err(format!("{name} has {} already", count(present, "worker")));
+    }
+    let Ok(wanted) = u32::try_from(instances) else { return Err(format!("{instances} is not a number of workers")) };
+    Ok(Wish {
+        request: Request::Scale { app: app.id, instances: wanted },
+        deed: format!("scale {name} to {}", count(instances, "worker")),
+        cost: (instances < present).then(|| format!("{} leave", count(present - instances, "worker"))),
+    })
 }
 
 /// Returns whether there is no process and none is on its way.

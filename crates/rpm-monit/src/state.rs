@@ -1,58 +1,101 @@
 //! What is known and what is chosen.
 //!
 //! ```text
-//!              /            Enter, Esc
-//!   Nothing ───────▶ Filter ──────────▶ Nothing       what is typed goes to the filter
-//!   Nothing ───────▶ Confirm ─────────▶ Nothing       y does it, any other key does not
-//!           R s -
+//!              /               Enter, Esc
+//!   Nothing ───────▶ Find     ────────────▶ Nothing       what is typed filters the table, or searches the log
+//!              :               Enter, Esc
+//!   Nothing ───────▶ Line     ────────────▶ Nothing       Enter does it; may lead to Confirm
+//!           R s - D
+//!   Nothing ───────▶ Confirm  ────────────▶ Nothing       y does it, any other key does not
 //! ```
-//! Beside the prompt there is the view (main, logs, details, help); `Esc` leads back to main.
+//! Beside the prompt there is the view (main, one pane full screen, help); `Esc` leads back to main.
 //!
 //! [`State::handle`] performs nothing and asks no clock: times come with the events.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 
 use crossterm::event::{KeyCode, KeyEvent};
-use rpm_ipc::{AppInfo, List, WorkerInfo};
+use rpm_ipc::{Happened, List};
 use rpm_model::WorkerId;
 
-use crate::event::{Action, Event, Logged};
+use crate::commandline::{self, Meaning};
+use crate::event::{Action, Event, LogFile, Look, Stream};
 use crate::history::History;
 use crate::keys::{self, Command, Typing};
-use crate::request::{self, Wish};
-use crate::tail::{LogLine, Stream};
+use crate::layout::layout;
+use crate::request::{self, Deed, Wish};
+use crate::text::plain;
+use crate::theme::Theme;
+use crate::traffic::Traffic;
 
-/// The lines of log kept; at the bound the oldest go. Twenty screens.
-const LINES_KEPT: usize = 1000;
-/// The longest filter: what is typed beyond it is dropped.
-const FILTER_MAX: usize = 64;
-/// Lines that Page Up and Page Down move.
-const PAGE: usize = 10;
+pub(crate) mod filter;
+pub(crate) mod logpane;
+mod moving;
+mod pointer;
+pub(crate) mod rows;
+
+use filter::Filter;
+use logpane::LogPane;
+use rows::{Folds, Order};
+pub(crate) use rows::{Key, Row, Shown};
+
+/// Events kept; at the bound the oldest go. Ten screens.
+const EVENTS_KEPT: usize = 500;
+/// The longest line that can be typed: what is typed beyond it is dropped.
+const TYPED_MAX: usize = 128;
+/// Lines that were typed and can be had again.
+const LINES_KEPT: usize = 50;
+/// Log files followed at once: of an app with more workers the first ones are.
+const FILES_MAX: usize = 64;
 
 /// Everything the screen shows.
 #[derive(Debug, Default)]
 pub(crate) struct State {
     /// The newest list; kept while the source fails.
     pub(crate) list: Option<List>,
-    /// When it was made, in milliseconds since the Unix epoch.
+    /// What the load balancer says; empty where there is none.
+    pub(crate) traffic: Traffic,
+    /// When the list was made, in milliseconds since the Unix epoch.
     pub(crate) now_ms: u64,
+    /// Local time is this many seconds ahead of UTC.
+    pub(crate) zone: i32,
     /// Why the source could not be asked, while it cannot.
     pub(crate) source_error: Option<String>,
-    pub(crate) selected: Option<WorkerId>,
-    /// Whether reload, restart and stop act on the whole app.
-    pub(crate) whole: bool,
-    pub(crate) filter: String,
+    /// The table, made from the list whenever that or what is chosen changes.
+    pub(crate) rows: Vec<Row>,
+    pub(crate) selected: Option<Key>,
+    /// The first row of the table that is on the screen.
+    pub(crate) top: usize,
+    pub(crate) filter: Filter,
+    pub(crate) order: Order,
+    pub(crate) folds: Folds,
     pub(crate) view: View,
+    /// What is shown below the table.
+    pub(crate) pane: Pane,
     pub(crate) prompt: Prompt,
     pub(crate) history: History,
-    pub(crate) lines: VecDeque<LogLine>,
-    /// Lines that the log, the details or the help are scrolled: the log up from its end, the others down.
+    pub(crate) logs: LogPane,
+    /// Which files the log comes from.
+    pub(crate) following: Vec<LogFile>,
+    pub(crate) follow_number: u64,
+    pub(crate) events: VecDeque<Happened>,
+    /// Events below the pane's last one.
+    pub(crate) events_back: usize,
+    /// Lines that details or help are scrolled down.
     pub(crate) scroll: usize,
     /// The deed under way.
-    pub(crate) busy: Option<String>,
+    pub(crate) busy: Option<Busy>,
     /// How the last deed ended.
     pub(crate) message: Option<Result<String, String>>,
+    /// Lines that were typed after `:`, oldest first.
+    pub(crate) typed: Vec<String>,
+    pub(crate) theme: Theme,
+    /// Whether nothing may be done.
+    pub(crate) read_only: bool,
+    /// Whether the mouse is ours.
+    pub(crate) mouse: bool,
+    /// Columns and rows of the terminal.
+    pub(crate) size: (u16, u16),
     /// Why we leave, when it is not the user's wish.
     pub(crate) farewell: Option<Farewell>,
 }
@@ -62,9 +105,30 @@ pub(crate) struct State {
 pub(crate) enum View {
     #[default]
     Main,
-    Logs,
-    Details,
+    /// One pane, full screen.
+    Full(Pane),
     Help,
+}
+
+/// What is shown below the table, or full screen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Pane {
+    #[default]
+    Log,
+    Events,
+    Details,
+}
+
+impl Pane {
+    pub(crate) const ALL: [Pane; 3] = [Pane::Log, Pane::Events, Pane::Details];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Pane::Log => "log",
+            Pane::Events => "events",
+            Pane::Details => "details",
+        }
+    }
 }
 
 /// What the bottom line waits for.
@@ -72,129 +136,189 @@ pub(crate) enum View {
 pub(crate) enum Prompt {
     #[default]
     Nothing,
-    /// The filter is being typed.
+    /// The filter of the table is being typed.
     Filter,
+    /// What to search for in the log is being typed.
+    Search(String),
+    /// A command is being typed.
+    Line {
+        text: String,
+        /// Which of the lines typed before it is, counted from the newest; 0 for none.
+        older: usize,
+        /// What the last word may become.
+        choices: Vec<String>,
+    },
     /// Yes or no.
     Confirm(Wish),
+}
+
+/// A deed under way.
+#[derive(Debug)]
+pub(crate) struct Busy {
+    pub(crate) deed: String,
+    /// Workers done, and all.
+    pub(crate) progress: Option<(u32, u32)>,
 }
 
 /// Why we leave other than by the user's wish.
 #[derive(Debug)]
 pub(crate) enum Farewell {
     Signal(i32),
-    Input(std::io::Error),
+    Input(String),
 }
 
 impl State {
     /// Takes one event and says what is to be done.
-    pub(crate) fn handle(&mut self, event: Event) -> Option<Action> {
+    pub(crate) fn handle(&mut self, event: Event) -> Vec<Action> {
+        let mut actions = Vec::new();
         match event {
-            Event::Key(key) => self.key(key),
-            Event::Resized => None,
+            Event::Key(key) => actions.extend(self.key(key)),
+            Event::Mouse(mouse) => actions.extend(self.pointer(mouse)),
+            Event::Pasted(text) => self.pasted(&text),
+            Event::Resized { width, height } => self.size = (width, height),
             Event::Listed { at_ms, result } => {
                 self.now_ms = at_ms;
-                self.listed(result)
+                self.listed(result);
             }
             Event::Logged(logged) => {
-                self.logged(logged);
-                None
+                if logged.following == self.follow_number {
+                    self.logs.add(logged.lines);
+                }
+            }
+            Event::Happened(happened) => {
+                self.happened(happened);
+                // What it did to the list is seen at once.
+                actions.push(Action::Refresh);
+            }
+            Event::Progress { done, total } => {
+                if let Some(busy) = &mut self.busy {
+                    busy.progress = Some((done, total));
+                }
             }
             Event::Acted(result) => {
-                let deed = self.busy.take().unwrap_or_default();
+                let deed = self.busy.take().map(|busy| busy.deed).unwrap_or_default();
                 self.message = Some(request::outcome(&deed, result));
-                Some(Action::Refresh)
+                actions.push(Action::Refresh);
             }
             Event::Signalled(signal) => {
                 self.farewell = Some(Farewell::Signal(signal));
-                Some(Action::Quit)
+                actions.push(Action::Quit);
             }
             Event::InputFailed(error) => {
                 self.farewell = Some(Farewell::Input(error));
-                Some(Action::Quit)
+                actions.push(Action::Quit);
             }
             Event::ThreadLost => {
-                self.farewell = Some(Farewell::Input(std::io::Error::other("a part of the dashboard has failed")));
-                Some(Action::Quit)
+                self.farewell = Some(Farewell::Input("a part of the dashboard has failed".into()));
+                actions.push(Action::Quit);
             }
         }
+        self.keep_in_sight();
+        actions.extend(self.follow_files());
+        actions
     }
 
-    /// Returns the workers that the filter lets through, in the order of the list.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = (&AppInfo, &WorkerInfo)> {
-        let needle = self.filter.to_lowercase();
-        let workers = |app| move |worker| (app, worker);
-        let all = self.list.iter().flat_map(|list| &list.apps);
-        all.flat_map(move |app: &AppInfo| app.workers.iter().map(workers(app)))
-            .filter(move |(app, worker)| needle.is_empty() || matches(app, worker, &needle))
-    }
-
-    /// Returns the selected worker and its app.
-    pub(crate) fn current(&self) -> Option<(&AppInfo, &WorkerInfo)> {
+    /// Returns the selected row with what it stands for.
+    pub(crate) fn current(&self) -> Option<Shown<'_>> {
         let selected = self.selected?;
-        self.rows().find(|(_, worker)| worker.id == selected)
+        self.rows.iter().find(|row| row.key == selected)?.of(self.list.as_ref()?)
     }
 
-    /// Returns the selected worker's log files.
-    pub(crate) fn log_files(&self) -> Vec<(Stream, PathBuf)> {
-        let Some((_, worker)) = self.current() else { return Vec::new() };
-        let own = [(Stream::Out, &worker.out_log), (Stream::Err, &worker.err_log)];
-        let mut files: Vec<(Stream, PathBuf)> =
-            own.into_iter().filter_map(|(stream, path)| Some((stream, path.clone()?))).collect();
-        if files.is_empty() {
-            files.extend(worker.combined_log.clone().map(|path| (Stream::Out, path)));
-        }
-        // One file for both streams: its lines are shown once.
-        files.dedup_by(|later, earlier| later.1 == earlier.1);
-        files
+    /// Returns the workers of the log: their number is shown where there are several.
+    pub(crate) fn followed_workers(&self) -> impl Iterator<Item = WorkerId> {
+        let mut last = None;
+        self.following.iter().map(|file| file.worker).filter(move |worker| last.replace(*worker) != Some(*worker))
     }
 
-    fn listed(&mut self, result: Result<List, String>) -> Option<Action> {
+    fn listed(&mut self, result: Result<Look, String>) {
         match result {
-            Ok(list) => {
-                // The row that was selected, in case its worker is gone.
-                let row = self.rows().position(|(_, worker)| Some(worker.id) == self.selected);
-                self.history.record(&list);
-                self.list = Some(list);
+            Ok(look) => {
+                self.history.record(&look.list);
+                self.folds.retain(&look.list);
+                self.list = Some(look.list);
+                self.traffic = look.traffic;
                 self.source_error = None;
-                self.keep_selection(row.unwrap_or(0));
+                self.remake();
             }
             Err(error) => self.source_error = Some(error),
         }
-        Some(Action::ReadLogs)
     }
 
-    fn logged(&mut self, logged: Logged) {
-        let lines = match logged {
-            Logged::Anew(lines) => {
-                self.lines.clear();
-                if self.view == View::Logs {
-                    self.scroll = 0;
-                }
-                lines
+    /// Makes the rows anew and keeps the selection, or what stands in its place.
+    fn remake(&mut self) {
+        let place = self.place().unwrap_or(0);
+        if let Some(list) = &self.list {
+            self.rows = rows::rows(list, &self.filter, self.order, &self.folds);
+        }
+        if self.place().is_some() {
+            return;
+        }
+        // A worker that is folded away, or whose neighbours have gone, is its app's.
+        let app = self.selected.map(|key| Key::App(key.app()));
+        let app = app.filter(|app| self.rows.iter().any(|row| row.key == *app));
+        let neighbour = self.rows.get(place).or(self.rows.last()).map(|row| row.key);
+        self.selected = app.or(neighbour);
+    }
+
+    /// Returns the place of the selection in the table.
+    pub(crate) fn place(&self) -> Option<usize> {
+        self.rows.iter().position(|row| Some(row.key) == self.selected)
+    }
+
+    fn happened(&mut self, happened: Happened) {
+        if self.events.len() == EVENTS_KEPT {
+            self.events.pop_front();
+        }
+        self.events.push_back(happened);
+        // Whoever has scrolled up keeps looking at the same events.
+        if self.events_back > 0 {
+            self.events_back = (self.events_back + 1).min(self.events.len());
+        }
+    }
+
+    /// Follows the files of what is selected, when they are others than before.
+    fn follow_files(&mut self) -> Option<Action> {
+        let files = self.log_files();
+        if files == self.following {
+            return None;
+        }
+        self.following = files.clone();
+        self.follow_number += 1;
+        self.logs.clear();
+        Some(Action::Follow { following: self.follow_number, files })
+    }
+
+    fn log_files(&self) -> Vec<LogFile> {
+        let mut files: Vec<LogFile> = Vec::new();
+        for worker in self.current().iter().flat_map(|shown| shown.workers) {
+            let own = [(Stream::Out, &worker.out_log), (Stream::Err, &worker.err_log)];
+            let mut paths: Vec<_> =
+                own.into_iter().filter_map(|(stream, path)| Some((stream, path.as_ref()?))).collect();
+            if paths.is_empty() {
+                paths.extend(worker.combined_log.as_ref().map(|path| (Stream::Out, path)));
             }
-            Logged::More(lines) => lines,
-        };
-        // Whoever has scrolled up keeps looking at the same lines.
-        if self.view == View::Logs && self.scroll > 0 {
-            self.scroll += lines.len();
+            for (stream, path) in paths {
+                // One file for both streams, or for several workers: its lines are shown once.
+                if files.len() < FILES_MAX && files.iter().all(|file| file.path != *path) {
+                    files.push(LogFile { worker: worker.id, stream, path: path.clone() });
+                }
+            }
         }
-        self.lines.extend(lines);
-        let excess = self.lines.len().saturating_sub(LINES_KEPT);
-        self.lines.drain(..excess);
-        if self.view == View::Logs {
-            self.scroll = self.scroll.min(self.lines.len());
-        }
+        files
     }
 
     fn key(&mut self, key: KeyEvent) -> Option<Action> {
         match std::mem::take(&mut self.prompt) {
             Prompt::Nothing => keys::command(key).and_then(|command| self.command(command)),
-            Prompt::Filter => self.typed(key),
             Prompt::Confirm(_) if keys::is_interrupt(key) => Some(Action::Quit),
             Prompt::Confirm(wish) if matches!(key.code, KeyCode::Char('y' | 'Y')) => self.ask(wish),
             Prompt::Confirm(_) => {
                 self.message = Some(Ok("nothing was done".into()));
                 None
+            }
+            prompt => {
+                self.prompt = prompt;
+                keys::typing(key).and_then(|typing| self.typing(typing))
             }
         }
     }
@@ -204,128 +328,262 @@ impl State {
         match command {
             Command::Up => self.step(-1),
             Command::Down => self.step(1),
-            Command::PageUp => self.step(-(PAGE as isize)),
-            Command::PageDown => self.step(PAGE as isize),
+            Command::PageUp => self.step(-self.page()),
+            Command::PageDown => self.step(self.page()),
             Command::First => self.step(isize::MIN),
             Command::Last => self.step(isize::MAX),
-            Command::Scope => {
-                self.whole = !self.whole;
-                None
-            }
-            Command::Filter => {
+            Command::FoldOrUnfold => self.fold(None),
+            Command::Fold => self.fold(Some(false)),
+            Command::Unfold => self.fold(Some(true)),
+            Command::FoldAll => self.fold_all(),
+            Command::Find if self.view == View::Full(Pane::Log) => self.prompt = Prompt::Search(String::new()),
+            Command::Find => {
                 self.show(View::Main);
                 self.prompt = Prompt::Filter;
-                None
             }
-            Command::Logs => self.toggle(View::Logs),
-            Command::Details => self.toggle(View::Details),
+            Command::FindOlder => self.find(true),
+            Command::FindNewer => self.find(false),
+            Command::Line => self.prompt = Prompt::Line { text: String::new(), older: 0, choices: Vec::new() },
+            Command::Pane => self.next_pane(),
+            Command::Logs => self.toggle(View::Full(Pane::Log)),
+            Command::Events => self.toggle(View::Full(Pane::Events)),
+            Command::Details => self.toggle(View::Full(Pane::Details)),
             Command::Help => self.toggle(View::Help),
-            Command::Back if self.view != View::Main => self.toggle(self.view),
-            Command::Back if !self.filter.is_empty() => self.set_filter(String::new()),
-            Command::Back | Command::Quit => Some(Action::Quit),
-            Command::Reload | Command::Restart | Command::StopOrStart | Command::ScaleUp | Command::ScaleDown => {
-                self.wanted(command)
+            Command::Follow => self.logs.follow(self.logs.held),
+            Command::Wrap => self.logs.wrap = !self.logs.wrap,
+            Command::ErrorsOnly => self.logs.set_errors_only(!self.logs.errors_only),
+            Command::Order => self.sort(Order { by: self.order.by.next(), reversed: false }),
+            Command::OrderReversed => self.sort(Order { reversed: !self.order.reversed, ..self.order }),
+            Command::Theme => self.set_theme(self.theme.next()),
+            Command::Mouse => {
+                self.mouse = !self.mouse;
+                let words = if self.mouse { "the mouse is the dashboard's" } else { "the mouse is the terminal's" };
+                self.message = Some(Ok(words.into()));
+                return Some(Action::Mouse(self.mouse));
             }
+            Command::Redraw => return Some(Action::Redraw),
+            Command::Back if self.view != View::Main => self.show(View::Main),
+            Command::Back if !self.filter.is_empty() => self.set_filter(String::new()),
+            Command::Back | Command::Quit => return Some(Action::Quit),
+            Command::Reload => return self.deed(Deed::Reload),
+            Command::Restart => return self.deed(Deed::Restart),
+            Command::Delete => return self.deed(Deed::Delete),
+            Command::StopOrStart => {
+                let is_down = |shown: Shown<'_>| shown.workers.iter().all(|worker| request::is_down(worker.status));
+                let deed = if self.current().is_some_and(is_down) { Deed::Start } else { Deed::Stop };
+                return self.deed(deed);
+            }
+            Command::ScaleUp => return self.scale(1),
+            Command::ScaleDown => return self.scale(-1),
         }
+        None
     }
 
-    fn wanted(&mut self, command: Command) -> Option<Action> {
-        let Some((app, worker)) = self.current() else {
-            self.message = Some(Err("no worker is selected".into()));
-            return None;
+    fn deed(&mut self, deed: Deed) -> Option<Action> {
+        let wish = match &self.list {
+            Some(list) => commandline::of_row(list, self.selected).and_then(|target| request::wish(deed, &target)),
+            None => Err("nothing is selected".to_owned()),
         };
-        match request::wish(command, app, worker, self.whole)? {
+        self.wanted(wish)
+    }
+
+    fn scale(&mut self, by: isize) -> Option<Action> {
+        let wish = match self.current() {
+            Some(shown) => request::scale(shown.app, shown.app.workers.len().saturating_add_signed(by)),
+            None => Err("nothing is selected".to_owned()),
+        };
+        self.wanted(wish)
+    }
+
+    /// Asks for what is wished, or first whether it is meant.
+    fn wanted(&mut self, wish: Result<Wish, String>) -> Option<Action> {
+        match wish {
             Err(refusal) => self.message = Some(Err(refusal)),
-            Ok(wish) if self.busy.is_some() || !wish.confirm => return self.ask(wish),
+            Ok(_) if self.read_only => self.message = Some(Err("this dashboard is read-only".into())),
+            Ok(wish) if self.busy.is_some() || wish.cost.is_none() => return self.ask(wish),
             Ok(wish) => self.prompt = Prompt::Confirm(wish),
         }
         None
     }
 
     fn ask(&mut self, wish: Wish) -> Option<Action> {
-        if let Some(deed) = &self.busy {
-            self.message = Some(Err(format!("one thing at a time: still at `{deed}`")));
+        if let Some(busy) = &self.busy {
+            self.message = Some(Err(format!("one thing at a time: still at `{}`", busy.deed)));
             return None;
         }
         self.message = None;
-        self.busy = Some(wish.deed);
+        self.busy = Some(Busy { deed: wish.deed, progress: None });
         Some(Action::Ask(wish.request))
     }
 
-    fn typed(&mut self, key: KeyEvent) -> Option<Action> {
-        self.prompt = Prompt::Filter;
-        let mut filter = self.filter.clone();
-        match keys::typing(key)? {
-            Typing::Add(character) if filter.chars().count() < FILTER_MAX => filter.push(character),
-            Typing::Add(_) => {}
-            Typing::Erase => {
-                filter.pop();
-            }
-            Typing::Keep => self.prompt = Prompt::Nothing,
-            Typing::Clear => {
-                self.prompt = Prompt::Nothing;
-                filter.clear();
-            }
-            Typing::Quit => return Some(Action::Quit),
-        }
-        self.set_filter(filter)
-    }
-
-    fn set_filter(&mut self, filter: String) -> Option<Action> {
-        self.filter = filter;
-        self.keep_selection(0);
-        Some(Action::ReadLogs)
-    }
-
-    /// Keeps the selected worker if it is still shown, else selects what stands in `row` now.
-    fn keep_selection(&mut self, row: usize) {
-        if self.current().is_none() {
-            let shown: Vec<WorkerId> = self.rows().map(|(_, worker)| worker.id).collect();
-            self.selected = shown.get(row).or(shown.last()).copied();
-        }
-    }
-
-    /// Selects or scrolls, depending on the view.
-    fn step(&mut self, by: isize) -> Option<Action> {
-        match self.view {
-            View::Main => {
-                let shown: Vec<WorkerId> = self.rows().map(|(_, worker)| worker.id).collect();
-                let row = shown.iter().position(|id| Some(*id) == self.selected).unwrap_or(0);
-                let row = row.saturating_add_signed(by).min(shown.len().saturating_sub(1));
-                self.selected = shown.get(row).copied();
-                Some(Action::ReadLogs)
-            }
-            View::Logs => {
-                // Up the screen is back in time: further from the end.
-                let by = if by == isize::MIN { isize::MAX } else { -by };
-                self.scroll = self.scroll.saturating_add_signed(by).min(self.lines.len());
-                None
-            }
-            View::Details | View::Help => {
-                // Neither is longer than this; drawing stops at the last line.
-                self.scroll = self.scroll.saturating_add_signed(by).min(200);
-                None
+    /// Takes pasted text into the line that is being typed; elsewhere it would be a row of commands.
+    fn pasted(&mut self, text: &str) {
+        let line = text.lines().next().unwrap_or_default();
+        for character in line.chars().filter(|character| !character.is_control()) {
+            if !matches!(self.prompt, Prompt::Nothing | Prompt::Confirm(_)) {
+                self.typing(Typing::Add(character));
             }
         }
     }
 
-    fn toggle(&mut self, view: View) -> Option<Action> {
-        self.show(if self.view == view { View::Main } else { view });
+    fn typing(&mut self, typing: Typing) -> Option<Action> {
+        if typing == Typing::Quit {
+            return Some(Action::Quit);
+        }
+        match std::mem::take(&mut self.prompt) {
+            Prompt::Filter => {
+                self.prompt = if is_end(typing) { Prompt::Nothing } else { Prompt::Filter };
+                let mut text = self.filter.text().to_owned();
+                edit(&mut text, typing);
+                self.set_filter(text);
+            }
+            Prompt::Search(mut text) => {
+                edit(&mut text, typing);
+                self.logs.set_search(&text);
+                if !is_end(typing) {
+                    self.prompt = Prompt::Search(text);
+                } else if !text.is_empty() && self.logs.matches() == 0 {
+                    self.message = Some(Err(format!("{} is not in the log", plain(&text))));
+                }
+            }
+            Prompt::Line { text, older, .. } => return self.typing_line(typing, text, older),
+            prompt @ (Prompt::Nothing | Prompt::Confirm(_)) => self.prompt = prompt,
+        }
         None
+    }
+
+    fn typing_line(&mut self, typing: Typing, mut text: String, older: usize) -> Option<Action> {
+        let mut choices = Vec::new();
+        let mut place = older;
+        match typing {
+            Typing::Cancel => return None,
+            // Erasing from an empty line leaves it, as in vi.
+            Typing::Erase if text.is_empty() => return None,
+            Typing::Done => return self.line(&text),
+            Typing::Complete => (text, choices) = commandline::complete(&text, self.list.as_ref()),
+            Typing::Older | Typing::Newer => {
+                place =
+                    if typing == Typing::Older { (older + 1).min(self.typed.len()) } else { older.saturating_sub(1) };
+                text = match place {
+                    0 => String::new(),
+                    place => self.typed[self.typed.len() - place].clone(),
+                };
+            }
+            Typing::Add(_) | Typing::Erase | Typing::EraseWord | Typing::EraseAll | Typing::Quit => {
+                edit(&mut text, typing);
+            }
+        }
+        self.prompt = Prompt::Line { text, older: place, choices };
+        None
+    }
+
+    /// Does what a line says.
+    fn line(&mut self, text: &str) -> Option<Action> {
+        let text = text.trim();
+        if !text.is_empty() && self.typed.last().is_none_or(|last| last != text) {
+            self.typed.push(text.to_owned());
+            let excess = self.typed.len().saturating_sub(LINES_KEPT);
+            self.typed.drain(..excess);
+        }
+        match commandline::read(text, self.list.as_ref(), self.selected) {
+            Err(refusal) => self.message = Some(Err(refusal)),
+            Ok(Meaning::Wish(wish)) => return self.wanted(Ok(wish)),
+            Ok(Meaning::Show(view, key)) => {
+                if let Some(key) = key {
+                    self.select(key);
+                }
+                self.show(view);
+            }
+            Ok(Meaning::Filter(filter)) => {
+                self.show(View::Main);
+                self.set_filter(filter);
+            }
+            Ok(Meaning::Sort(by)) => {
+                self.sort(Order { by: by.unwrap_or_else(|| self.order.by.next()), reversed: false });
+            }
+            Ok(Meaning::Theme(theme)) => self.set_theme(theme.unwrap_or_else(|| self.theme.next())),
+            Ok(Meaning::Quit) => return Some(Action::Quit),
+            Ok(Meaning::Nothing) => {}
+        }
+        None
+    }
+
+    fn find(&mut self, older: bool) {
+        if self.logs.search.is_empty() {
+            self.message = Some(Err("search first: / in the log".into()));
+        } else if !self.logs.find(older) {
+            let (search, way) = (plain(&self.logs.search), if older { "further up" } else { "further down" });
+            self.message = Some(Err(format!("{search} is not {way}")));
+        }
+    }
+
+    fn set_filter(&mut self, text: String) {
+        self.filter = Filter::new(text);
+        self.remake();
+    }
+
+    fn sort(&mut self, order: Order) {
+        self.order = order;
+        let way = if order.is_descending() { "largest first" } else { "smallest first" };
+        self.message = Some(Ok(format!("sorted by {}, {way}", order.by.name())));
+        self.remake();
+    }
+
+    fn set_theme(&mut self, theme: Theme) {
+        self.theme = theme;
+        self.message = Some(Ok(format!("theme {}", theme.name)));
+    }
+
+    fn toggle(&mut self, view: View) {
+        self.show(if self.view == view { View::Main } else { view });
     }
 
     fn show(&mut self, view: View) {
         self.view = view;
         self.scroll = 0;
     }
+
+    fn next_pane(&mut self) {
+        let next = |pane: Pane| {
+            let place = Pane::ALL.iter().position(|one| *one == pane).unwrap_or_default();
+            Pane::ALL[(place + 1) % Pane::ALL.len()]
+        };
+        match self.view {
+            View::Main => self.pane = next(self.pane),
+            View::Full(pane) => self.show(View::Full(next(pane))),
+            View::Help => {}
+        }
+    }
+
+    /// Keeps the selected row on the screen, and moves the others no more than needed.
+    fn keep_in_sight(&mut self) {
+        let visible = usize::from(layout(self, self.area()).table.height.saturating_sub(1)).max(1);
+        let place = self.place().unwrap_or(0);
+        self.top = self.top.min(place).max((place + 1).saturating_sub(visible));
+        self.top = self.top.min(self.rows.len().saturating_sub(visible));
+    }
+
+    pub(crate) fn area(&self) -> ratatui::layout::Rect {
+        ratatui::layout::Rect::new(0, 0, self.size.0, self.size.1)
+    }
 }
 
-/// Returns whether a worker is what the filter looks for: by name, namespace, status or id.
-fn matches(app: &AppInfo, worker: &WorkerInfo, needle: &str) -> bool {
-    app.spec.name.to_lowercase().contains(needle)
-        || app.spec.namespace.to_lowercase().contains(needle)
-        || worker.status.as_str().contains(needle)
-        || worker.id.to_string() == needle
+fn is_end(typing: Typing) -> bool {
+    matches!(typing, Typing::Done | Typing::Cancel)
+}
+
+/// Changes a line that is being typed; what does not change it is passed over.
+fn edit(text: &mut String, typing: Typing) {
+    match typing {
+        Typing::Add(character) if text.chars().count() < TYPED_MAX => text.push(character),
+        Typing::Erase => drop(text.pop()),
+        Typing::EraseWord => {
+            let kept = text.trim_end().rfind(char::is_whitespace).map_or(0, |place| place + 1);
+            text.truncate(kept);
+        }
+        Typing::EraseAll | Typing::Cancel => text.clear(),
+        Typing::Add(_) | Typing::Complete | Typing::Older | Typing::Newer | Typing::Done | Typing::Quit => {}
+    }
 }
 
 #[cfg(test)]

@@ -1,35 +1,22 @@
 //! The end of the log files.
 //!
-//! Files are read at each refresh: what was added since the last one, or the end of the file at first. A file that was
+//! Files are read several times a second: what was added since the last one, or the end of the file at first. A file that was
 //! renamed, replaced or cut short is read from its beginning. Nothing is kept open. Everything is bounded: what is
 //! read at once, the length of a line, and (by the state) the number of lines.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
 
-/// The most that is read of one file at one refresh; of a faster writer the newest is shown. About 600 lines, and a
+use crate::event::{LogFile, LogLine};
+
+/// The most that is read of one file at one time; of a faster writer the newest is shown. About 600 lines, and a
 /// screen has 50.
 const READ_MAX: u64 = 64 * 1024;
 /// The longest line kept; what is longer goes on in the next one.
 const LINE_MAX: usize = 4096;
 
-/// Which stream a line was written to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stream {
-    Out,
-    Err,
-}
-
-/// One line of a log, as written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct LogLine {
-    pub(crate) stream: Stream,
-    pub(crate) text: String,
-}
-
-/// Follows the files of one worker.
+/// Follows some files.
 #[derive(Debug)]
 pub(crate) struct Tail {
     files: Vec<FileTail>,
@@ -37,13 +24,8 @@ pub(crate) struct Tail {
 
 impl Tail {
     /// Follows these files, from near their ends.
-    pub(crate) fn new(files: impl IntoIterator<Item = (Stream, PathBuf)>) -> Self {
-        Self { files: files.into_iter().map(|(stream, path)| FileTail::new(stream, path)).collect() }
-    }
-
-    /// Returns whether these are the files followed.
-    pub(crate) fn follows(&self, files: &[(Stream, PathBuf)]) -> bool {
-        self.files.iter().map(|file| (file.stream, &file.path)).eq(files.iter().map(|(stream, path)| (*stream, path)))
+    pub(crate) fn new(files: Vec<LogFile>) -> Self {
+        Self { files: files.into_iter().map(FileTail::new).collect() }
     }
 
     /// Returns the lines added since the last call. What was written last comes last, as far as the times of the files
@@ -58,8 +40,7 @@ impl Tail {
 /// Follows one file.
 #[derive(Debug)]
 struct FileTail {
-    stream: Stream,
-    path: PathBuf,
+    file: LogFile,
     /// Device and inode of what was read last; nothing before the first look.
     identity: Option<(u64, u64)>,
     offset: u64,
@@ -68,8 +49,8 @@ struct FileTail {
 }
 
 impl FileTail {
-    fn new(stream: Stream, path: PathBuf) -> Self {
-        Self { stream, path, identity: None, offset: 0, partial: Vec::new() }
+    fn new(file: LogFile) -> Self {
+        Self { file, identity: None, offset: 0, partial: Vec::new() }
     }
 
     /// Returns when the file was written last, in nanoseconds, and the lines added.
@@ -79,12 +60,16 @@ impl FileTail {
     }
 
     fn try_read(&mut self) -> io::Result<(i128, Vec<LogLine>)> {
-        let Some(mut file) = open_regular(&self.path)? else { return Ok((0, Vec::new())) };
+        // Mostly nothing was written, and the file is not even opened. Opening a pipe would wait for its writer.
+        let metadata = std::fs::metadata(&self.file.path)?;
+        if !metadata.is_file() || (self.identity == Some(identity(&metadata)) && metadata.len() == self.offset) {
+            return Ok((0, Vec::new()));
+        }
+        let mut file = File::open(&self.file.path)?;
         let metadata = file.metadata()?;
         let modified = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
-        let identity = (metadata.dev(), metadata.ino());
-        if self.identity != Some(identity) || metadata.len() < self.offset {
-            self.identity = Some(identity);
+        if self.identity != Some(identity(&metadata)) || metadata.len() < self.offset {
+            self.identity = Some(identity(&metadata));
             self.offset = 0;
             self.partial.clear();
         }
@@ -110,7 +95,8 @@ impl FileTail {
                 self.partial.extend_from_slice(part);
                 if self.partial.ends_with(b"\n") || self.partial.len() >= LINE_MAX {
                     let text = String::from_utf8_lossy(&self.partial);
-                    lines.push(LogLine { stream: self.stream, text: text.trim_end_matches(['\n', '\r']).to_owned() });
+                    let text = text.trim_end_matches(['\n', '\r']).to_owned();
+                    lines.push(LogLine { worker: self.file.worker, stream: self.file.stream, text });
                     self.partial.clear();
                 }
             }
@@ -119,26 +105,26 @@ impl FileTail {
     }
 }
 
-/// Opens a file, but no pipe or device: opening a pipe would wait for its writer.
-fn open_regular(path: &Path) -> io::Result<Option<File>> {
-    if !std::fs::metadata(path)?.is_file() {
-        return Ok(None);
-    }
-    File::open(path).map(Some)
+/// Tells one file from another at the same path.
+fn identity(metadata: &std::fs::Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Stream;
+    use rpm_model::WorkerId;
     use std::fs;
     use std::io::Write;
+    use std::path::Path;
 
     fn texts(lines: Vec<LogLine>) -> Vec<String> {
         lines.into_iter().map(|line| line.text).collect()
     }
 
     fn tail(path: &Path) -> Tail {
-        Tail::new([(Stream::Out, path.to_owned())])
+        Tail::new(vec![LogFile { worker: WorkerId(0), stream: Stream::Out, path: path.to_owned() }])
     }
 
     #[test]

@@ -1,61 +1,119 @@
 //! The real terminal, the threads, the loop.
 //!
 //! ```text
-//!   keys ─────┐
-//!   signals ──┤
-//!   list ◀────┼── Refresh      one channel of events; the loop sleeps until one arrives,
-//!      └──────┤                handles all that are there, and draws once
-//!   act ◀─────┼── Ask
-//!      └──────┘
+//!   keys, mouse ──┐
+//!   signals ──────┤
+//!   list   ◀──────┼── Refresh      one channel of events; the loop sleeps until one arrives, handles all that
+//!       └─────────┤                are there, and draws once, at most ten times a second
+//!   act    ◀──────┼── Ask
+//!       └─────────┤
+//!   logs   ◀──────┼── Follow
+//!       └─────────┤
+//!   events ───────┘
 //! ```
 
-use std::io::{IsTerminal, stdin, stdout};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::io::{IsTerminal, Write, stdin, stdout};
+use std::path::Path;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crossterm::event::{DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture};
+use crossterm::execute;
 use ratatui::DefaultTerminal;
 use rpm_ipc::Request;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::draw::{self, Theme};
-use crate::event::{Action, Event, Logged};
+use crate::draw;
+use crate::event::{Action, Event, LogFile, Logged, Look};
+use crate::keys::{self, Command};
+use crate::record::{Recorder, Recording};
 use crate::state::{Farewell, State};
 use crate::tail::Tail;
-use crate::{MonitError, Source};
+use crate::theme::Theme;
+use crate::{MonitError, Options, Source, Sources};
 
 /// Time between two lists: what people see change, and a load on the daemon that does not show.
 const REFRESH: Duration = Duration::from_secs(1);
+/// At least this lies between two lists, whatever happens: an app that crashes in a row must not make the daemon busy.
+const REFRESH_LEAST: Duration = Duration::from_millis(250);
+/// At least this lies between two frames: nobody reads more than ten screens a second.
+const FRAME_LEAST: Duration = Duration::from_millis(100);
+/// The log files are looked at this often: a line is there before one waits for it, and 64 files cost 0.1 ms.
+const LOG_LOOK: Duration = Duration::from_millis(250);
+/// A daemon that cannot be heard is tried again after this.
+const HEAR_AGAIN: Duration = Duration::from_secs(1);
 
 /// Shows the dashboard until the user leaves it.
-pub(crate) fn run(list: impl Source + Send + 'static, act: impl Source + Send + 'static) -> Result<(), MonitError> {
-    if !stdin().is_terminal() || !stdout().is_terminal() {
-        return Err(MonitError::NoTerminal);
+pub(crate) fn run(sources: Sources<impl Source + Send + 'static>, options: &Options) -> Result<(), MonitError> {
+    let state = State {
+        theme: theme(options)?,
+        read_only: options.read_only,
+        mouse: !options.no_mouse,
+        zone: jiff::tz::TimeZone::system().to_offset(jiff::Timestamp::now()).seconds(),
+        ..State::default()
+    };
+    let mut screen = Screen::open(state)?;
+    if let Some(path) = &options.record {
+        let failed = |error| MonitError::Recording { path: path.clone(), doing: "written", error };
+        screen.recorder = Some(Recorder::create(path, &screen.state).map_err(failed)?);
     }
-    // Signals first: from here on none of them ends the program before the terminal is restored.
-    let signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT])?;
-    let closing = signals.handle();
-    // Restores the terminal on a panic, too.
-    let mut terminal = ratatui::try_init()?;
-    let restored = Restored;
-
-    let (events, arriving) = mpsc::channel();
+    let Sources { list, act, events } = sources;
     let (refresh, refreshes) = mpsc::channel();
     let (asks, asked) = mpsc::channel();
-    spawn(&events, read_keys);
-    spawn(&events, move |events| forward_signals(signals, events));
-    spawn(&events, move |events| list_always(list, &refreshes, events));
-    spawn(&events, move |events| act_always(act, &asked, events));
+    let (follow, follows) = mpsc::channel();
+    spawn(&screen.events, move |events| list_always(list, &refreshes, events));
+    spawn(&screen.events, move |events| act_always(act, &asked, events));
+    spawn(&screen.events, move |events| read_logs(&follows, events));
+    spawn(&screen.events, move |told| hear_always(events, told));
+    screen.until_quit(|action| match action {
+        // A thread that is gone has said so by `ThreadLost`.
+        Action::Refresh => drop(refresh.send(())),
+        Action::Ask(request) => drop(asks.send(request)),
+        Action::Follow { following, files } => drop(follow.send((following, files))),
+        Action::Quit | Action::Mouse(_) | Action::Redraw => {}
+    })
+}
 
-    let farewell = until_quit(&mut terminal, &arriving, &refresh, &asks);
-    closing.close();
-    drop(restored);
-    match farewell? {
-        None => Ok(()),
-        Some(Farewell::Signal(signal)) => Err(MonitError::Signalled(signal)),
-        Some(Farewell::Input(error)) => Err(MonitError::Terminal(error)),
+/// Shows a recorded session again. The user's own keys are not part of it: `q` and Ctrl-C leave.
+pub(crate) fn replay(path: &Path, options: &Options) -> Result<(), MonitError> {
+    let failed = |error| MonitError::Recording { path: path.to_owned(), doing: "read", error };
+    let (recording, state) = Recording::open(path).map_err(failed)?;
+    let screen = Screen::open(State { theme: theme(options)?, ..state })?;
+    let begun = Instant::now();
+    let (events, then) = mpsc::channel();
+    spawn(&events, move |events| {
+        for moment in recording {
+            thread::sleep(Duration::from_millis(moment.ms).saturating_sub(begun.elapsed()));
+            if events.send(moment.event).is_err() {
+                return;
+            }
+        }
+    });
+    screen.until_replayed(&then)
+}
+
+fn theme(options: &Options) -> Result<Theme, MonitError> {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    match &options.theme {
+        Some(name) => Theme::named(name).map_err(MonitError::Theme),
+        // no-color.org; a dumb terminal has none.
+        None if set("NO_COLOR") || std::env::var_os("TERM").is_some_and(|term| term == "dumb") => Ok(Theme::plain()),
+        None => Ok(Theme::terminal()),
     }
+}
+
+/// The terminal as long as it is ours.
+struct Screen {
+    terminal: DefaultTerminal,
+    state: State,
+    arriving: Receiver<Event>,
+    events: Sender<Event>,
+    recorder: Option<Recorder>,
+    begun: Instant,
+    closing: signal_hook::iterator::Handle,
+    _restored: Restored,
 }
 
 /// Restores the terminal when it goes.
@@ -64,45 +122,123 @@ struct Restored;
 impl Drop for Restored {
     fn drop(&mut self) {
         // Nothing can be done, and nobody can be told, when the terminal is gone.
+        let _ = execute!(stdout(), DisableMouseCapture, DisableBracketedPaste);
         let _ = ratatui::try_restore();
     }
 }
 
-fn until_quit(
-    terminal: &mut DefaultTerminal,
-    arriving: &Receiver<Event>,
-    refresh: &Sender<()>,
-    asks: &Sender<Request>,
-) -> Result<Option<Farewell>, MonitError> {
-    let theme = Theme::from_environment();
-    let mut state = State::default();
-    let mut tail = Tail::new([]);
-    loop {
-        terminal.draw(|frame| draw::screen(&state, &theme, frame.area(), frame.buffer_mut()))?;
-        let Ok(first) = arriving.recv() else { return Ok(None) };
-        for event in std::iter::once(first).chain(arriving.try_iter()) {
-            match state.handle(event) {
-                None => {}
-                Some(Action::Quit) => return Ok(state.farewell),
-                // A thread that is gone has said so by `ThreadLost`.
-                Some(Action::Refresh) => drop(refresh.send(())),
-                Some(Action::Ask(request)) => drop(asks.send(request)),
-                Some(Action::ReadLogs) => {
-                    let logged = read_logs(&mut tail, &state);
-                    state.handle(Event::Logged(logged));
+impl Screen {
+    fn open(state: State) -> Result<Self, MonitError> {
+        if !stdin().is_terminal() || !stdout().is_terminal() {
+            return Err(MonitError::NoTerminal);
+        }
+        // Signals first: from here on none of them ends the program before the terminal is restored.
+        let signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT])?;
+        let closing = signals.handle();
+        // Restores the terminal on a panic, too.
+        let terminal = ratatui::try_init()?;
+        let restored = Restored;
+        execute!(stdout(), EnableBracketedPaste)?;
+        if state.mouse {
+            execute!(stdout(), EnableMouseCapture)?;
+        }
+        let (events, arriving) = mpsc::channel();
+        let size = terminal.size()?;
+        // The size is an event like any other, so that a recording has it.
+        let _ = events.send(Event::Resized { width: size.width, height: size.height });
+        spawn(&events, read_keys);
+        spawn(&events, move |events| forward_signals(signals, events));
+        let (begun, recorder) = (Instant::now(), None);
+        Ok(Self { terminal, state, arriving, events, recorder, begun, closing, _restored: restored })
+    }
+
+    /// Handles events and draws, until somebody leaves; `perform` does what is not the terminal's.
+    fn until_quit(mut self, mut perform: impl FnMut(Action)) -> Result<(), MonitError> {
+        let mut drawn_at: Option<Instant> = None;
+        let mut is_stale = true;
+        loop {
+            // What comes within a frame's time is drawn together.
+            let due = drawn_at.map_or(Duration::ZERO, |at| FRAME_LEAST.saturating_sub(at.elapsed()));
+            if is_stale && due.is_zero() {
+                self.draw()?;
+                (drawn_at, is_stale) = (Some(Instant::now()), false);
+            }
+            let Some(first) = next(&self.arriving, is_stale.then_some(due)) else { continue };
+            is_stale = true;
+            for event in std::iter::once(first).chain(self.arriving.try_iter().collect::<Vec<_>>()) {
+                for action in self.handle(event) {
+                    match action {
+                        Action::Quit => return self.leave(),
+                        Action::Mouse(true) => execute!(stdout(), EnableMouseCapture)?,
+                        Action::Mouse(false) => execute!(stdout(), DisableMouseCapture)?,
+                        Action::Redraw => self.terminal.clear()?,
+                        other => perform(other),
+                    }
                 }
             }
         }
     }
+
+    /// Shows what happened then. Of what the user does now only leaving counts.
+    fn until_replayed(mut self, then: &Receiver<Event>) -> Result<(), MonitError> {
+        loop {
+            self.draw()?;
+            // Two channels cannot be waited for at once; a replay may look ten times a second.
+            thread::sleep(FRAME_LEAST);
+            for event in then.try_iter() {
+                // What was done then is not done again.
+                let _ = self.state.handle(event);
+            }
+            for event in self.arriving.try_iter() {
+                match event {
+                    Event::Key(key) if keys::command(key) == Some(Command::Quit) => return self.leave(),
+                    Event::Signalled(_) | Event::InputFailed(_) | Event::ThreadLost => {
+                        let _ = self.state.handle(event);
+                        return self.leave();
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Event) -> Vec<Action> {
+        if let Some(recorder) = &mut self.recorder {
+            let ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+            if let Err(error) = recorder.write(ms, &event) {
+                self.recorder = None;
+                self.state.message = Some(Err(format!("the recording has ended: {error}")));
+            }
+        }
+        self.state.handle(event)
+    }
+
+    fn draw(&mut self) -> std::io::Result<()> {
+        let state = &self.state;
+        // The whole frame at once where the terminal can do that; others pass over it.
+        execute!(stdout(), crossterm::terminal::BeginSynchronizedUpdate)?;
+        self.terminal.draw(|frame| draw::screen(state, frame.area(), frame.buffer_mut()))?;
+        execute!(stdout(), crossterm::terminal::EndSynchronizedUpdate)?;
+        stdout().flush()
+    }
+
+    fn leave(self) -> Result<(), MonitError> {
+        self.closing.close();
+        match self.state.farewell {
+            None => Ok(()),
+            Some(Farewell::Signal(signal)) => Err(MonitError::Signalled(signal)),
+            Some(Farewell::Input(error)) => Err(MonitError::Terminal(std::io::Error::other(error))),
+        }
+    }
 }
 
-fn read_logs(tail: &mut Tail, state: &State) -> Logged {
-    let files = state.log_files();
-    if tail.follows(&files) {
-        return Logged::More(tail.read());
+/// Waits for an event, at most `limit`.
+fn next(arriving: &Receiver<Event>, limit: Option<Duration>) -> Option<Event> {
+    match limit {
+        // We hold a sender ourselves: the channel does not end.
+        None => arriving.recv().ok(),
+        Some(limit) => arriving.recv_timeout(limit).ok(),
     }
-    *tail = Tail::new(files);
-    Logged::Anew(tail.read())
 }
 
 /// Runs `work` on a thread; its panic ends the dashboard.
@@ -126,13 +262,18 @@ impl Drop for Lost {
 }
 
 fn read_keys(events: &Sender<Event>) {
+    use crossterm::event::Event as Input;
+    use crossterm::event::MouseEventKind::{Down, ScrollDown, ScrollUp};
     loop {
         let event = match crossterm::event::read() {
-            Ok(crossterm::event::Event::Key(key)) if !key.is_release() => Event::Key(key),
-            Ok(crossterm::event::Event::Resize(..)) => Event::Resized,
+            Ok(Input::Key(key)) if !key.is_release() => Event::Key(key),
+            // Of a mouse that is only moved there is nothing to draw.
+            Ok(Input::Mouse(mouse)) if matches!(mouse.kind, Down(_) | ScrollDown | ScrollUp) => Event::Mouse(mouse),
+            Ok(Input::Paste(text)) => Event::Pasted(text),
+            Ok(Input::Resize(width, height)) => Event::Resized { width, height },
             Ok(_) => continue,
             Err(error) => {
-                let _ = events.send(Event::InputFailed(error));
+                let _ = events.send(Event::InputFailed(error.to_string()));
                 return;
             }
         };
@@ -152,20 +293,56 @@ fn forward_signals(mut signals: Signals, events: &Sender<Event>) {
 
 fn list_always(mut source: impl Source, refreshes: &Receiver<()>, events: &Sender<Event>) {
     loop {
-        let result = source.list();
-        if events.send(Event::Listed { at_ms: now_ms(), result }).is_err() {
+        let asked_at = Instant::now();
+        let look = source.list().and_then(|list| Ok(Look { traffic: source.traffic()?, list }));
+        if events.send(Event::Listed { at_ms: now_ms(), result: look }).is_err() {
             return;
         }
         // Sooner when asked; never again when the dashboard is gone.
-        if refreshes.recv_timeout(REFRESH) == Err(mpsc::RecvTimeoutError::Disconnected) {
+        if refreshes.recv_timeout(REFRESH) == Err(RecvTimeoutError::Disconnected) {
             return;
         }
+        thread::sleep(REFRESH_LEAST.saturating_sub(asked_at.elapsed()));
+        // What was asked for meanwhile is answered by the next look, too.
+        while refreshes.try_recv().is_ok() {}
     }
 }
 
 fn act_always(mut source: impl Source, asked: &Receiver<Request>, events: &Sender<Event>) {
     for request in asked {
-        if events.send(Event::Acted(source.act(request))).is_err() {
+        let result = source.act(request, &mut |done, total| drop(events.send(Event::Progress { done, total })));
+        if events.send(Event::Acted(result)).is_err() {
+            return;
+        }
+    }
+}
+
+fn hear_always(mut source: impl Source, events: &Sender<Event>) {
+    loop {
+        let mut is_gone = false;
+        // That the daemon is gone is told by the thread that asks for the list.
+        let _ = source.events(&mut |happened| is_gone |= events.send(Event::Happened(happened)).is_err());
+        if is_gone {
+            return;
+        }
+        thread::sleep(HEAR_AGAIN);
+    }
+}
+
+fn read_logs(follows: &Receiver<(u64, Vec<LogFile>)>, events: &Sender<Event>) {
+    let (mut following, mut tail) = (0, Tail::new(Vec::new()));
+    loop {
+        match follows.recv_timeout(LOG_LOOK) {
+            Ok(next) => {
+                // Whoever runs through a list is shown the log of where they stop.
+                let (number, files) = follows.try_iter().last().unwrap_or(next);
+                (following, tail) = (number, Tail::new(files));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        let lines = tail.read();
+        if !lines.is_empty() && events.send(Event::Logged(Logged { following, lines })).is_err() {
             return;
         }
     }

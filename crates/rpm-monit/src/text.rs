@@ -43,6 +43,31 @@ pub(crate) fn age(ms: u64) -> String {
     }
 }
 
+/// Returns the time of day, `14:03:59`, where local time is `zone` seconds ahead of UTC.
+pub(crate) fn clock(at_ms: u64, zone: i32) -> String {
+    let day = 86_400;
+    let second = (i64::try_from(at_ms / 1000).unwrap_or(0) + i64::from(zone)).rem_euclid(day);
+    format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
+}
+
+/// Returns how a worker ended and why it is down; the reason mostly begins with the end itself.
+pub(crate) fn end(exit: Option<String>, why: Option<&str>) -> String {
+    match (exit, why.map(plain)) {
+        (Some(exit), Some(why)) if why.contains(&exit) => why,
+        (exit, why) => [exit, why].into_iter().flatten().collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// Returns a rate or a time with as many places as can be read at a glance: `0.4`, `12`, `3.4k`.
+pub(crate) fn short(value: f64) -> String {
+    match value {
+        _ if value < 9.95 => format!("{value:.1}"),
+        _ if value < 9_999.5 => format!("{value:.0}"),
+        _ if value < 999_950.0 => format!("{:.1}k", value / 1e3),
+        _ => format!("{:.1}M", value / 1e6),
+    }
+}
+
 /// Returns a CPU load in percent.
 pub(crate) fn percent(cpu: f32) -> String {
     if cpu < 9.95 { format!("{cpu:.1}%") } else { format!("{cpu:.0}%") }
@@ -80,6 +105,30 @@ mod tests {
     #[test]
     fn ages_are_written_as_pm2_does() {
         assert_eq!([0, 59_999, 60_000, 3_600_000, 172_800_000].map(age), ["0s", "59s", "1m", "1h", "2D"]);
+    }
+
+    #[test]
+    fn the_time_of_day_is_local() {
+        assert_eq!(clock(1_700_000_000_000, 0), "22:13:20");
+        assert_eq!(clock(1_700_000_000_000, 2 * 3600), "00:13:20");
+        assert_eq!(clock(0, -1), "23:59:59");
+    }
+
+    #[test]
+    fn an_end_is_not_told_twice() {
+        let exit = || Some("exit code 3".to_owned());
+        assert_eq!(
+            end(exit(), Some("exit code 3 after 78 ms; restarts after 1 s")),
+            "exit code 3 after 78 ms; restarts after 1 s"
+        );
+        assert_eq!(end(exit(), Some("memory")), "exit code 3, memory");
+        assert_eq!(end(exit(), None), "exit code 3");
+        assert_eq!(end(None, None), "");
+    }
+
+    #[test]
+    fn figures_are_short() {
+        assert_eq!([0.0, 9.94, 9.96, 1234.0, 12_345.0, 2e6].map(short), ["0.0", "9.9", "10", "1234", "12.3k", "2.0M"]);
     }
 
     #[test]

@@ -173,7 +173,7 @@ pub enum Command {
     Id(One),
     /// Show the dashboard
     #[command(visible_aliases = ["dashboard", "dash"])]
-    Monit,
+    Monit(Monit),
 
     /// Show the logs and follow them
     #[command(visible_alias = "log")]
@@ -211,6 +211,26 @@ pub enum Command {
     Keeper(Role),
     #[command(hide = true)]
     Daemon(Role),
+}
+
+/// `monit`.
+#[derive(Debug, Args)]
+pub struct Monit {
+    /// terminal, dark, light, contrast or plain [default: terminal, or plain with NO_COLOR]
+    #[arg(long, value_name = "NAME")]
+    pub theme: Option<String>,
+    /// Look only: no key and no command does anything to an app
+    #[arg(long)]
+    pub read_only: bool,
+    /// Leave the mouse to the terminal (m changes it at any time)
+    #[arg(long)]
+    pub no_mouse: bool,
+    /// Write the session to a new file, to be seen again with --replay
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Show a session that --record wrote; needs no daemon
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["record", "read_only"])]
+    pub replay: Option<PathBuf>,
 }
 
 /// `start`.
@@ -509,7 +529,7 @@ mod tests {
             assert!(matches!(parse(&format!("{alias} api")), Command::Describe(_)), "{alias}");
         }
         for alias in ["monit", "dash", "dashboard"] {
-            assert!(matches!(parse(alias), Command::Monit), "{alias}");
+            assert!(matches!(parse(alias), Command::Monit(_)), "{alias}");
         }
         assert!(matches!(parse("del api"), Command::Delete(_)));
         assert!(matches!(parse("dump"), Command::Save(_)));

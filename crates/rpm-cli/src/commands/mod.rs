@@ -109,7 +109,7 @@ pub fn run(command: Command, invocation: &Invocation) -> Result<(), Failure> {
         Command::Env(args) => env::run(&args, invocation),
         Command::Pid(args) => pid::run(&args, invocation),
         Command::Id(args) => id::run(&args, invocation),
-        Command::Monit => monit::run(invocation),
+        Command::Monit(args) => monit::run(&args, invocation),
         Command::Logs(args) => logs::run(&args, invocation),
         Command::Flush(args) => flush::run(&args, invocation),
         Command::ReloadLogs => reload_logs::run(invocation),

@@ -68,16 +68,57 @@ impl<'a> Canvas<'a> {
         }
     }
 
+    /// Moves everything from `top + by` on up by `by` rows, and empties what is left below.
+    pub(crate) fn lift(&mut self, top: u16, by: u16, style: Style) {
+        let area = self.area;
+        for row in top..area.height {
+            for x in area.left()..area.right() {
+                let from = (row + by < area.height).then(|| self.buffer[(x, area.y + row + by)].clone());
+                let cell = &mut self.buffer[(x, area.y + row)];
+                match from {
+                    Some(from) => *cell = from,
+                    None => {
+                        cell.reset();
+                        cell.set_style(style);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Empties a piece of the screen.
+    pub(crate) fn blank(&mut self, style: Style) {
+        for y in self.area.top()..self.area.bottom() {
+            for x in self.area.left()..self.area.right() {
+                self.buffer[(x, y)].reset();
+            }
+        }
+        self.buffer.set_style(self.area, style);
+    }
+
     /// Draws a line with a heading across the top.
     pub(crate) fn rule(&mut self, heading: &str, line: Style, text: Style) {
         let dashes = "─".repeat(usize::from(self.width()));
         self.put(0, 0, &dashes, line);
         let room = self.width().saturating_sub(4);
-        if room > 0 {
+        if room > 0 && !heading.is_empty() {
             let end = self.put_within(2, 0, room, &format!(" {heading} "), text);
             debug_assert!(end <= self.width());
         }
     }
+}
+
+/// Returns a text cut to a width, and what is left of it.
+pub(crate) fn split_at_width(text: &str, width: u16) -> (&str, &str) {
+    let mut used = 0;
+    for (place, character) in text.char_indices() {
+        used += width_of(character.encode_utf8(&mut [0; 4]));
+        // One character that is wider than the room is taken all the same: there must be progress.
+        if used > width && place > 0 {
+            return text.split_at(place);
+        }
+    }
+    (text, "")
 }
 
 /// Returns the columns that a text takes.

@@ -1,36 +1,49 @@
 //! The top line: how all of it fares.
 
-use rpm_model::{Bytes, Status};
-
-use super::Theme;
 use super::canvas::{Canvas, width_of};
 use crate::state::State;
-use crate::text::{age, count, percent};
+use crate::state::rows::Sum;
+use crate::text::{age, count, percent, short};
+use crate::traffic::together;
 
-pub(crate) fn draw(state: &State, theme: &Theme, canvas: &mut Canvas<'_>) {
-    canvas.paint(0, theme.selected());
-    let style = theme.selected();
+pub(crate) fn draw(state: &State, canvas: &mut Canvas<'_>) {
+    let style = state.theme.title;
+    canvas.paint(0, style);
     let Some(list) = &state.list else {
         canvas.put(0, 0, " rpm monit", style);
         return;
     };
     let workers = || list.apps.iter().flat_map(|app| &app.workers);
-    let online = workers().filter(|worker| worker.status == Status::Online).count();
-    let cpu: f32 = workers().map(|worker| worker.cpu).sum();
-    let memory = Bytes(workers().map(|worker| worker.memory.0).sum());
-    let all = workers().count();
-    let left = format!(
-        " rpm {}  {}  {online}/{all} online  cpu {}  memory {memory}",
-        list.daemon.version,
+    let sum = Sum::of(workers());
+    let mut parts = vec![
+        format!("rpm {}", list.daemon.version),
         count(list.apps.len(), "app"),
-        percent(cpu)
-    );
-    let end = canvas.put(0, 0, &left, style);
+        format!("{}/{} online", sum.online, sum.workers),
+    ];
+    if sum.errored > 0 {
+        parts.push(format!("{} errored", sum.errored));
+    }
+    parts.push(format!("cpu {}", percent(sum.cpu)));
+    parts.push(format!("memory {}", sum.memory));
+    if let Some(traffic) = together(&state.traffic, workers().map(|worker| worker.id)) {
+        parts.push(format!("{} req/s", short(traffic.requests_per_second)));
+    }
+    if state.read_only {
+        parts.push("read-only".into());
+    }
+    let mut end = 0;
+    for part in &parts {
+        if end + 1 + width_of(part) > canvas.width() {
+            break;
+        }
+        end = canvas.put(end + 1, 0, part, style) + 1;
+    }
     let up = age(state.now_ms.saturating_sub(list.daemon.started_at_ms));
-    let right = format!("daemon {} up {up} ", list.daemon.pid);
-    let room = canvas.width().saturating_sub(end + 2);
-    if width_of(&right) <= room {
-        let column = canvas.width() - width_of(&right);
-        canvas.put(column, 0, &right, style);
+    let right = match &state.source_error {
+        Some(_) => "daemon away ".to_owned(),
+        None => format!("daemon {} up {up} ", list.daemon.pid),
+    };
+    if width_of(&right) < canvas.width().saturating_sub(end) {
+        canvas.put(canvas.width() - width_of(&right), 0, &right, style);
     }
 }

@@ -1,0 +1,182 @@
+//! The dashboard in a real terminal: tmux.
+
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rpm_tests::{Rpm, app, until};
+
+/// A terminal of our own with the dashboard in it. It ends with the test.
+struct Terminal {
+    /// The name of tmux's socket: each terminal has a server of its own.
+    server: String,
+}
+
+impl Terminal {
+    fn open(rpm: &Rpm, (width, height): (u16, u16), words: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let server = format!("rpm-monit-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let terminal = Self { server };
+        let program = rpm.command(&[]).get_program().to_string_lossy().into_owned();
+        let program = format!("RPM_HOME={} {words} ; echo left with $?; read", rpm.home().display())
+            .replace("monit", &format!("{program} monit"));
+        let (width, height) = (width.to_string(), height.to_string());
+        terminal.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", &width, "-y", &height, &program]);
+        terminal
+    }
+
+    fn tmux(&self, args: &[&str]) -> String {
+        let output = Command::new("tmux").args(["-L", &self.server]).args(args).output().expect("tmux runs");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn screen(&self) -> String {
+        self.tmux(&["capture-pane", "-p"])
+    }
+
+    /// Types; names of keys (`Enter`) are those of tmux.
+    fn keys(&self, keys: &[&str]) {
+        self.tmux(&[&["send-keys"], keys].concat());
+    }
+
+    fn resize(&self, width: u16, height: u16) {
+        self.tmux(&["resize-window", "-x", &width.to_string(), "-y", &height.to_string()]);
+    }
+
+    /// Waits for a screen with all these words.
+    fn shows(&self, words: &[&str]) -> String {
+        let mut screen = String::new();
+        until(&format!("a screen with {words:?}"), || {
+            screen = self.screen();
+            words.iter().all(|word| screen.contains(word))
+        });
+        screen
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        self.tmux(&["kill-server"]);
+    }
+}
+
+#[test]
+fn monit_works_in_every_size_and_leaves_the_terminal_as_it_was() {
+    let rpm = Rpm::new();
+    rpm.ok(&["start", &app("idle.sh"), "--name", "web", "-i", "2"]);
+    rpm.ok(&["start", &app("idle.sh"), "--name", "名前 one"]);
+    let terminal = Terminal::open(&rpm, (80, 24), "monit");
+    for (width, height) in [(80, 24), (60, 20), (200, 60), (120, 36)] {
+        terminal.resize(width, height);
+        let screen = terminal.shows(&["2/2 up", "web:1", "名前 one", "[log]", "? help"]);
+        assert!(screen.lines().all(|line| line.chars().count() <= usize::from(width)), "{screen}");
+    }
+    terminal.resize(20, 5);
+    terminal.shows(&["too small"]);
+    terminal.resize(80, 24);
+    terminal.shows(&["2/2 up", "web:1"]);
+    for (key, words) in [("?", "Looking"), ("d", "peak"), ("e", "[events]"), ("l", "[log]")] {
+        terminal.keys(&[key]);
+        terminal.shows(&[words, "Esc back"]);
+        terminal.keys(&["Escape"]);
+        terminal.shows(&["web:1"]);
+    }
+    terminal.keys(&["q"]);
+    let screen = terminal.shows(&["left with 0"]);
+    assert!(!screen.contains("online"), "{screen}");
+}
+
+#[test]
+fn monit_acts_on_what_is_selected_and_asks_where_it_hurts() {
+    let rpm = Rpm::new();
+    rpm.ok(&["start", &app("idle.sh"), "--name", "api"]);
+    rpm.ok(&["start", &app("idle.sh"), "--name", "other"]);
+    let terminal = Terminal::open(&rpm, (100, 30), "monit");
+    terminal.shows(&["api", "other"]);
+    let before = rpm.pids("api");
+    terminal.keys(&["R"]);
+    terminal.shows(&["restart api?"]);
+    terminal.keys(&["n"]);
+    terminal.shows(&["nothing was done"]);
+    assert_eq!(rpm.pids("api"), before);
+    terminal.keys(&["R", "y"]);
+    terminal.shows(&["restart api: done (1 worker)"]);
+    assert_ne!(rpm.pids("api"), before);
+    // What others do is seen, too, and what is gone is no longer selected.
+    terminal.keys(&[":", "scale other 3", "Enter"]);
+    terminal.shows(&["scale other to 3 workers: done", "3/3 up", "other:2"]);
+    rpm.ok(&["delete", "api"]);
+    until("the deleted app to go", || !terminal.screen().contains(" api "));
+    terminal.keys(&["e"]);
+    terminal.shows(&["delete", "online"]);
+    // Escape and the next key at once would be Alt and that key.
+    terminal.keys(&["Escape"]);
+    terminal.shows(&["3/3 up"]);
+    terminal.keys(&[":", "stop other", "Enter", "y"]);
+    terminal.shows(&["○ stopped"]);
+    assert_eq!(rpm.statuses("other"), ["stopped"; 3]);
+    terminal.keys(&[":", "restrat", "Enter"]);
+    terminal.shows(&["no command is called restrat; is it restart?"]);
+}
+
+#[test]
+fn monit_follows_and_searches_the_log() {
+    let rpm = Rpm::new();
+    rpm.ok(&["start", &app("lines.sh"), "--name", "lines"]);
+    let terminal = Terminal::open(&rpm, (80, 24), "monit");
+    terminal.shows(&["done"]);
+    terminal.keys(&["l", "/", "line 99", "Enter"]);
+    terminal.shows(&["▶line 999", "line 99"]);
+    terminal.keys(&["n", "n"]);
+    terminal.shows(&["▶line 997"]);
+    terminal.keys(&["E"]);
+    terminal.shows(&["no errors have been written yet"]);
+}
+
+#[test]
+fn monit_waits_for_a_daemon_that_dies_and_starts_none_after_kill() {
+    let rpm = Rpm::new();
+    rpm.ok(&["start", &app("idle.sh"), "--name", "api"]);
+    let terminal = Terminal::open(&rpm, (80, 24), "monit");
+    terminal.shows(&["online"]);
+    let old = rpm.daemon_pid();
+    rpm.kill_daemon();
+    until("another daemon on the screen", || {
+        let screen = terminal.screen();
+        screen.contains("daemon ")
+            && screen.contains("up ")
+            && !screen.contains(&format!("daemon {old} "))
+            && !screen.contains("daemon away")
+    });
+    terminal.shows(&["api", "online"]);
+    rpm.ok(&["kill"]);
+    terminal.shows(&["daemon away", "no daemon is running; trying again", "api"]);
+    rpm.ok(&["ping"]);
+    terminal.shows(&["nothing is running"]);
+}
+
+#[test]
+fn monit_without_colours_read_only_recorded_and_seen_again() {
+    let rpm = Rpm::new();
+    rpm.fails(&["start", &app("crash.js"), "--name", "bad", "--no-autorestart"]);
+    let file = rpm.home().join("session");
+    let words = format!("NO_COLOR=1 monit --read-only --record {}", file.display());
+    let terminal = Terminal::open(&rpm, (100, 30), &words);
+    let screen = terminal.shows(&["bad", "exit code 3 after", "read-only"]);
+    assert!(!screen.contains("exit code 3, exit code 3"), "{screen}");
+    let coloured = terminal.tmux(&["capture-pane", "-p", "-e"]);
+    assert!(
+        !["\u{1b}[3", "\u{1b}[9", "\u{1b}[4"].iter().any(|code| {
+            // 39 and 49 are the terminal's own colours.
+            coloured.match_indices(code).any(|(place, _)| !coloured[place + code.len()..].starts_with("9m"))
+        }),
+        "{coloured:?}"
+    );
+    terminal.keys(&["s"]);
+    terminal.shows(&["this dashboard is read-only"]);
+    terminal.keys(&["q"]);
+    terminal.shows(&["left with 0"]);
+    let replay = Terminal::open(&rpm, (100, 30), &format!("monit --replay {}", file.display()));
+    replay.shows(&["bad", "exit code 3 after", "this dashboard is read-only"]);
+    replay.keys(&["q"]);
+    replay.shows(&["left with 0"]);
+}
