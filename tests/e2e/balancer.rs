@@ -161,6 +161,25 @@ fn the_balancer_is_replaced_and_the_daemon_killed_without_a_drop() {
 }
 
 #[test]
+fn a_killed_keeper_costs_no_request() {
+    let (rpm, port) = (Rpm::new(), free_port());
+    rpm.ok(&["start", &write(&rpm, &file(&apps(2)[1], port))]);
+    let load = Load::start(port, "/?slow=5", 4);
+    load.wait_for(20);
+    let (keeper, before) = (rpm.keeper_pid(), edge(&rpm));
+    signal(keeper, 9);
+    until("another keeper", || {
+        let pid = std::fs::read_to_string(rpm.home().join("keeper.pid")).unwrap_or_default();
+        pid.trim().parse().is_ok_and(|pid: i32| pid != keeper) && rpm.run(&["ping"]).status.success()
+    });
+    load.wait_for(20);
+    assert_eq!(edge(&rpm), before, "the balancer goes on");
+    rpm.ok(&["reload", "all"]);
+    load.wait_for(20);
+    assert_eq!(load.stop(), Vec::<String>::new());
+}
+
+#[test]
 fn a_changed_configuration_is_applied_without_a_drop_and_a_broken_one_refused() {
     let (rpm, port, other) = (Rpm::new(), free_port(), free_port());
     let mut file = file(&apps(1)[0], port);
