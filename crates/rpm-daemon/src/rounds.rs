@@ -64,7 +64,8 @@ impl Daemon {
             let Some(settling) = &mut process.settling else { continue };
             if process.spec.exec_mode == ExecMode::Proxy {
                 // Ready is who accepts; how busy it is does not matter.
-                match process.proxied.and_then(|at| edge::listened_on(at.port)) {
+                let given = process.proxied.zip(process.pid());
+                match given.and_then(|(at, pid)| edge::listened_on(at.port, pid)) {
                     Some(at) => {
                         process.proxied = Some(at);
                         process.settling = None;

@@ -6,6 +6,7 @@ use rpm_model::balance::ServerAddress;
 use rpm_model::{ExecMode, Life};
 use rpm_share::Ports;
 use rpm_sys::net::diag::listeners;
+use rpm_sys::net::socket_inodes;
 
 use crate::process::{Process, Proxied};
 
@@ -54,8 +55,9 @@ pub(super) fn of(
 /// It may be taken until the worker binds it; then the worker fails to start, and the next one gets another.
 pub(crate) fn free_port(life: Life) -> std::io::Result<u16> {
     let count = u64::from(PORTS.end() - PORTS.start()) + 1;
-    // Far from those of the lives before and the workers beside, which may come to rest in TIME_WAIT.
-    let start = (u64::from(life.worker.0) * 131 + life.generation.0 * 17) % count;
+    // Far from those of the lives before, of the workers beside, and of other daemons that look at the same time.
+    let own = u64::from(std::process::id()) * 7919;
+    let start = (own + u64::from(life.worker.0) * 131 + life.generation.0 * 17) % count;
     let candidates = (0..count).map(|step| PORTS.start() + ((start + step) % count) as u16);
     let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok();
     match candidates.into_iter().find(is_free) {
@@ -64,17 +66,28 @@ pub(crate) fn free_port(life: Life) -> std::io::Result<u16> {
     }
 }
 
-/// Returns where a port is listened on, if it is on a loopback address.
-pub(crate) fn listened_on(port: u16) -> Option<Proxied> {
-    if ["127.0.0.1", "0.0.0.0", "::"].iter().any(|host| listens(host, port)) {
+/// Returns where a process or a descendant of it listens on a port, if it does on a loopback address.
+///
+/// Somebody else may have been faster to take the port: who listens there is not our worker then.
+pub(crate) fn listened_on(port: u16, pid: i32) -> Option<Proxied> {
+    let any = |hosts: &[&str]| hosts.iter().flat_map(|host| listening(host, port)).collect::<Vec<u64>>();
+    let (v4, v6) = (any(&["127.0.0.1", "0.0.0.0", "::"]), any(&["::1"]));
+    if v4.is_empty() && v6.is_empty() {
+        return None;
+    }
+    let mut own = socket_inodes(pid);
+    own.extend(rpm_sys::proc::descendants(pid).into_iter().flat_map(socket_inodes));
+    let is_own = |inodes: &[u64]| inodes.iter().any(|inode| own.contains(inode));
+    if is_own(&v4) {
         return Some(Proxied { port, only_v6: false });
     }
-    listens("::1", port).then_some(Proxied { port, only_v6: true })
+    is_own(&v6).then_some(Proxied { port, only_v6: true })
 }
 
-fn listens(host: &str, port: u16) -> bool {
-    let Ok(ip) = host.parse::<std::net::IpAddr>() else { return false };
-    listeners((ip, port).into()).is_ok_and(|found| !found.is_empty())
+/// Returns the sockets that listen on an address.
+fn listening(host: &str, port: u16) -> Vec<u64> {
+    let ip = host.parse::<std::net::IpAddr>();
+    ip.ok().and_then(|ip| listeners((ip, port).into()).ok()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -87,12 +100,14 @@ mod tests {
     fn a_port_is_free_until_somebody_listens() {
         let life = Life::new(WorkerId(900), 3);
         let port = free_port(life).unwrap();
-        assert!(listened_on(port).is_none());
+        let pid = std::process::id() as i32;
+        assert!(listened_on(port, pid).is_none());
         let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
-        assert!(listened_on(port).is_some_and(|at| !at.only_v6) && free_port(life).unwrap() != port);
+        assert!(listened_on(port, pid).is_some_and(|at| !at.only_v6) && free_port(life).unwrap() != port);
+        assert!(listened_on(port, 1).is_none(), "somebody else's");
         drop(listener);
         if let Ok(_listener) = TcpListener::bind(("::1", port)) {
-            assert!(listened_on(port).is_some_and(|at| at.only_v6));
+            assert!(listened_on(port, pid).is_some_and(|at| at.only_v6));
         }
     }
 }

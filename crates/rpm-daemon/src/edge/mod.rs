@@ -72,7 +72,7 @@ impl Edge {
 /// Returns where a worker is reached that was given a port by a daemon that has died.
 pub(crate) fn given_port(pid: i32) -> Option<Proxied> {
     let port = rpm_sys::proc::environ_get(pid, "PORT")?.parse().ok()?;
-    Some(listened_on(port).unwrap_or(Proxied { port, only_v6: false }))
+    Some(listened_on(port, pid).unwrap_or(Proxied { port, only_v6: false }))
 }
 
 /// Returns the name by which the keeper knows the daemon's end of a control socket.
