@@ -35,6 +35,13 @@ use crate::{DaemonError, pm2, state, view};
 /// Between two writes of the state: a crash storm costs twenty small writes a second, not thousands.
 const PERSIST_EVERY: Duration = Duration::from_millis(50);
 
+/// A state of many apps takes long to write; what nobody waits for is written seldom enough to cost 1 % of the time. Until
+/// then the keeper remembers.
+const PERSIST_SHARE: u32 = 100;
+
+/// And never later than this.
+const PERSIST_WITHIN: Duration = Duration::from_secs(1);
+
 /// After a write, until the second copy is made: what has changed less than this ago may be missing in it.
 const BACKUP_AFTER: Duration = Duration::from_secs(1);
 
@@ -114,6 +121,8 @@ pub(crate) struct Daemon {
     pub(crate) to_acknowledge: BTreeSet<String>,
     pub(crate) dirty: bool,
     pub(crate) persisted_at: Moment,
+    /// Between two writes of the state that nobody waits for.
+    pub(crate) persist_every: Duration,
     /// When the second copy of the state is made, if it is older than the first.
     pub(crate) backup_due: Option<Moment>,
     /// The last write of the state failed, and that was said.
@@ -243,7 +252,7 @@ impl Daemon {
 
     /// Returns the moment anything is next due.
     fn next_due(&self) -> Option<Moment> {
-        let persist = (self.dirty || !self.to_acknowledge.is_empty()).then(|| self.persisted_at + PERSIST_EVERY);
+        let persist = (self.dirty || !self.to_acknowledge.is_empty()).then(|| self.persisted_at + self.persist_every);
         let rooms = [self.rounds.next_due(), self.changes.next_due(), self.actions.next_due(), self.edges_due()];
         let own = [self.core.next_deadline(), persist, self.backup_due];
         rooms.into_iter().chain(own).flatten().min()
@@ -271,7 +280,7 @@ impl Daemon {
         if !self.dirty && self.to_acknowledge.is_empty() {
             return;
         }
-        if self.dirty && (view::now() < self.persisted_at + PERSIST_EVERY || !self.write_state()) {
+        if self.dirty && (view::now() < self.persisted_at + self.persist_every || !self.write_state()) {
             return;
         }
         for key in std::mem::take(&mut self.to_acknowledge) {
@@ -298,6 +307,8 @@ impl Daemon {
             }
             Err(_) => {}
         }
+        let took = view::now().since(self.persisted_at);
+        self.persist_every = (took * PERSIST_SHARE).clamp(PERSIST_EVERY, PERSIST_WITHIN);
         !self.dirty
     }
 

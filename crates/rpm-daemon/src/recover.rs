@@ -133,6 +133,7 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
         to_acknowledge: std::mem::take(&mut inventory.exited),
         dirty: true,
         persisted_at: Moment::default(),
+        persist_every: std::time::Duration::ZERO,
         backup_due: None,
         state_fails: false,
         leaving: false,

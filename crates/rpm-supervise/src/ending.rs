@@ -121,6 +121,7 @@ impl Supervisor {
         let stillborn = matches!(end, End::NotStarted(_))
             && process.cause == Cause::Start
             && seat.waiters.iter().any(|waiter| waiter.goal == Goal::Up);
+        let mut is_unstable = false;
         let decision = decide(&seat.spec.restart, seat.streak, run);
         let (then, why) = match decision {
             _ if stillborn => (Then::Fail, what),
@@ -132,6 +133,7 @@ impl Supervisor {
             }
             Decision::Again { after, streak } => {
                 seat.streak = streak;
+                is_unstable = streak.since.is_some();
                 let why = if after.is_zero() { what } else { format!("{what}; restarts after {}", spell(after)) };
                 (Then::Start { at: end.at(now) + after, cause: Cause::Crash, again: true }, why)
             }
@@ -142,6 +144,10 @@ impl Supervisor {
             let job_done = decision == Decision::Stay && end.is_success(agreed);
             self.let_go(turn, worker, |goal| goal == Goal::Up, (!job_done).then(|| cause.clone()));
         }
+        let then = match then {
+            Then::Start { at, cause, again } if is_unstable => Then::Start { at: self.pace.take(at), cause, again },
+            then => then,
+        };
         if leftovers {
             if let Some(seat) = self.seat_mut(worker) {
                 seat.place = Place::Leaving(process, then);

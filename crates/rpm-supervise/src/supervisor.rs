@@ -13,6 +13,7 @@ use crate::effect::{Effect, Happening};
 use crate::event::Event;
 use crate::pending::{Commands, Goal};
 use crate::process::Process;
+use crate::restart::Pace;
 use crate::roll::Roll;
 use crate::saved::Saved;
 use crate::seat::Seat;
@@ -31,6 +32,7 @@ pub struct Supervisor {
     /// The highest generation of a seat that was forgotten.
     pub(crate) generation_seen: u64,
     pub(crate) shutdown: Option<Shutdown>,
+    pub(crate) pace: Pace,
     timers: Timers,
     /// Seats changed in this turn: their deadlines are to be worked out anew.
     touched: Vec<WorkerId>,
