@@ -126,7 +126,8 @@ fn missing_secret(stage: &mut Stage) {
     let start = stage.spawn(&["start", &config.to_string_lossy()]);
     until("that it is being started", || stage.ok(&["list", "--json"]).contains("\"b\""));
     let begun = std::time::Instant::now();
-    stage.ok(&["restart", "bystander"]);
+    stage.start("c", "idle.sh", &[]);
+    stage.ok(&["restart", "c"]);
     stage.ok(&["delete", "b"]);
     assert!(begun.elapsed() < std::time::Duration::from_secs(5), "it waited for the command");
     stage.finish_command(start, "start");
@@ -165,7 +166,8 @@ fn later_descriptors(stage: &mut Stage) {
     let before = processes::descriptors(stage.rpm.keeper_pid()).len();
     for _ in 0..3 {
         stage.rpm.kill_daemon();
-        stage.ok(&["restart", "bystander"]);
+        stage.start("c", "idle.sh", &[]);
+        stage.ok(&["restart", "c"]);
         stage.release("bystander");
         stage.ok(&["reload", "web"]);
     }
