@@ -249,6 +249,34 @@ fn an_app_that_binds_its_own_port_needs_no_more_than_proxy_mode() {
     assert_eq!(json(&rpm)["apps"], json!([]), "the balancer that was made for it goes with it");
 }
 
+/// The balancer that was made for an app was once replaced at each restart of it, and what waited in it was given up.
+#[test]
+fn a_restart_of_an_app_costs_no_request_and_leaves_the_balancer_that_was_made_for_it() {
+    let (rpm, port) = (Rpm::new(), free_port());
+    let file = json!({ "apps": [{ "name": "own", "script": app("http.js"), "instances": 2, "exec_mode": "proxy",
+        "listen": format!("127.0.0.1:{port}") }] });
+    rpm.ok(&["start", &write(&rpm, &file)]);
+    let made = rpm.pids("own-edge");
+    let load = Load::start(port, "/?slow=5", 8);
+    for _ in 0..2 {
+        load.wait_for(30);
+        rpm.ok(&["restart", "own"]);
+    }
+    assert_eq!(rpm.pids("own-edge"), made);
+    // Nor is what waits given up when the balancer itself is replaced meanwhile.
+    load.wait_for(30);
+    std::thread::scope(|scope| {
+        let restart = scope.spawn(|| rpm.ok(&["restart", "own"]));
+        rpm.ok(&["reload", "own-edge"]);
+        restart.join().expect("the restart ends");
+    });
+    load.wait_for(30);
+    assert_eq!(load.stop(), Vec::<String>::new());
+    rpm.ok(&["stop", "own"]);
+    rpm.ok(&["restart", "own"]);
+    assert!(http::get(port, "/").is_ok(), "the balancer comes back with its app");
+}
+
 #[test]
 fn servers_are_drained_and_used_again_by_name() {
     let (rpm, port) = (Rpm::new(), free_port());

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use rpm_model::edge::{Answer, Ask, Configuration, FromEdge, Member, MemberState, Notice, PROTOCOL, ServerChange};
+use rpm_model::edge::{
+    Answer, Ask, Configuration, FromEdge, Member, MemberState, Notice, PROTOCOL, ServerChange, ToEdge,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -120,7 +122,7 @@ impl Edge {
                 break grace;
             }
         };
-        self.quit(grace, &mut terminate).await;
+        self.quit(grace, &mut terminate, connected.then_some(reader)).await;
         Ok(())
     }
 
@@ -229,22 +231,46 @@ impl Edge {
         Answer::Done
     }
 
-    async fn quit(&mut self, grace: Duration, terminate: &mut tokio::signal::unix::Signal) {
+    /// Lets requests end. Those that wait for a server are still told when one becomes ready.
+    async fn quit(&mut self, grace: Duration, terminate: &mut tokio::signal::unix::Signal, mut reader: Option<Reader>) {
         self.checks.stop();
         self.threads.quit().await;
+        let connections = Arc::clone(&self.connections);
         let all_closed = async {
             loop {
-                let closed = self.connections.none_left.notified();
-                if self.connections.count.load(Relaxed) == 0 {
+                let closed = connections.none_left.notified();
+                if connections.count.load(Relaxed) == 0 {
                     return;
                 }
                 closed.await;
             }
         };
-        tokio::select! {
-            () = all_closed => {}
-            () = tokio::time::sleep(grace) => {}
-            _ = terminate.recv() => {}
+        let over = tokio::time::sleep(grace);
+        tokio::pin!(all_closed, over);
+        loop {
+            let heard = async {
+                match &mut reader {
+                    Some(reader) => reader.next().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let frame = tokio::select! {
+                () = &mut all_closed => break,
+                () = &mut over => break,
+                _ = terminate.recv() => break,
+                frame = heard => frame,
+            };
+            match frame {
+                Ok(Some(Ok(ToEdge { id, ask }))) => {
+                    let answer = match ask {
+                        Ask::Configure(_) => Answer::Refused(vec!["the balancer is ending".into()]),
+                        ask => self.answer(ask).await,
+                    };
+                    let _ = self.frames.send(FromEdge::Answer { id, answer }).await;
+                }
+                Ok(Some(Err(_))) => {}
+                Ok(None) | Err(_) => reader = None,
+            }
         }
         self.threads.flush_logs().await;
         self.logs.drain();

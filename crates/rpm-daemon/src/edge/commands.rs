@@ -1,19 +1,26 @@
 //! What commands for apps mean for balancers.
 
 use rpm_ipc::Request;
-use rpm_model::WorkerId;
+use rpm_model::{Status, WorkerId};
 
 use crate::daemon::Daemon;
 
 impl Daemon {
     /// Returns what a request means: balancers that were made for an app come and go with it, and a restart of a balancer
-    /// is a reload, since what it is doing need not be cut. The first of the two is to be done beside, silently.
+    /// is a reload, since what it is doing need not be cut. A restart of the app alone leaves a balancer that runs as it
+    /// is: requests wait in it. The first of the two is to be done beside, silently.
     pub(crate) fn for_balancers(&self, request: &Request) -> (Option<Request>, Request) {
         match request {
             Request::Stop { workers } => (None, Request::Stop { workers: self.with_made_balancers(workers) }),
             Request::Delete { workers } => (None, Request::Delete { workers: self.with_made_balancers(workers) }),
             Request::Restart { workers, specs } => {
-                let all = self.with_made_balancers(workers);
+                let mut all = self.with_made_balancers(workers);
+                all.retain(|worker| {
+                    workers.contains(worker)
+                        || self.core.worker(*worker).is_some_and(|view| {
+                            view.status != Status::Online || specs.iter().any(|respec| respec.app == view.app)
+                        })
+                });
                 let (balancers, apps): (Vec<_>, Vec<_>) =
                     all.iter().copied().partition(|worker| self.balances(*worker));
                 let (of_balancers, of_apps): (Vec<_>, Vec<_>) =

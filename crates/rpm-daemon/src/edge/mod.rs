@@ -164,13 +164,13 @@ impl Daemon {
         id
     }
 
-    /// Tells every edge what has changed of the workers that it knows. After each turn.
+    /// Tells every edge what has changed of the workers that it knows. After each turn. One that ends, too: it may hold
+    /// requests that wait for a worker.
     pub(crate) fn fit_edges(&mut self) {
         if !std::mem::take(&mut self.edges.differ) {
             return;
         }
-        let lives: Vec<Life> =
-            self.edges.edges.iter().filter(|(_, edge)| !edge.quitting).map(|(life, _)| *life).collect();
+        let lives: Vec<Life> = self.edges.edges.keys().copied().collect();
         for life in lives {
             let wanted = self.members_of(life);
             let Some(edge) = self.edges.edges.get_mut(&life) else { continue };
