@@ -56,6 +56,23 @@ fn scaling_up_and_down_loses_no_request() {
 }
 
 #[test]
+fn a_worker_that_is_stopped_alone_leaves_no_request_unanswered() {
+    let (rpm, port) = (Rpm::new(), free_port());
+    start_http(&rpm, port, "3");
+    // Often enough that connections wait in its queue when it goes, and its place is one in the middle.
+    let load = Load::start(port, "/", 8);
+    for _ in 0..5 {
+        load.wait_for(50);
+        rpm.ok(&["stop", "1"]);
+        load.wait_for(50);
+        rpm.ok(&["restart", "1"]);
+    }
+    let failures = load.stop();
+    // What it had accepted goes with it, at once; nobody is left to wait.
+    assert!(failures.iter().all(|failure| !failure.contains("temporarily unavailable")), "{failures:?}");
+}
+
+#[test]
 fn a_worker_that_is_killed_loses_only_what_it_had_accepted() {
     let (rpm, port) = (Rpm::new(), free_port());
     start_http(&rpm, port, "2");

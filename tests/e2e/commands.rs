@@ -76,7 +76,9 @@ fn questions_about_one_app_are_answered() {
     assert_eq!(rpm.ok(&["pid", "one"]).trim(), pid);
     assert_eq!(rpm.ok(&["id", "one"]).trim(), "[ 0 ]");
     assert_eq!(rpm.ok(&["id", "none"]).trim(), "[]");
-    assert!(rpm.ok(&["env", "0"]).lines().any(|line| line == "FROM_SHELL: yes"));
+    let shown = rpm.ok(&["env", "0"]);
+    assert!(shown.lines().any(|line| line == "FROM_SHELL: yes"), "{shown}");
+    assert!(!shown.contains("pm_exec_path") && !shown.contains("restart_time"), "{shown}");
     for alias in ["describe", "show", "info", "desc"] {
         assert!(rpm.ok(&[alias, "one"]).contains("script path"), "{alias}");
     }

@@ -1,5 +1,6 @@
 //! The whole program through its real binary: each test has a daemon of its own.
 
+mod as_pm2;
 mod balancer;
 mod boot;
 mod cluster;

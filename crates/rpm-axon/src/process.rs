@@ -212,7 +212,7 @@ fn configuration(out: &mut Map<String, Value>, app: &AppInfo, worker: &WorkerInf
     let path = |path: &Option<std::path::PathBuf>| {
         path.as_ref().map_or_else(|| Value::from("/dev/null"), |path| path.to_string_lossy().into())
     };
-    if worker.combined_log.is_some() {
+    if spec.logs.combined.is_some() {
         put("pm_log_path", path(&worker.combined_log));
     }
     put("pm_out_log_path", path(&worker.out_log));

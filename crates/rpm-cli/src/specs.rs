@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rpm_config::{AppOptions, Context, Format, Loaded};
 use rpm_ipc::{AppInfo, List, Respec};
-use rpm_model::{AppSpec, Home, WorkerId};
+use rpm_model::{AppSpec, Environment, Flavour, Home, WorkerId};
 
 use crate::report::Failure;
 use crate::say::{self, Voice};
@@ -24,7 +24,11 @@ pub fn context(home: &Home) -> Result<Context, Failure> {
         Failure::new(format!("the working directory cannot be read: {error}")).hint("cd to a directory that exists")
     })?;
     let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
-    let shell_env = std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect();
+    let mut shell_env: Environment = std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect();
+    if home.flavour() == Flavour::Pm2 {
+        // PM2 exports it to itself, so its apps have it from their shell.
+        shell_env.insert("PM2_HOME".into(), home.root().to_string_lossy().into_owned());
+    }
     // Where our own program cannot be found, only `serve` is missing.
     let program = std::env::current_exe().unwrap_or_default();
     Ok(Context { cwd, shell_env, cpus: cpus(), home: home.root().to_owned(), program })

@@ -25,7 +25,7 @@ pub(crate) fn create(
     }
     spec.env.extend(deploy.map(variables).unwrap_or_default());
     if let Some(name) = name {
-        apply_named(reader, spec, name);
+        apply_named(reader, spec, name, deploy.is_some());
     }
     if let Given::Value(port) = reader.read("port", values::number) {
         if port > u32::from(u16::MAX) {
@@ -64,12 +64,16 @@ pub(crate) fn change(reader: &mut Reader<'_>, spec: &mut AppSpec, update: bool, 
     }
 }
 
-fn apply_named(reader: &mut Reader<'_>, spec: &mut AppSpec, name: &str) {
+/// Applies the variables that the app has for `name`. Where a deployment of that name has some, the app needs none.
+fn apply_named(reader: &mut Reader<'_>, spec: &mut AppSpec, name: &str, is_deployed: bool) {
     // As in PM2, whether or not the app has variables of its own for it.
     if reader.read("append_env_to_name", Value::as_bool).value() == Some(true) {
         spec.name = format!("{}-{name}", spec.name);
     }
     let Some(setting) = reader.app.environments.get(name) else {
+        if is_deployed {
+            return;
+        }
         let advice = advice(name, reader.app.environments.keys().map(String::as_str));
         reader.report.warn_of_app(format!("{}: `env_{name}` is not defined in the file{advice}", reader.app.label));
         return;

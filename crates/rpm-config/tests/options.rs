@@ -199,6 +199,12 @@ fn a_named_environment_lies_over_deploy_and_deploy_over_env() {
     let loaded = load_text(text, Format::Json, "stdin", &options, &common::context()).expect("it is only a warning");
     let told = loaded.warnings.iter().map(ToString::to_string).collect::<String>();
     assert!(told.contains("`env_prodution` is not defined in the file; did you mean `--env production`?"), "{told}");
+
+    // A deployment's variables are enough.
+    let text = "{ apps: [{ script: 'app.js' }], deploy: { production: { env: { A: 0 } } } }";
+    let options = AppOptions { env_name: some("production"), ..AppOptions::default() };
+    let loaded = load_text(text, Format::Json, "stdin", &options, &common::context()).expect("it is whole");
+    assert!(loaded.warnings.is_empty() && loaded.specs[0].env["A"] == "0", "{loaded:?}");
 }
 
 #[test]

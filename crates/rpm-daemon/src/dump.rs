@@ -66,6 +66,14 @@ pub fn write(path: &Path, backup: &Path, apps: Vec<DumpedApp>) -> io::Result<()>
     files::replace(path, &content, Durability::Disk)
 }
 
+/// Writes an empty list in PM2's words. As in PM2, the backup stays what it is.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn clear_as_pm2(path: &Path) -> io::Result<()> {
+    files::replace(path, b"[]", Durability::Disk)
+}
+
 /// Reads the list, or its backup when the list is broken; the second value says so.
 ///
 /// # Errors

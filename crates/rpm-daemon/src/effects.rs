@@ -70,6 +70,7 @@ impl Daemon {
                 if let Some(app) = of_balancer.map(|worker| worker.app) {
                     self.close_listeners(app, worker);
                 }
+                self.hand_on(worker);
                 self.ports.close(worker);
                 if let Some(files) = self.seats.get(&worker) {
                     let _ = std::fs::remove_file(&files.pid);
@@ -367,6 +368,8 @@ impl Daemon {
         if self.quit_edge(life, None) {
             return;
         }
+        // Others who share its address get the new connections from now on; where there are none, it does.
+        self.ports.retire(life);
         let Some(process) = self.processes.get_mut(&life) else { return };
         if process.spec.stop.shutdown_with_message
             && let Some(channel) = &mut process.channel

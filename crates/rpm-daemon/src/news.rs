@@ -208,6 +208,18 @@ impl Daemon {
         self.flush_channel(heir);
     }
 
+    /// Hands connections that still wait for a seat that goes down to those who share its address.
+    pub(crate) fn hand_on(&mut self, worker: WorkerId) {
+        for (heir, stranded) in self.ports.stranded_of_seat(worker) {
+            // Without a channel it is closed here: the client sees that at once, and can try again.
+            let Some(channel) = self.channel(heir) else { continue };
+            if let Err(error) = channel.hand_over(&stranded.key, stranded.connection) {
+                tracing::warn!("a connection that waited for {worker} is lost: {error}");
+            }
+            self.flush_channel(heir);
+        }
+    }
+
     fn lives_of(&self, worker: WorkerId) -> impl Iterator<Item = (&Life, &crate::process::Process)> {
         self.processes.range(Life::new(worker, 0)..=Life::new(worker, u64::MAX))
     }

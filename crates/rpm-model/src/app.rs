@@ -363,7 +363,9 @@ pub struct LogSpec {
 impl LogSpec {
     /// Returns whether bytes reach the files as the app wrote them, so that the app can hold the files itself.
     pub fn is_direct(&self) -> bool {
-        self.combined.is_none() && self.date_format.is_none() && self.format == LogFormat::Raw
+        self.combined.as_ref().is_none_or(|target| *target == LogTarget::Null)
+            && self.date_format.is_none()
+            && self.format == LogFormat::Raw
     }
 }
 

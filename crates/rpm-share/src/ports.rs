@@ -322,6 +322,29 @@ impl Ports {
         found
     }
 
+    /// Takes out the connections that wait for a seat that goes down while others are there for them: other workers of
+    /// its app, or of an app that shares the address. Each with one that can have it ([`Channel::hand_over`](crate::Channel::hand_over)).
+    ///
+    /// A slot among others cannot be closed without moving those behind it, so what waits there would wait for ever.
+    pub fn stranded_of_seat(&mut self, worker: WorkerId) -> Vec<(Life, Stranded)> {
+        let mut found = Vec::new();
+        for ((_, place), port) in &mut self.ports {
+            let Port::Slots(slots) = port else { continue };
+            let Some(heir) = slots.admitted_beside(worker) else { continue };
+            // Away first, or more would come in behind our back.
+            let lives: Vec<Life> = slots.lives_of(worker).collect();
+            for life in lives {
+                slots.set(life, |_| State::Vacant);
+                for slot in slots.of(life) {
+                    while let Ok(Some(connection)) = accept_waiting(&slot.fd) {
+                        found.push((heir, Stranded { key: place.want().key(), connection }));
+                    }
+                }
+            }
+        }
+        found
+    }
+
     /// Closes everything of a seat that is down for good.
     pub fn close(&mut self, worker: WorkerId) {
         self.admitted.retain(|life| life.worker != worker);

@@ -235,6 +235,17 @@ impl Slots {
         self.slots.iter().filter(move |slot| slot.holder.is_some_and(|(holder, _)| holder == life))
     }
 
+    /// Returns the lives of a seat that have a slot.
+    pub(crate) fn lives_of(&self, worker: WorkerId) -> impl Iterator<Item = Life> {
+        self.slots.iter().filter_map(|slot| slot.holder).map(|(life, _)| life).filter(move |life| life.worker == worker)
+    }
+
+    /// Returns a life that gets new connections and is none of this seat.
+    pub(crate) fn admitted_beside(&self, worker: WorkerId) -> Option<Life> {
+        let mut holders = self.slots.iter().filter_map(|slot| slot.holder);
+        holders.find(|(life, state)| life.worker != worker && *state == State::Admitted).map(|(life, _)| life)
+    }
+
     /// Returns the index of the slot that a life has.
     pub(crate) fn index_of(&self, life: Life) -> Option<u32> {
         self.position(|holder, _| holder == life).map(|index| index as u32)

@@ -23,10 +23,7 @@ pub(super) fn apply(reader: &mut Reader<'_>, spec: &mut AppSpec) {
         Given::Absent => {}
         Given::Default | Given::Value(Value::Bool(false)) => spec.logs.combined = None,
         Given::Value(Value::Bool(true)) => spec.logs.combined = Some(LogTarget::Default),
-        Given::Value(_) => {
-            let target = file(reader, spec, "log_file").value();
-            spec.logs.combined = target.filter(|target| *target != LogTarget::Null);
-        }
+        Given::Value(_) => spec.logs.combined = file(reader, spec, "log_file").value(),
     }
     if let Some(true) = reader.read("disable_logs", Value::as_bool).value() {
         spec.logs.out = LogTarget::Null;
