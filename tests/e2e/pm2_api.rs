@@ -1,6 +1,6 @@
 //! `require('pm2')`, unmodified from npm, finds its daemon in us.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
@@ -173,6 +173,30 @@ fn actions_and_input_from_the_command_line() {
 
     rpm.ok(&["start", &app("pm2/talks.js"), "--name", "shared", "-i", "1"]);
     assert!(rpm.fails(&["send", "shared", "x"]).contains("only apps in fork mode"));
+}
+
+#[test]
+fn a_terminal_is_attached_to_a_worker_and_leaves_it_running() {
+    let rpm = Rpm::new();
+    rpm.ok(&["start", &app("pm2/talks.js"), "--name", "talks"]);
+    let (pid, daemon_error) = (rpm.pids("talks"), rpm.fails(&["attach", "99"]));
+    assert!(daemon_error.contains("99"), "{daemon_error}");
+    let mut attach = rpm.command(&["attach", "0"]);
+    let mut attached = attach.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("rpm runs");
+    let mut input = attached.stdin.take().expect("it is piped");
+    let mut output = BufReader::new(attached.stdout.take().expect("it is piped")).lines();
+    let mut next_with = |word: &str| output.by_ref().map_while(Result::ok).any(|line| line.contains(word));
+    input.write_all(b"first\n").expect("it is typed");
+    assert!(next_with("read first"), "{}", rpm.daemon_log());
+    rpm.kill_daemon();
+    rpm.ok(&["send", "0", "from elsewhere"]);
+    assert!(next_with("read from elsewhere"), "{}", rpm.daemon_log());
+    // The end of our input is not the end of the worker's.
+    drop(input);
+    assert!(attached.wait().expect("it ends").success());
+    rpm.ok(&["send", "0", "afterwards"]);
+    rpm_tests::until("the line", || rpm.log("talks-out.log").contains("read afterwards"));
+    assert_eq!(rpm.pids("talks"), pid);
 }
 
 #[test]

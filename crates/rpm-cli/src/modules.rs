@@ -19,7 +19,7 @@ use crate::specs;
 
 /// Returns the directory that a module is installed in, its dependencies beside it.
 pub fn prefix(home: &Home, name: &str) -> PathBuf {
-    home.root().join("modules").join(name)
+    home.modules().join(name)
 }
 
 /// Returns the directory of the module's own files.

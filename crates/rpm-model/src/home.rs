@@ -21,13 +21,14 @@ pub struct Home {
 }
 
 /// PM2's variables that move one file or directory out of its home.
-const MOVING: [&str; 9] = [
+const MOVING: [&str; 10] = [
     "PM2_PID_FILE_PATH",
     "PM2_LOG_FILE_PATH",
     "PM2_DUMP_FILE_PATH",
     "PM2_DUMP_BACKUP_FILE_PATH",
     "PM2_DEFAULT_LOG_PATH",
     "PM2_DEFAULT_PID_PATH",
+    "PM2_DEFAULT_MODULE_PATH",
     "PM2_MODULE_CONF_FILE",
     "PM2_DAEMON_RPC_PORT",
     "PM2_DAEMON_PUB_PORT",
@@ -106,6 +107,11 @@ impl Home {
         self.own("PM2_DEFAULT_PID_PATH", "pids", "pids")
     }
 
+    /// Returns the directory that modules are installed in.
+    pub fn modules(&self) -> PathBuf {
+        self.own("PM2_DEFAULT_MODULE_PATH", "modules", "modules")
+    }
+
     /// Returns the values of apps and modules, which `set` writes.
     pub fn module_conf(&self) -> PathBuf {
         self.own("PM2_MODULE_CONF_FILE", "module_conf.json", "module_conf.json")
@@ -140,6 +146,7 @@ mod tests {
             "PM2_DUMP_FILE_PATH" => Some(PathBuf::from("/srv/list")),
             "PM2_DEFAULT_LOG_PATH" => Some(PathBuf::from("mine")),
             "PM2_PID_FILE_PATH" => Some(PathBuf::new()),
+            "PM2_DEFAULT_MODULE_PATH" => Some(PathBuf::from("/srv/modules")),
             _ => None,
         };
         let of = |flavour| Home::new("/h".into(), flavour).with_variables(var);
@@ -147,6 +154,8 @@ mod tests {
         assert_eq!(pm2.dump(), Path::new("/srv/list"));
         assert_eq!(pm2.dump_backup(), Path::new("/h/dump.pm2.bak"));
         assert_eq!(pm2.logs(), Path::new("/h/mine"));
+        assert_eq!(pm2.modules(), Path::new("/srv/modules"));
+        assert_eq!(of(Flavour::Rpm).modules(), Path::new("/h/modules"));
         assert_eq!(pm2.daemon_pid(), Path::new("/h/pm2.pid"));
         assert_eq!(of(Flavour::Rpm).dump(), Path::new("/h/dump.json"));
     }

@@ -82,7 +82,7 @@ struct Installed {
 /// Lets npm fetch a package, and puts it in its place.
 fn fetch(package: &str, invocation: &Invocation) -> Result<Installed, Failure> {
     crate::home::prepare(&invocation.home)?;
-    let all = invocation.home.root().join("modules");
+    let all = invocation.home.modules();
     let staging = all.join(format!(".new-{}", std::process::id()));
     let failed = |error: std::io::Error| Failure::new(format!("{} cannot be prepared: {error}", all.display()));
     fs::create_dir_all(&staging).map_err(failed)?;
@@ -126,7 +126,7 @@ fn swap(home: &Home, name: &str, staging: &Path) -> Result<Option<PathBuf>, Fail
     let place = modules::prefix(home, name);
     let failed = |error: std::io::Error| Failure::new(format!("{} cannot be replaced: {error}", place.display()));
     fs::create_dir_all(place.parent().expect("the place has the modules above it")).map_err(failed)?;
-    let before = place.exists().then(|| home.root().join("modules").join(format!(".old-{}", std::process::id())));
+    let before = place.exists().then(|| home.modules().join(format!(".old-{}", std::process::id())));
     if let Some(before) = &before {
         fs::rename(&place, before).map_err(failed)?;
     }
