@@ -24,6 +24,37 @@ fn what_cannot_be_started_is_refused() {
 }
 
 #[test]
+fn every_option_with_a_value_says_what_is_wrong_with_it() {
+    let rpm = Rpm::new();
+    let idle = app("idle.sh");
+    for (option, value) in [
+        ("-i", "many"),
+        ("--instances", "1.5"),
+        ("--max-memory-restart", "lots"),
+        ("--kill-timeout", "soon"),
+        ("--listen-timeout", "soon"),
+        ("--restart-delay", "soon"),
+        ("--exp-backoff-restart-delay", "soon"),
+        ("--min-uptime", "soon"),
+        ("--watch-delay", "soon"),
+        ("--max-restarts", "often"),
+        ("--cron-restart", "noon"),
+        ("--stop-exit-codes", "x"),
+        ("--log-type", "xml"),
+        ("--interpreter", "no-such-program"),
+        ("--cwd", "/nowhere/at/all"),
+        ("--uid", "nobody-of-this-name"),
+        ("--gid", "no-group-of-this-name"),
+        ("--parallel", "x"),
+    ] {
+        let error = rpm.fails(&["start", &idle, &format!("{option}={value}")]);
+        let errors = error.lines().filter(|line| line.starts_with("error")).count();
+        assert!(error.contains(value) && errors == 1, "{option} {value}:\n{error}");
+    }
+    assert!(rpm.jlist().is_empty(), "nothing was started");
+}
+
+#[test]
 fn an_unknown_app_is_refused_with_the_near_name() {
     let rpm = Rpm::new();
     rpm.ok(&["start", &app("idle.sh"), "--name", "backend"]);

@@ -136,6 +136,7 @@ fn what_there_is_not_is_said_so() {
     let pm2 = Rpm::as_pm2();
     pm2.ok(&["ping"]);
     let mut stream = connect(&pm2);
+    assert_eq!(call(&mut stream, "getSystemData", "{}")["args"][0], serde_json::json!({}));
     let error = |answer: Value| answer["error"].as_str().unwrap_or_default().to_owned();
     assert_eq!(error(call(&mut stream, "noSuchThing", "1")), "method \"noSuchThing\" does not exist");
     assert!(error(call(&mut stream, "profileCPU", "{}")).contains("does not have"));

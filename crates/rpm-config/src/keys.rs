@@ -271,4 +271,46 @@ mod tests {
         assert!(matches!(meaning("env_file"), Meaning::Key(_)));
         assert!(matches!(meaning("exec_mod"), Meaning::Unknown));
     }
+
+    /// Returns something that may not stand at a key of this kind.
+    fn wrong(kind: Kind) -> Option<&'static str> {
+        Some(match kind {
+            Kind::Text | Kind::TextOrNumber | Kind::FlagOrText | Kind::Words | Kind::Texts | Kind::FlagOrTexts => {
+                r#"{ "a": 1 }"#
+            }
+            Kind::Flag | Kind::ExitCodes | Kind::Instances | Kind::Object | Kind::Environment => r#""perhaps""#,
+            Kind::Number => r#""many""#,
+            Kind::Duration => r#""soon""#,
+            Kind::Memory => r#""lots""#,
+            Kind::Any => return None,
+        })
+    }
+
+    #[test]
+    fn what_may_not_stand_at_a_key_is_refused_by_its_name() {
+        let cwd = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+        let path = std::env::var("PATH").expect("a PATH");
+        let shell_env = [("PATH".to_owned(), path), ("HOME".to_owned(), "/home/me".to_owned())].into();
+        let context = crate::Context { cwd, shell_env, cpus: 2, ..crate::Context::default() };
+        let mut accepted = Vec::new();
+        for key in KEYS {
+            let Some(value) = wrong(key.kind) else { continue };
+            for name in key.aliases.iter().chain([&key.name]) {
+                let script = if key.name == "script" { "" } else { r#""script": "runs.sh", "# };
+                let text = format!(r#"{{ "apps": [{{ {script}"{name}": {value} }}] }}"#);
+                let options = crate::AppOptions::default();
+                match crate::load_text(&text, crate::Format::Json, "stdin", &options, &context) {
+                    Ok(_) => accepted.push(format!("{name}: {value} is accepted")),
+                    Err(error) => {
+                        let told = error.to_string();
+                        let first = told.lines().next().unwrap_or_default();
+                        if !first.contains(name) {
+                            accepted.push(format!("{name}: {value} is refused with {first:?}"));
+                        }
+                    }
+                }
+            }
+        }
+        assert!(accepted.is_empty(), "{}", accepted.join("\n"));
+    }
 }

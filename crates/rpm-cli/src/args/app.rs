@@ -177,7 +177,7 @@ pub struct AppArgs {
     pub disable_source_map_support: bool,
     /// PM2's number of parallel actions: everything is parallel here.
     #[arg(long, hide = true, value_name = "N")]
-    pub parallel: Option<String>,
+    pub parallel: Option<u32>,
     #[arg(long, hide = true)]
     pub trace: bool,
     #[arg(long, hide = true)]
@@ -272,7 +272,7 @@ impl AppArgs {
             only: self.only.clone(),
             force: self.force,
             write: self.write,
-            parallel: self.parallel.clone(),
+            parallel: self.parallel,
             ..Self::default()
         };
         *self != chooses

@@ -286,7 +286,7 @@ pub struct Leave {
     #[arg(long, hide = true)]
     pub watch: bool,
     #[arg(long, hide = true, value_name = "N")]
-    pub parallel: Option<String>,
+    pub parallel: Option<u32>,
     #[arg(short = 'f', long, hide = true)]
     pub force: bool,
 }

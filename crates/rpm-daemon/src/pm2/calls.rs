@@ -115,6 +115,8 @@ impl Calls {
             "ping" => Ok(Answer::Value(json!({ "msg": "pong" }))),
             "getVersion" => Ok(Answer::Value(env!("CARGO_PKG_VERSION").into())),
             "getReport" => self.report().await,
+            // As PM2 answers where it measures no host.
+            "getSystemData" => Ok(Answer::Value(json!({}))),
             "getMonitorData" => Ok(Answer::Value(process::list_value(&self.inside.list().await))),
             "prepare" => self.prepare(first).await,
             "startProcessId" => self.start(&first).await,
@@ -147,7 +149,7 @@ impl Calls {
             "toggleWatch" => self.watch(&first, &call.take(1), |watched| !watched).await,
             "monitor" => self.mark(&first, true).await,
             "unmonitor" => self.mark(&first, false).await,
-            known @ ("getSystemData" | "profileCPU" | "profileMEM") => {
+            known @ ("profileCPU" | "profileMEM") => {
                 Err(format!("rpm {} does not have PM2's {known}", env!("CARGO_PKG_VERSION")))
             }
             unknown => Err(format!("method {unknown:?} does not exist")),
