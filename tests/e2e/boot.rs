@@ -24,8 +24,36 @@ fn a_service_is_written_and_removed() {
         rpm.ok(&["unstartup", platform, "-u", "root", "--root", &root]);
         assert!(!path.exists(), "{platform}");
     }
-    assert!(rpm.fails(&["startup", "plan9"]).contains("systemd"));
+    for platform in ["plan9", "rcd", "rcd-openbsd", "smf"] {
+        let error = rpm.fails(&["startup", platform]);
+        assert!(error.contains(platform) && error.contains("systemd"), "{error}");
+    }
     assert!(rpm.fails(&["startup", "systemd", "-u", "nobody-here", "--root", &root]).contains("no user nobody-here"));
+}
+
+#[test]
+fn who_is_not_root_is_told_what_root_would_type() {
+    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::process::CommandExt;
+    let rpm = Rpm::new();
+    for (word, platform) in [("startup", "systemd"), ("startup", "openrc"), ("unstartup", "launchd")] {
+        let mut command = rpm.command(&[word, platform]);
+        if rpm.home().metadata().expect("the home is there").uid() == 0 {
+            // A copy: nobody may not look into the directory of the build, perhaps.
+            let copy = rpm.home().join("rpm");
+            std::fs::copy(command.get_program(), &copy).expect("a copy");
+            let open = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(&copy, open.clone()).expect("permissions");
+            std::fs::set_permissions(rpm.home(), open).expect("permissions");
+            command = Command::new(copy);
+            command.args([word, platform]).env("RPM_HOME", rpm.home()).current_dir("/").uid(65534);
+        }
+        let output = command.output().expect("rpm runs");
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "nothing was done: {output:?}");
+        let line = told.lines().find(|line| line.starts_with("sudo env PATH=")).expect("a line to copy");
+        assert!(line.contains(&format!("rpm {word} {platform} -u ")) && line.contains(" --hp "), "{line}");
+    }
 }
 
 #[test]
