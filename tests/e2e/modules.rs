@@ -96,3 +96,18 @@ fn a_module_in_development_runs_where_it_lies() {
     assert!(rpm.jlist().is_empty());
     assert!(place.path().join("mine/index.js").exists(), "it is the user's");
 }
+
+#[test]
+fn a_module_is_brought_up_to_date_from_where_it_came() {
+    let (rpm, place) = (Rpm::new(), tempfile::tempdir().expect("a directory"));
+    package(place.path(), "1.0.0", RUNS);
+    rpm.ok(&["install", &place.path().to_string_lossy()]);
+    let version = || rpm.processes("sample-module")[0]["pm2_env"]["version"].clone();
+    assert_eq!(version(), "1.0.0");
+    package(place.path(), "1.1.0", RUNS);
+    rpm.ok(&["module:update", "sample-module"]);
+    assert_eq!((version(), rpm.statuses("sample-module")), ("1.1.0".into(), vec!["online".to_owned()]));
+    let error = rpm.fails(&["module:update", "simple-module"]);
+    assert!(error.contains("did you mean `sample-module`?"), "{error}");
+    assert_eq!(rpm.processes("sample-module").len(), 1);
+}

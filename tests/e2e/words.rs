@@ -115,3 +115,44 @@ fn a_forced_reload_does_not_wait_for_the_one_before() {
     assert!(second.status.success(), "{}", String::from_utf8_lossy(&second.stderr));
     assert_eq!(first.wait().expect("an end").code(), Some(1), "it was overtaken");
 }
+
+/// Reads all files below a directory.
+fn texts_below(directory: &std::path::Path, texts: &mut String) {
+    for entry in std::fs::read_dir(directory).expect("the tests are there").flatten() {
+        if entry.path().is_dir() {
+            texts_below(&entry.path(), texts);
+        } else {
+            texts.push_str(&String::from_utf8_lossy(&std::fs::read(entry.path()).expect("a test can be read")));
+        }
+    }
+}
+
+#[test]
+fn every_command_is_run_by_a_test() {
+    let tests = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut texts = String::new();
+    for suite in ["e2e", "conformance/scenarios", "chaos"] {
+        texts_below(&tests.join(suite), &mut texts);
+    }
+    let commands = Rpm::new().ok(&["completion", "--", "rpm", ""]);
+    // In Rust a word of its own, in a scenario the one after the program.
+    let is_run = |command: &str| texts.contains(&format!("\"{command}\"")) || texts.contains(&format!("pm2 {command}"));
+    let untested: Vec<&str> = commands.lines().filter(|command| !is_run(command)).collect();
+    assert!(commands.lines().count() > 50 && untested.is_empty(), "no test runs {untested:?}\n{commands}");
+}
+
+#[test]
+fn other_names_of_a_command_mean_it() {
+    let rpm = Rpm::new();
+    let help = |command: &str| rpm.ok(&[command, "--help"]);
+    for (other, command) in [
+        ("dash", "monit"),
+        ("dashboard", "monit"),
+        ("docker", "runtime"),
+        ("expose", "serve"),
+        ("module:install", "install"),
+        ("module:uninstall", "uninstall"),
+    ] {
+        assert_eq!(help(other).lines().next(), help(command).lines().next(), "{other} is {command}");
+    }
+}
