@@ -149,3 +149,15 @@ fn a_saved_list_is_enough() {
     let nowhere = import(&rpm, Path::new("/no/such/place"), &[]);
     assert!(String::from_utf8_lossy(&nowhere.stderr).contains("there is no PM2"));
 }
+
+#[test]
+fn a_list_that_a_variable_moved_is_found() {
+    let (rpm, pm2) = (Rpm::new(), tempfile::tempdir().expect("a directory"));
+    let list = serde_json::json!([{ "name": "moved", "pm_exec_path": rpm_tests::app("idle.sh"), "pm_cwd": "/",
+        "exec_interpreter": "bash", "exec_mode": "fork_mode", "status": "online" }]);
+    std::fs::write(pm2.path().join("elsewhere"), list.to_string()).expect("a list can be written");
+    let home = pm2.path().to_string_lossy();
+    let mut command = rpm.command(&["import", "pm2", "--home", &home, "--dry-run"]);
+    let output = command.env("PM2_DUMP_FILE_PATH", pm2.path().join("elsewhere")).output().expect("rpm runs");
+    assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("moved"), "{output:?}");
+}

@@ -41,7 +41,7 @@ impl Session {
         if let Some(session) = Self::open_existing(home)? {
             return Ok(session);
         }
-        if let Some(pm2) = crate::pm2::live::Pm2::find(home.root()) {
+        if let Some(pm2) = crate::pm2::live::Pm2::find(home) {
             return Err(Failure::new(format!("PM2 itself (pid {}) manages {}", pm2.pid(), home.root().display()))
                 .detail("two managers cannot share a directory")
                 .hint(format!("`{} import pm2` takes over its apps", voice.program())));

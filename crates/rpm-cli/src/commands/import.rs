@@ -7,6 +7,7 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use rpm_ipc::{Request, SavedApp};
+use rpm_model::{Flavour, Home};
 
 use crate::acting;
 use crate::args::Import;
@@ -34,10 +35,11 @@ pub(super) fn run(args: &Import, invocation: &Invocation) -> Result<(), Failure>
     let home = home_of_pm2(args)?;
     let context = specs::context(&invocation.home)?;
     let shell = rpm_config::shell_variables(&context, None);
-    let running = Pm2::find(&home);
+    let files = Home::new(home.clone(), Flavour::Pm2).with_variables(|name| std::env::var_os(name).map(PathBuf::from));
+    let running = Pm2::find(&files);
     let processes = match &running {
-        Some(pm2) => pm2.processes(&home),
-        None => dump::read(&home),
+        Some(pm2) => pm2.processes(&files),
+        None => dump::read(&files),
     };
     let processes = processes.map_err(|why| Failure::new(why).hint("`pm2 save` writes PM2's list"))?;
     let found = dump::apps(&processes, &home, &shell).map_err(|why| Failure::new(why).detail("nothing was changed"))?;

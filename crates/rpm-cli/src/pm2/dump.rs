@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rpm_model::{AppSpec, Environment, ExecMode, LogTarget};
+use rpm_model::{AppSpec, Environment, ExecMode, Home, LogTarget};
 use serde_json::{Map, Value};
 
 /// What PM2 says of a process, not of its configuration.
@@ -65,16 +65,15 @@ pub struct Found {
 ///
 /// # Errors
 /// When there is none that can be read: a sentence.
-pub fn read(home: &Path) -> Result<Vec<Value>, String> {
-    let parse = |name: &str| {
-        let path = home.join(name);
+pub fn read(home: &Home) -> Result<Vec<Value>, String> {
+    let parse = |path: PathBuf| {
         let text = std::fs::read(&path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
         match serde_json::from_slice(&text) {
             Ok(Value::Array(processes)) => Ok(processes),
             Ok(_) | Err(_) => Err(format!("{} is no list of PM2", path.display())),
         }
     };
-    parse("dump.pm2").or_else(|first| parse("dump.pm2.bak").map_err(|_| first))
+    parse(home.dump()).or_else(|first| parse(home.dump_backup()).map_err(|_| first))
 }
 
 /// Turns processes into apps. Modules are left out: PM2 installs them apart.
@@ -219,10 +218,14 @@ mod tests {
     #[test]
     fn a_broken_list_has_a_backup() {
         let home = tempfile::tempdir().unwrap();
-        assert!(read(home.path()).is_err());
+        assert!(read(&Home::new(home.path().to_owned(), rpm_model::Flavour::Pm2)).is_err());
         std::fs::write(home.path().join("dump.pm2"), "[{").unwrap();
-        assert!(read(home.path()).unwrap_err().contains("is no list of PM2"));
+        assert!(
+            read(&Home::new(home.path().to_owned(), rpm_model::Flavour::Pm2))
+                .unwrap_err()
+                .contains("is no list of PM2")
+        );
         std::fs::write(home.path().join("dump.pm2.bak"), "[]").unwrap();
-        assert_eq!(read(home.path()), Ok(Vec::new()));
+        assert_eq!(read(&Home::new(home.path().to_owned(), rpm_model::Flavour::Pm2)), Ok(Vec::new()));
     }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rpm_axon::{Argument, Message};
+use rpm_model::Home;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde_json::{Value, json};
@@ -26,8 +27,8 @@ pub struct Pm2 {
 
 impl Pm2 {
     /// Returns the daemon of a state directory, if it runs.
-    pub fn find(home: &Path) -> Option<Self> {
-        let text = std::fs::read_to_string(home.join("pm2.pid")).ok()?;
+    pub fn find(home: &Home) -> Option<Self> {
+        let text = std::fs::read_to_string(home.daemon_pid()).ok()?;
         let pid = Pid::from_raw(text.trim().parse().ok()?)?;
         let process = pidfd_open(pid, PidfdFlags::empty()).ok()?;
         // The pid may be somebody else's by now. PM2 calls itself `PM2 v7.0.3: God Daemon (/home/me/.pm2)`.
@@ -45,9 +46,9 @@ impl Pm2 {
     ///
     /// # Errors
     /// When it does not answer: a sentence.
-    pub fn processes(&self, home: &Path) -> Result<Vec<Value>, String> {
+    pub fn processes(&self, home: &Home) -> Result<Vec<Value>, String> {
         let failed = |why: &dyn std::fmt::Display| format!("PM2 (pid {}) did not tell its list: {why}", self.pid());
-        let answer = call(&home.join("rpc.sock"), "getMonitorData").map_err(|error| failed(&error))?;
+        let answer = call(&home.pm2_rpc(), "getMonitorData").map_err(|error| failed(&error))?;
         let Value::Array(processes) = answer else { return Err(failed(&"no list came")) };
         Ok(processes.into_iter().map(|mut process| process["pm2_env"].take()).collect())
     }
