@@ -12,7 +12,7 @@ pub(super) enum Command<L> {
     Close,
 }
 
-/// Adds and removes files while another thread waits in [`Follower::next`].
+/// Adds and removes files while another thread waits in [`Follower::next`](super::Follower::next).
 #[derive(Debug)]
 pub struct FollowerHandle<L> {
     pub(super) commands: mpsc::Sender<Command<L>>,
@@ -36,7 +36,7 @@ impl<L> FollowerHandle<L> {
         self.tell(Command::Remove(label));
     }
 
-    /// Makes [`Follower::next`] return `None` once what was read is given out.
+    /// Makes [`Follower::next`](super::Follower::next) return `None` once what was read is given out.
     pub fn close(&self) {
         self.tell(Command::Close);
     }
