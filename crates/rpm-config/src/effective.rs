@@ -1,24 +1,27 @@
 //! The environment applied: which variables the app gets, and what they change in its name.
 //!
-//! Under one another, the lower wins: the shell's variables (kept apart, in `env_shell`), `env`, `deploy.<name>.env`,
-//! `env_<name>`, `port`.
+//! Under one another, the lower wins: the shell's variables (kept apart, in `env_shell`), `env_file`, `env`,
+//! `deploy.<name>.env`, `env_<name>`, `port`.
+
+use std::path::Path;
 
 use rpm_model::{AppSpec, Environment, nearest};
 use serde_json::{Map, Value};
 
-use crate::Context;
 use crate::spec::{Given, Reader, user};
-use crate::values;
+use crate::{Context, dotenv, values};
 
-/// Applies the environment to a new app. `name` is what `--env` asked for, `deploy` the variables of that deployment.
+/// Applies the environment to a new app. `file_directory` is where the ecosystem file is, `name` is what `--env` asked for, `deploy` the variables of that deployment.
 pub(crate) fn create(
     reader: &mut Reader<'_>,
     spec: &mut AppSpec,
+    file_directory: Option<&Path>,
     name: Option<&str>,
     deploy: Option<&Map<String, Value>>,
 ) {
+    spec.env = from_files(reader, spec, file_directory);
     let env = reader.setting("env").and_then(|setting| setting.value.as_object());
-    spec.env = env.map(variables).unwrap_or_default();
+    spec.env.extend(env.map(variables).unwrap_or_default());
     if let Some(env) = env.filter(|env| env.values().any(|value| value.is_number() || value.is_boolean())) {
         // As it was written, so that a number is one in PM2's list too.
         spec.other.insert("env".into(), Value::Object(env.clone()));
@@ -41,6 +44,23 @@ pub(crate) fn create(
     inherit(reader, spec);
 }
 
+/// Returns the variables of the files that the app names; those of a later one win.
+///
+/// A relative path hangs on the directory of the app; where nothing is there, on that of the ecosystem file.
+fn from_files(reader: &mut Reader<'_>, spec: &AppSpec, file_directory: Option<&Path>) -> Environment {
+    let mut env = Environment::new();
+    for written in reader.read("env_file", values::texts).value().unwrap_or_default() {
+        let path = reader.context.resolve(&spec.cwd, &written);
+        let beside = file_directory.map(|directory| reader.context.resolve(directory, &written));
+        let path = if path.exists() { path } else { beside.filter(|path| path.exists()).unwrap_or(path) };
+        match dotenv::read(&path) {
+            Ok(variables) => env.extend(variables),
+            Err(why) => reader.refuse("env_file", &format!("{} {why}", path.display())),
+        }
+    }
+    env
+}
+
 /// Applies the environment to a running app: `--update-env` takes this shell's, `--env` one that the file declared.
 pub(crate) fn change(reader: &mut Reader<'_>, spec: &mut AppSpec, update: bool, name: Option<&str>) {
     if update {
@@ -52,6 +72,7 @@ pub(crate) fn change(reader: &mut Reader<'_>, spec: &mut AppSpec, update: bool, 
             }
         }
     }
+    spec.env.extend(from_files(reader, spec, None));
     let Some(name) = name else { return };
     match spec.other.get(&format!("env_{name}")).and_then(Value::as_object) {
         Some(env) => spec.env.extend(variables(env)),

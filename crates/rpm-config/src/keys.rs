@@ -171,7 +171,7 @@ pub(crate) const KEYS: &[Key] = {
         key("autoscale", &[], Object, NotYet),
         key("rollback", &[], Flag, NotYet),
         key("depends_on", &[], Any, NotYet),
-        key("env_file", &[], Texts, NotYet),
+        key("env_file", &[], Texts, Spec),
         key("secrets", &[], Object, Spec),
         key("memory_max", &[], Memory, Spec),
         key("cpu_max", &[], TextOrNumber, Spec),

@@ -15,6 +15,7 @@ mod context;
 mod deploy;
 mod diagnostic;
 mod document;
+mod dotenv;
 mod effective;
 pub mod foreign;
 mod keys;

@@ -158,7 +158,7 @@ fn new_spec(
         // For the sake of the other mistakes, the rest is read on a program that is never run.
         None => spec::check(reader),
     };
-    effective::create(reader, &mut spec, env_name, deploy);
+    effective::create(reader, &mut spec, directory, env_name, deploy);
     spec::serve::pass_its_socket(reader, &mut spec);
     found.then_some(spec)
 }

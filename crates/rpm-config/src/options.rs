@@ -90,6 +90,8 @@ pub struct AppOptions {
     pub update_env: bool,
     /// `--filter-env`, may be repeated.
     pub filter_env: Vec<String>,
+    /// `--env-file`, may be repeated: files with variables.
+    pub env_file: Vec<String>,
     /// `--listen`, may be repeated.
     pub listen: Vec<String>,
     /// `--socket-mode`.
@@ -192,10 +194,11 @@ impl AppOptions {
                 collected.put(key, option, value.into());
             }
         }
-        let lists: [(&'static str, &'static str, &[String]); 5] = [
+        let lists: [(&'static str, &'static str, &[String]); 6] = [
             ("args", "--", &self.args),
             ("stop_exit_codes", "--stop-exit-codes", &self.stop_exit_codes),
             ("filter_env", "--filter-env", &self.filter_env),
+            ("env_file", "--env-file", &self.env_file),
             ("listen", "--listen", &self.listen),
             ("ignore_watch", "--ignore-watch", &self.ignore_watch),
         ];

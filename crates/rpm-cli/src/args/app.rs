@@ -59,6 +59,9 @@ pub struct AppArgs {
     /// Drop the shell's variables that contain this text; may be repeated
     #[arg(long, value_name = "TEXT", num_args = 0..=1, default_missing_value = "", help_heading = "Environment")]
     pub filter_env: Vec<String>,
+    /// Take variables from a file of lines NAME=value; may be repeated
+    #[arg(long, value_name = "FILE", help_heading = "Environment")]
+    pub env_file: Vec<String>,
     /// Only these apps of the ecosystem file
     #[arg(long, value_name = "A,B", help_heading = "Environment")]
     pub only: Option<String>,
@@ -234,6 +237,7 @@ impl AppArgs {
             only: this.only,
             update_env: this.update_env,
             filter_env: this.filter_env,
+            env_file: this.env_file,
             listen: this.listen,
             socket_mode: this.socket_mode,
             drain_timeout: this.drain_timeout,
