@@ -17,6 +17,8 @@ mod forensics;
 mod import_pm2;
 mod install;
 mod keeper_death;
+mod key_effects;
+mod keys;
 mod log_bytes;
 mod logs;
 mod modules;

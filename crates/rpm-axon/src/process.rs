@@ -49,11 +49,22 @@ pub fn pm2_env(app: &AppInfo, worker: &WorkerInfo) -> Map<String, Value> {
             }
             value => value,
         };
-        if key != "env" && !value.is_null() {
+        if let Some((key, value)) = noted(key, value) {
             out.entry(key).or_insert_with(|| value.clone());
         }
     }
     out
+}
+
+/// Returns what PM2 notes of a setting that has no field of its own: a switch that is off by default is told when it is on,
+/// and `disable_trace` as what it does.
+fn noted<'v>(key: &'v str, value: &'v Value) -> Option<(&'v str, &'v Value)> {
+    match (key, value) {
+        ("env", _) | (_, Value::Null) => None,
+        ("disable_trace", Value::Bool(true)) => Some(("trace", &Value::Bool(false))),
+        ("disable_trace" | "source_map_support" | "disable_source_map_support", Value::Bool(false)) => None,
+        _ => Some((key, value)),
+    }
 }
 
 /// Returns what the app finds in its environment by the user's will: the shell's variables under the declared ones.

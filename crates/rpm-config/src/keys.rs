@@ -188,6 +188,22 @@ pub(crate) const KEYS: &[Key] = {
     ]
 };
 
+/// A key that an app may have, for those who look whether something is said of each.
+#[derive(Debug, Clone, Copy)]
+pub struct AppKey {
+    /// Its name.
+    pub name: &'static str,
+    /// Its other names.
+    pub aliases: &'static [&'static str],
+    /// Whether it does anything yet.
+    pub has_effect: bool,
+}
+
+/// Returns every key of an app.
+pub fn app_keys() -> impl Iterator<Item = AppKey> {
+    KEYS.iter().map(|key| AppKey { name: key.name, aliases: key.aliases, has_effect: key.use_ != Use::NotYet })
+}
+
 /// Keys beside `apps` that say nothing about apps.
 pub(crate) const TOP_LEVEL: &[&str] = &["apps", "pm2", "deploy", "static", "upstreams", "balancers", "$schema"];
 

@@ -35,6 +35,7 @@ pub use deploy::{Deployment, deployment};
 pub use diagnostic::{ConfigError, Diagnostic, Severity, Source};
 pub use document::Format;
 pub use effective::shell_variables;
+pub use keys::{AppKey, app_keys};
 pub use load::{Loaded, from_script, load, load_text, update};
 pub use numbers::{parse_instances, parse_scale};
 pub use options::AppOptions;

@@ -124,6 +124,16 @@ pub struct AppOptions {
     pub source_map_support: bool,
     /// `--disable-source-map-support`.
     pub disable_source_map_support: bool,
+    /// `--trace`.
+    pub trace: bool,
+    /// `--disable-trace`.
+    pub disable_trace: bool,
+    /// `--v8`.
+    pub v8: bool,
+    /// `--event-loop-inspector`.
+    pub event_loop_inspector: bool,
+    /// `--deep-monitoring`.
+    pub deep_monitoring: bool,
 }
 
 impl AppOptions {
@@ -188,6 +198,11 @@ impl AppOptions {
             ("automation", "--no-automation", self.no_automation, false),
             ("source_map_support", "--source-map-support", self.source_map_support, true),
             ("disable_source_map_support", "--disable-source-map-support", self.disable_source_map_support, true),
+            ("trace", "--trace", self.trace, true),
+            ("disable_trace", "--disable-trace", self.disable_trace, true),
+            ("v8", "--v8", self.v8, true),
+            ("event_loop_inspector", "--event-loop-inspector", self.event_loop_inspector, true),
+            ("deep_monitoring", "--deep-monitoring", self.deep_monitoring, true),
         ];
         for (key, option, given, value) in flags {
             if given {

@@ -254,6 +254,11 @@ impl AppArgs {
             no_automation: this.no_automation,
             source_map_support: this.source_map_support,
             disable_source_map_support: this.disable_source_map_support,
+            trace: this.trace,
+            disable_trace: this.disable_trace,
+            v8: this.v8,
+            event_loop_inspector: this.event_loop_inspector,
+            deep_monitoring: this.deep_monitoring,
         }
     }
 
