@@ -21,6 +21,7 @@ mod key_effects;
 mod keys;
 mod log_bytes;
 mod logs;
+mod misuse;
 mod modules;
 mod monit;
 mod pm2_api;

@@ -32,7 +32,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
-use rpm_model::{Flavour, Home, nearest};
+use rpm_model::{Flavour, Home};
 
 use crate::args::{Cli, Command};
 use crate::commands::Invocation;
@@ -111,22 +111,7 @@ fn misunderstood(error: &clap::Error, flavour: Flavour) -> ExitCode {
             let _ = error.print();
             return ExitCode::SUCCESS;
         }
-        ErrorKind::InvalidSubcommand => {
-            let typed =
-                error.get(clap::error::ContextKind::InvalidSubcommand).map(ToString::to_string).unwrap_or_default();
-            let names = args::command_names();
-            let near = nearest(&typed, names.iter().map(String::as_str));
-            let program = voice.program();
-            let hint = match near {
-                Some(near) => format!("did you mean `{program} {near}`?"),
-                None if std::path::Path::new(&typed).exists() => format!("did you mean `{program} start {typed}`?"),
-                None => format!("`{program} --help` lists the commands"),
-            };
-            Failure::new(format!("Command not found: {typed}")).hint(hint).print(&voice);
-        }
-        _ => {
-            let _ = error.print();
-        }
+        _ => args::misunderstood(error, voice.program()).print(&voice),
     }
     ExitCode::FAILURE
 }

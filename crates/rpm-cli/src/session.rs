@@ -68,6 +68,14 @@ impl Session {
         }
     }
 
+    /// Returns whether there is certainly nothing: no daemon, nobody who starts one anew, no state of one that was killed.
+    ///
+    /// # Errors
+    /// When the socket cannot be used.
+    pub fn nothing_is_there(home: &Home) -> Result<bool, Failure> {
+        Ok(!home.state().exists() && !home.keeper_pid().exists() && connect(home)?.is_none())
+    }
+
     /// Connects to a daemon that is there; `None` where there is none.
     ///
     /// # Errors

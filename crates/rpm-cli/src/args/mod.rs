@@ -8,6 +8,7 @@ mod balance;
 mod bare;
 mod foreign;
 mod manage;
+mod misunderstood;
 mod system;
 mod words;
 
@@ -21,6 +22,7 @@ pub use balance::{Balance, Export, Server, Weight};
 pub use bare::bare;
 pub use foreign::{Foreign, Monitored};
 pub use manage::{Deploy, Generate, Import, Install, Key, Manage, Multiset, Set, Unset};
+pub use misunderstood::misunderstood;
 pub use system::{Boot, Dev, Form, Init, Logrotate, Platform, Runtime, Serve, Slist, System};
 pub use words::{called_by_role, understood};
 

@@ -21,8 +21,7 @@ pub(super) fn import(args: &Import, invocation: &Invocation) -> Result<(), Failu
             args.what
         )));
     };
-    let imported = foreign::import(program, &cwd().join(file), file)
-        .map_err(|error| Failure::new(error.render(say::stderr_takes_colour())))?;
+    let imported = foreign::import(program, &cwd().join(file), file)?;
     for warning in &imported.warnings {
         invocation.voice.raw_error(&format!("{}\n", warning.render(say::stderr_takes_colour()).trim_end()));
     }

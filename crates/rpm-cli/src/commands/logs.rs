@@ -49,6 +49,7 @@ pub(super) struct Source {
 }
 
 pub(super) fn run(args: &Logs, invocation: &Invocation) -> Result<(), Failure> {
+    let wanted = Wanted::parse(args)?;
     let list = invocation.session()?.list(false)?;
     let args = &timestamp_gives_back(args, &list);
     if args.nostream && args.timestamp.is_some() && args.since.is_none() && args.until.is_none() && args.grep.is_none()
@@ -58,7 +59,6 @@ pub(super) fn run(args: &Logs, invocation: &Invocation) -> Result<(), Failure> {
         voice
             .warn(format_args!("`{} restart NAME --time` makes an app's new lines begin with theirs", voice.program()));
     }
-    let wanted = Wanted::parse(args)?;
     let sources = sources(args, &list, invocation)?;
     let mut writer = Writer::new(args, &sources);
     let mut begins = Vec::new();

@@ -44,7 +44,14 @@ impl Wanted {
             ),
             None => None,
         };
-        Ok(Self { since: moment("--since", &args.since)?, until: moment("--until", &args.until)?, grep })
+        let (since, until) = (moment("--since", &args.since)?, moment("--until", &args.until)?);
+        if let (Some(from), Some(to)) = (since, until)
+            && to < from
+        {
+            let [since, until] = [&args.since, &args.until].map(|text| text.as_deref().unwrap_or_default());
+            return Err(Failure::new(format!("--until `{until}` is before --since `{since}`")));
+        }
+        Ok(Self { since, until, grep })
     }
 
     /// Returns whether anything is asked for.

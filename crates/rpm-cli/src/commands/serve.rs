@@ -30,6 +30,9 @@ pub(super) fn run(args: &Serve, invocation: &Invocation) -> Result<(), Failure> 
         return Err(Failure::new(format!("{} is not a directory", path.display()))
             .hint(format!("`{} serve DIRECTORY PORT`", invocation.voice.program())));
     }
+    if let Some(name) = args.basic_auth_username.as_ref().filter(|name| name.contains(':')) {
+        return Err(Failure::new(format!("--basic-auth-username `{name}` has a colon, which ends a name in HTTP")));
+    }
     let mut env = Map::new();
     let mut set = |name: &str, value: Option<String>| {
         value.map(|value| env.insert(format!("PM2_SERVE_{name}"), value.into()));

@@ -1,7 +1,7 @@
 //! `start`: new apps from scripts, programs, command lines and files; what is there already is restarted.
 
 use rpm_config::{AppOptions, Context};
-use rpm_ipc::{AppInfo, List};
+use rpm_ipc::{AppInfo, DaemonInfo, List};
 use rpm_model::{AppSpec, Status};
 
 use crate::acting;
@@ -9,6 +9,7 @@ use crate::args::{Logs, Start};
 use crate::commands::restart::How;
 use crate::commands::{Invocation, logs, only_chooses_in_files, runtime, start_or};
 use crate::report::Failure;
+use crate::session::Session;
 use crate::specs::{self, Plan};
 use crate::target::{self, Target};
 
@@ -35,8 +36,12 @@ pub(super) fn run(mut args: Start, invocation: &Invocation) -> Result<(), Failur
     if let Some(instances) = &options.instances {
         rpm_config::parse_instances(instances, context.cpus)?;
     }
-    let mut session = invocation.session()?;
-    let before = session.list(true)?;
+    // Nothing is started for a mistake, the daemon neither: where there is none, there is no app to know.
+    let mut session = if Session::nothing_is_there(&invocation.home)? { None } else { Some(invocation.session()?) };
+    let mut before = match &mut session {
+        Some(session) => session.list(true)?,
+        None => List { apps: Vec::new(), daemon: DaemonInfo::default() },
+    };
     let mut plan = Plan::default();
     let mut by_name = Plan::default();
     for word in &args.targets {
@@ -73,6 +78,19 @@ pub(super) fn run(mut args: Start, invocation: &Invocation) -> Result<(), Failur
     }
     plan.merge(by_name);
     let plan = plan.finish();
+    let mut session = match session {
+        Some(session) => session,
+        None => {
+            let mut session = invocation.session()?;
+            // Another first command may have been quicker.
+            before = session.list(true)?;
+            let started = |spec: &&AppSpec| before.apps.iter().any(|app| is_same(&app.spec, spec));
+            if let Some(spec) = plan.missing.iter().find(started).filter(|_| !args.app.force) {
+                return Err(already(spec, invocation));
+            }
+            session
+        }
+    };
     for spec in &plan.missing {
         let s = if spec.instances == 1 { "" } else { "s" };
         let (script, mode, count) = (spec.script.display(), spec.exec_mode.name(), spec.instances);

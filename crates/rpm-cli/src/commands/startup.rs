@@ -84,6 +84,13 @@ fn plan(word: &str, args: &Boot, invocation: &Invocation) -> Result<Option<(Serv
         invocation.voice.data(&format!("{}\n", line.join(" ")));
         return Ok(None);
     }
+    if let Some(home) = args.hp.as_ref().filter(|home| !home.is_dir()) {
+        return Err(Failure::new(format!("--hp {} is not a directory", home.display())).hint(format!(
+            "the home of {} is {}",
+            account.name,
+            account.home.display()
+        )));
+    }
     let user_home = args.hp.clone().unwrap_or(account.home);
     let (home_variable, directory) = match invocation.home.flavour() {
         Flavour::Rpm => ("RPM_HOME", ".rpm"),

@@ -43,6 +43,17 @@ pub(super) fn apply(reader: &mut Reader<'_>, spec: &mut AppSpec) {
         given => given.put_option(&mut spec.logs.date_format),
     }
     rotation(reader, &mut spec.logs.rotation);
+    let target = |target: Option<&LogTarget>| match target {
+        Some(LogTarget::File(path)) => Some(path.clone()),
+        _ => None,
+    };
+    for (key, path) in [
+        ("out_file", target(Some(&spec.logs.out))),
+        ("error_file", target(Some(&spec.logs.err))),
+        ("log_file", target(spec.logs.combined.as_ref())),
+    ] {
+        reader.refuse_no_file(key, path.as_deref());
+    }
 }
 
 /// Nothing and `0` turn a limit off where that is sensible; `null` is the default again.

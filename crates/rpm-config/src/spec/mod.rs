@@ -14,6 +14,8 @@ mod triggers;
 pub(crate) mod user;
 mod workers;
 
+use std::path::Path;
+
 use rpm_model::AppSpec;
 use serde_json::Value;
 
@@ -114,6 +116,18 @@ impl<'a> Reader<'a> {
     pub(crate) fn refuse(&mut self, key: &'static str, reason: &str) {
         if let Some(setting) = self.setting(key) {
             self.report.mistake_because(&self.app.label, setting, reason, None);
+        }
+    }
+
+    /// Refuses the path of a file that is to be written where there cannot be one: a running app would be stopped for it
+    /// and not come up again.
+    pub(crate) fn refuse_no_file(&mut self, key: &'static str, path: Option<&Path>) {
+        let Some(path) = path else { return };
+        let above = path.ancestors().skip(1).find(|above| above.exists());
+        if path.is_dir() {
+            self.refuse(key, &format!("{} is a directory", path.display()));
+        } else if let Some(above) = above.filter(|above| !above.is_dir()) {
+            self.refuse(key, &format!("{} is not a directory", above.display()));
         }
     }
 

@@ -11,6 +11,7 @@ pub(super) fn apply(reader: &mut Reader<'_>, spec: &mut AppSpec) {
     let context = reader.context;
     let pid_file = reader.read("pid_file", |value| Some(context.resolve(&cwd, value.as_str()?)));
     pid_file.put_option(&mut spec.pid_file);
+    reader.refuse_no_file("pid_file", spec.pid_file.as_deref());
 
     let uid = reader.read("uid", values::text);
     let gid = reader.read("gid", values::text);
