@@ -101,12 +101,7 @@ async fn answer(
         }
     };
     let found = format!("status {}", head.status);
-    let passes = if status.is_empty() {
-        (200..400).contains(&head.status)
-    } else {
-        status.iter().any(|range| range.contains(head.status))
-    };
-    if !passes {
+    if !StatusRange::accept(status, head.status) {
         return Err(found);
     }
     let Some(wanted) = body else { return Ok(found) };

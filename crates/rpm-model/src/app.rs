@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::balance::Arrangement;
 use crate::bytes::Bytes;
+use crate::health::HealthSpec;
 use crate::limits::Limits;
 use crate::rotation::Rotation;
 use crate::secret::Secret;
@@ -102,6 +103,9 @@ pub struct AppSpec {
     /// How long to wait for readiness; `None` is PM2's 3 s at a start, and 60 s in a reload.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "duration_ms::option")]
     pub listen_timeout: Option<Duration>,
+    /// What is asked of every worker from time to time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthSpec>,
     /// Replaced when its process tree uses more than this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_memory_restart: Option<Bytes>,
@@ -171,6 +175,7 @@ impl AppSpec {
             stop: StopPolicy::default(),
             wait_ready: false,
             listen_timeout: None,
+            health: None,
             max_memory_restart: None,
             drain_timeout: Duration::from_secs(10),
             reload_parallel: 1,

@@ -9,6 +9,7 @@
 //! - [`home`]: the state directory
 //! - [`balance`]: what the user asked of the load balancer
 //! - [`edge`]: the conversation between the daemon and the process that balances
+//! - [`health`]: how a worker is found to be well
 //! - [`limits`]: what the kernel grants a worker
 //! - [`secret`]: where a secret comes from
 //! - [`rotation`]: when logs are rotated, and what is kept
@@ -19,6 +20,7 @@ pub mod app;
 pub mod balance;
 pub mod bytes;
 pub mod edge;
+pub mod health;
 pub mod home;
 pub mod limits;
 pub mod nearest;
@@ -32,6 +34,7 @@ pub use app::{
     WatchSpec, is_inheritable,
 };
 pub use bytes::Bytes;
+pub use health::{Health, HealthSpec, Probe};
 pub use home::{Flavour, Home};
 pub use limits::Limits;
 pub use nearest::nearest;

@@ -164,6 +164,11 @@ pub enum FailureCause {
         /// The time it had.
         waited: Duration,
     },
+    /// It did not pass its health check.
+    Unhealthy {
+        /// What was wrong the last time.
+        why: String,
+    },
     /// An address it needs is taken.
     Taken(Taken),
     /// It is still there after SIGKILL.
@@ -178,6 +183,7 @@ impl fmt::Display for FailureCause {
             FailureCause::Exited { exit, uptime } => write!(f, "ended with {exit} after {} ms", uptime.as_millis()),
             FailureCause::SpawnFailed(why) => write!(f, "could not be started: {why}"),
             FailureCause::NotReady { waited } => write!(f, "was not ready within {} ms", waited.as_millis()),
+            FailureCause::Unhealthy { why } => write!(f, "did not pass its health check: {why}"),
             FailureCause::Taken(Taken { address, owner: Some(owner), .. }) => {
                 write!(f, "could not listen: {address} is used by {owner}")
             }

@@ -40,6 +40,11 @@ pub enum Effect {
         /// Which process.
         life: Life,
     },
+    /// Lets no new connection in, as long as another worker is there to have it; `Admit` takes it back.
+    Withhold {
+        /// Which process.
+        life: Life,
+    },
     /// Lets no new connection in, and waits for its queue and its requests in flight; answered by `Drained`.
     Drain {
         /// Which process.
@@ -117,6 +122,8 @@ impl Effect {
             // A life that was started is known to the keeper, with its counters.
             Effect::Spawn { .. }
             | Effect::WatchSettling { .. }
+            // Who is found ill is found ill again.
+            | Effect::Withhold { .. }
             | Effect::Close { .. }
             | Effect::Progress { .. }
             | Effect::Warn { .. }
@@ -132,6 +139,7 @@ impl Effect {
             Effect::Spawn { life, .. }
             | Effect::WatchSettling { life }
             | Effect::Admit { life }
+            | Effect::Withhold { life }
             | Effect::Drain { life, .. }
             | Effect::Ask { life }
             | Effect::Kill { life } => Some(*life),
@@ -170,6 +178,10 @@ pub enum Happening {
     },
     /// It is ready.
     Online,
+    /// It has failed its health check too often: it gets no new connections while others can have them.
+    Unhealthy,
+    /// It passes its health check again.
+    Healthy,
     /// It was asked to leave.
     Stopping {
         /// Why.
@@ -208,6 +220,8 @@ pub enum Cause {
     Crash,
     /// The process before it used too much memory.
     Memory,
+    /// The process before it failed its health check too often.
+    Health,
     /// A watched file changed.
     Watch,
     /// The app's cron pattern came due.

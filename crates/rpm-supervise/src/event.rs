@@ -64,6 +64,13 @@ pub enum Event {
         /// Which process.
         life: Life,
     },
+    /// A question about the process's health was answered, or was not.
+    Probed {
+        /// Which process.
+        life: Life,
+        /// Why not, as a fragment: `status 500`, `no answer within 2000 ms`.
+        found: Result<(), String>,
+    },
     /// The process tree used this much memory.
     Memory {
         /// Which process.

@@ -176,15 +176,22 @@ impl Supervisor {
         let Place::Serving(process) = &seat.place else { return };
         let too_much = process.spec.max_memory_restart.is_some_and(|limit| used > limit);
         let may = process.life == life && process.phase == Phase::Online && !seat.is_rolling();
-        if !too_much || !may || now < seat.memory_retry_at || self.rolls(life.worker) {
+        if !too_much || !may || now < seat.renew_after || self.rolls(life.worker) {
             return;
         }
-        if process.spec.shares_sockets() && seat.spec.shares_sockets() {
+        self.renew(turn, life.worker, Cause::Memory);
+    }
+
+    /// Replaces the process of a seat for a reason of our own: without a gap where the app shares its sockets.
+    pub(crate) fn renew(&mut self, turn: &mut Turn<'_>, worker: WorkerId, cause: Cause) {
+        let Some(seat) = self.seats.get(&worker) else { return };
+        let shares = seat.first().is_some_and(|process| process.spec.shares_sockets());
+        if shares && seat.spec.shares_sockets() {
             let spec = seat.spec.clone();
-            self.try_out(turn, life.worker, spec, Cause::Memory);
+            self.try_out(turn, worker, spec, cause);
         } else {
-            let then = Then::Start { at: now, cause: Cause::Memory, again: true };
-            self.leave(turn, life.worker, then, Cause::Memory, false);
+            let then = Then::Start { at: turn.now, cause, again: true };
+            self.leave(turn, worker, then, cause, false);
         }
     }
 }

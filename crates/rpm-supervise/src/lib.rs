@@ -13,7 +13,7 @@
 //! Rooms, from outside: [`event`], [`effect`], [`command`] (what clients may ask, and what they are told), [`view`]
 //! (what can be seen), [`saved`] (what is written down), [`recovery`] (the work of a daemon that died is taken up).
 //! Within: `supervisor` (the way of an event), `seat` and `process` (the two machines), `starting`, `ending` and `leaving`
-//! (what happens to a process), `roll`, `commands` and `pending` (who waits for what), `restart` (the policy), `timers`.
+//! (what happens to a process), `health`, `roll`, `commands` and `pending` (who waits for what), `restart` (the policy), `timers`.
 #![forbid(unsafe_code)]
 
 pub mod command;
@@ -25,6 +25,7 @@ pub mod view;
 
 mod commands;
 mod ending;
+mod health;
 mod leaving;
 mod pending;
 mod process;

@@ -17,9 +17,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rpm_model::{AppSpec, ExecMode, Life, Moment, Status};
+use rpm_model::{AppSpec, ExecMode, Health, Life, Moment, Status};
 
 use crate::effect::Cause;
+use crate::health::Checks;
 
 /// How long a worker has at a start to become ready, unless `listen_timeout` says so (PM2's number).
 const READY_AT_START: Duration = Duration::from_secs(3);
@@ -47,6 +48,8 @@ pub(crate) struct Process {
     pub(crate) trial: Option<Trial>,
     /// What it has told so far.
     pub(crate) told: Told,
+    /// What its health checks have shown.
+    pub(crate) checks: Checks,
     /// Whether it was ever ready.
     pub(crate) ready: bool,
     /// Why it was asked to leave, once it was: its end is told by this, and not by what is wanted then.
@@ -123,6 +126,7 @@ impl Process {
             phase: Phase::Spawning,
             trial,
             told: Told::default(),
+            checks: Checks::default(),
             ready: false,
             leaving: None,
         }
@@ -130,23 +134,25 @@ impl Process {
 
     /// Decides whether a starting process is ready. The first rule that applies counts:
     ///
-    /// 1. `wait_ready`: the app says so.
-    /// 2. A cluster worker: it listens; or, unless it must, it has settled and lived for `min_uptime`.
-    /// 3. One behind the balancer: its port is listened on.
-    /// 4. Otherwise: it has settled, or lived for `min_uptime`.
+    /// 1. A health check: it is passed; with `wait_ready`, the app says so too.
+    /// 2. `wait_ready`: the app says so.
+    /// 3. A cluster worker: it listens; or, unless it must, it has settled and lived for `min_uptime`.
+    /// 4. One behind the balancer: its port is listened on.
+    /// 5. Otherwise: it has settled, or lived for `min_uptime`.
     ///
-    /// When the time is up, one who should have spoken is late, and the others count as ready.
+    /// When the time is up, one who should have spoken, or passed, is late, and the others count as ready.
     pub(crate) fn readiness(&self, now: Moment) -> Readiness {
         let alive = self.started_at + self.spec.restart.min_uptime;
-        let allowed = self.spec.listen_timeout.unwrap_or(match self.trial {
-            Some(_) => READY_IN_ROLL,
-            None => READY_AT_START,
-        });
+        let allowed = self.allowed();
         let limit = self.started_at + allowed;
         let must_listen = self.trial.is_some_and(|trial| trial.must_listen);
         let proxied = self.spec.exec_mode == ExecMode::Proxy;
-        let must_speak = self.spec.wait_ready || must_listen || proxied;
+        let is_checked = self.spec.health.is_some();
+        let must_speak = is_checked || self.spec.wait_ready || must_listen || proxied;
         let ready_at = match (self.spec.wait_ready, self.spec.exec_mode) {
+            _ if is_checked => {
+                (self.checks.is_well() && (self.told.app_ready || !self.spec.wait_ready)).then_some(now)
+            }
             (true, _) => self.told.app_ready.then_some(now),
             (false, ExecMode::Cluster) if self.told.listened => Some(now),
             (false, ExecMode::Cluster) => (self.told.settled && !must_listen).then_some(alive),
@@ -161,6 +167,13 @@ impl Process {
             Some(at) => Readiness::Wait(at.min(limit)),
             None => Readiness::Wait(limit),
         }
+    }
+
+    /// Returns the time that it has to become ready. One with a health check has at least what that allows it.
+    fn allowed(&self) -> Duration {
+        let usual = if self.trial.is_some() { READY_IN_ROLL } else { READY_AT_START };
+        let allowed = self.spec.listen_timeout.unwrap_or(usual);
+        self.spec.health.as_ref().map_or(allowed, |health| allowed.max(health.patience()))
     }
 
     /// Returns when something is due although nothing happens.
@@ -198,6 +211,20 @@ impl Process {
                 Status::Stopping
             }
             Phase::Stuck => Status::Errored,
+        }
+    }
+
+    /// Returns how it fares as to requests.
+    pub(crate) fn health(&self) -> Health {
+        match self.phase {
+            Phase::Spawning | Phase::Starting => Health::Starting,
+            Phase::Online if self.checks.is_ill() => Health::Unhealthy,
+            Phase::Online => Health::Ready,
+            Phase::Draining { .. }
+            | Phase::Stopping { .. }
+            | Phase::Killed { .. }
+            | Phase::Sweeping(_)
+            | Phase::Stuck => Health::Draining,
         }
     }
 

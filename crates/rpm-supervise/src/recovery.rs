@@ -180,7 +180,7 @@ impl Supervisor {
             return self.tree_gone(turn, life);
         };
         let Some(process) = self.process(life) else { return };
-        let (phase, known) = (process.phase, process.pid.is_some());
+        let (phase, known, is_ill) = (process.phase, process.pid.is_some(), process.checks.is_ill());
         // One that has ended is not asked whether it is ready: it lived long enough for that, perhaps, and is dead.
         if let Some((exit, at)) = fact.exit {
             if !known && let Some(process) = self.process_mut(life) {
@@ -196,6 +196,7 @@ impl Supervisor {
             Phase::Spawning => self.spawned(turn, life, fact.pid, fact.started_at),
             _ if !known => self.spawned(turn, life, fact.pid, fact.started_at),
             Phase::Starting => turn.ask_for(Effect::WatchSettling { life }),
+            Phase::Online if is_ill => turn.ask_for(Effect::Withhold { life }),
             Phase::Online => turn.ask_for(Effect::Admit { life }),
             Phase::Draining { until } => turn.ask_for(Effect::Drain { life, until }),
             Phase::Stopping { .. } | Phase::Killed { .. } | Phase::Sweeping(_) | Phase::Stuck => {}

@@ -23,8 +23,9 @@ use crate::process::{Phase, Trial};
 use crate::seat::{Place, Second, Then};
 use crate::supervisor::{Supervisor, Turn};
 
-/// The wait after a replacement for too much memory has failed: the old worker serves, and hurry would only add load.
-const MEMORY_RETRY: Duration = Duration::from_secs(30);
+/// The wait after a replacement for too much memory, or ill health, has failed: the old worker serves as well as it can,
+/// and hurry would only add load.
+const RENEW_RETRY: Duration = Duration::from_secs(30);
 
 /// One reload of an app.
 #[derive(Debug)]
@@ -156,12 +157,12 @@ impl Supervisor {
     pub(crate) fn roll_failed(&mut self, turn: &mut Turn<'_>, worker: WorkerId, cause: FailureCause) {
         self.give_trial_up(turn, worker);
         let failure = self.failure(worker, cause);
-        let retry_at = turn.now + MEMORY_RETRY;
+        let retry_at = turn.now + RENEW_RETRY;
         let Some(app) = self.app_of(worker) else { return };
         let Some(owner) = self.app_mut(app) else { return };
         let Some(roll) = owner.roll.as_mut().filter(|roll| roll.active.contains(&worker)) else {
             if let Some(seat) = self.seat_mut(worker) {
-                seat.memory_retry_at = retry_at;
+                seat.renew_after = retry_at;
             }
             return self.check_roll(turn, worker);
         };

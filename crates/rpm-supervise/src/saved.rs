@@ -12,6 +12,7 @@ use rpm_model::{AppId, AppSpec, Exit, Life, Moment, WorkerId};
 use serde::{Deserialize, Serialize};
 
 use crate::effect::Cause;
+use crate::health::Checks;
 use crate::process::{Phase, Process, Sweep, Told, Trial};
 use crate::restart::Streak;
 use crate::roll::Roll;
@@ -86,8 +87,8 @@ struct SavedSeat {
     second: Option<SavedSecond>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     trial: Option<usize>,
-    #[serde(default)]
-    memory_retry_at: Moment,
+    #[serde(default, rename = "memory_retry_at")]
+    renew_after: Moment,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_exit: Option<(Exit, Moment)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -143,6 +144,9 @@ struct SavedProcess {
     app_ready: bool,
     #[serde(default)]
     settled: bool,
+    /// Whether it was last found well, or ill, if either.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    well: Option<bool>,
     #[serde(default)]
     ready: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -407,7 +411,7 @@ fn save_seat(seat: &Seat, specs: &mut Specs) -> SavedSeat {
             Second::Outgoing(process) => SavedSecond::Outgoing(save_process(process, specs)),
         }),
         trial: seat.trial.as_ref().map(|spec| specs.index(spec)),
-        memory_retry_at: seat.memory_retry_at,
+        renew_after: seat.renew_after,
         last_exit: seat.last_exit,
         why: seat.why.clone(),
     }
@@ -435,6 +439,7 @@ fn save_process(process: &Process, specs: &mut Specs) -> SavedProcess {
         listened: process.told.listened,
         app_ready: process.told.app_ready,
         settled: process.told.settled,
+        well: process.checks.verdict(),
         ready: process.ready,
         leaving: process.leaving,
     }
@@ -475,7 +480,7 @@ fn load_seat(saved: SavedSeat, app: AppId, now: Moment, spec: &impl Fn(usize) ->
             SavedSecond::Outgoing(process) => Second::Outgoing(load_process(process, id, now, spec)),
         }),
         trial: saved.trial.map(spec),
-        memory_retry_at: soonest(saved.memory_retry_at),
+        renew_after: soonest(saved.renew_after),
         last_exit: saved.last_exit,
         why: saved.why,
         spec: own,
@@ -509,6 +514,7 @@ fn load_process(saved: SavedProcess, worker: WorkerId, now: Moment, spec: &impl 
         },
         trial: saved.must_listen.map(|must_listen| Trial { must_listen }),
         told: Told { listened: saved.listened, app_ready: saved.app_ready, settled: saved.settled },
+        checks: Checks::found(saved.well),
         ready: saved.ready,
         leaving: saved.leaving,
         spec,

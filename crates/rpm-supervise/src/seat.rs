@@ -37,8 +37,8 @@ pub(crate) struct Seat {
     pub(crate) second: Option<Second>,
     /// The spec that a roll tries out in this seat, until that is decided.
     pub(crate) trial: Option<Arc<AppSpec>>,
-    /// No roll for too much memory before then: the last one failed.
-    pub(crate) memory_retry_at: Moment,
+    /// No replacement for a reason of our own (memory, health) before then: the last one failed.
+    pub(crate) renew_after: Moment,
     pub(crate) last_exit: Option<(Exit, Moment)>,
     /// Why it is down or waiting.
     pub(crate) why: Option<String>,
@@ -127,7 +127,7 @@ impl Seat {
             place: Place::Stopped,
             second: None,
             trial: None,
-            memory_retry_at: Moment(0),
+            renew_after: Moment(0),
             last_exit: None,
             why: None,
             waiters: Vec::new(),

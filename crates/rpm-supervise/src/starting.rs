@@ -89,6 +89,9 @@ impl Supervisor {
             Readiness::Late { waited } if process.trial.is_some() => {
                 self.roll_failed(turn, life.worker, FailureCause::NotReady { waited });
             }
+            Readiness::Late { waited } if process.spec.health.is_some() => {
+                self.give_up_starting(turn, life, FailureCause::NotReady { waited });
+            }
             Readiness::Late { waited } => {
                 self.warn_not_ready(turn, life.worker, waited);
                 self.became_ready(turn, life);

@@ -98,6 +98,7 @@ impl Supervisor {
             Event::AppReady { life } => self.told(turn, life, |told| &mut told.app_ready),
             Event::Settled { life } => self.told(turn, life, |told| &mut told.settled),
             Event::Drained { life } => self.drained(turn, life),
+            Event::Probed { life, found } => self.probed(turn, life, found),
             Event::Memory { life, used } => self.memory(turn, life, used),
             Event::Deadline => {
                 for worker in self.timers.take_due(now) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rpm_model::{AppId, AppSpec, Exit, Life, Moment, Status, WorkerId};
+use rpm_model::{AppId, AppSpec, Exit, Health, Life, Moment, Status, WorkerId};
 
 use crate::effect::Cause;
 use crate::seat::{Place, Seat, Then};
@@ -35,6 +35,8 @@ pub struct WorkerView<'a> {
     pub spec: &'a Arc<AppSpec>,
     /// How it fares.
     pub status: Status,
+    /// How its process fares as to requests, where it has one.
+    pub health: Option<Health>,
     /// The process in the seat's place. One that comes in, or is on its way out in a roll, is not shown.
     pub life: Option<Life>,
     /// The pid of that process, once known.
@@ -103,6 +105,7 @@ fn worker_view(seat: &Seat) -> WorkerView<'_> {
         instance: seat.instance,
         spec: process.map_or(&seat.spec, |process| &process.spec),
         status: seat.status(),
+        health: process.map(|process| process.health()),
         life: seat.life(),
         pid: process.and_then(|process| process.pid),
         restarts: seat.restarts,

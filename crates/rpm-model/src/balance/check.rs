@@ -87,6 +87,11 @@ impl StatusRange {
     pub fn contains(self, status: u16) -> bool {
         (self.first..=self.last).contains(&status)
     }
+
+    /// Returns whether a status is good: one of these, or 200 to 399 where none are named.
+    pub fn accept(ranges: &[Self], status: u16) -> bool {
+        if ranges.is_empty() { (200..400).contains(&status) } else { ranges.iter().any(|range| range.contains(status)) }
+    }
 }
 
 /// When a server that answers, but badly, is left out for a while.

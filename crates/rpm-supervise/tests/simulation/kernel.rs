@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use rpm_model::{Bytes, ExecMode, Exit, Life, Moment, WorkerId};
+use rpm_model::{AppSpec, Bytes, ExecMode, Exit, Life, Moment, WorkerId};
 use rpm_supervise::{Effect, Event, Fact, Note, Taken};
 
 use crate::rng::Rng;
@@ -23,6 +23,7 @@ pub(crate) struct Chaos {
     pub(crate) stubborn: u64,
     pub(crate) bind_fails: u64,
     pub(crate) hungry: u64,
+    pub(crate) ill: u64,
 }
 
 pub(crate) struct Kernel {
@@ -58,6 +59,9 @@ struct Proc {
     admitted: bool,
     listens: bool,
     settles: bool,
+    /// Nobody answers before.
+    boots_until: Moment,
+    ill: bool,
     /// Never ran: `SpawnFailed` is on its way.
     failed: bool,
 }
@@ -68,6 +72,8 @@ enum Item {
     Die(Life, Exit),
     /// Its descendants end.
     Swept(Life),
+    /// The daemon asks how it is.
+    Probe(Life),
     /// The daemon is told.
     Tell(Event),
 }
@@ -98,8 +104,7 @@ impl Kernel {
                 assert!(self.ever.insert(*life) || self.traceless, "{life} is spawned twice");
                 assert!(!self.processes.contains_key(life), "{life} is spawned while it is there");
                 let note = Note { restarts: *restarts, unstable: *unstable, created_at: *created_at };
-                let bad = spec.version.as_deref() == Some(BAD);
-                self.spawn(*life, note, spec.exec_mode, bad, spec.max_memory_restart.is_some());
+                self.spawn(*life, note, spec);
             }
             Effect::WatchSettling { life } => {
                 if self.known(*life).settles {
@@ -112,6 +117,12 @@ impl Kernel {
                 proc.admitted = proc.exit.is_none();
                 // It ended a moment ago, and the news is on its way.
                 if !proc.admitted {
+                    *self.lost.entry(life.worker).or_default() += 1;
+                }
+            }
+            Effect::Withhold { life } => {
+                let proc = self.known(*life);
+                if std::mem::take(&mut proc.admitted) {
                     *self.lost.entry(life.worker).or_default() += 1;
                 }
             }
@@ -164,6 +175,16 @@ impl Kernel {
             Item::Die(life, exit) => {
                 self.die(life, exit);
                 None
+            }
+            Item::Probe(life) => {
+                let (now, ill) = (self.now, self.rng.percent(self.chaos.ill));
+                let again = 500 + self.rng.below(1500);
+                let proc = self.processes.get_mut(&life).filter(|proc| proc.exit.is_none() && !proc.failed)?;
+                proc.ill = if self.chaos.ill == 0 { false } else { proc.ill ^ ill };
+                let answers = !proc.ill && now >= proc.boots_until;
+                self.at(again, Item::Probe(life));
+                let found = if answers { Ok(()) } else { Err("status 500".to_owned()) };
+                Some(Event::Probed { life, found })
             }
             Item::Swept(life) => {
                 if let Some(proc) = self.processes.get_mut(&life)
@@ -262,7 +283,10 @@ impl Kernel {
         self.processes.get_mut(&life).unwrap_or_else(|| panic!("an effect names {life}, which is unknown or gone"))
     }
 
-    fn spawn(&mut self, life: Life, note: Note, mode: ExecMode, bad: bool, limited: bool) {
+    fn spawn(&mut self, life: Life, note: Note, spec: &AppSpec) {
+        let mode = spec.exec_mode;
+        let bad = spec.version.as_deref() == Some(BAD);
+        let limited = spec.max_memory_restart.is_some();
         self.pid += 1;
         let chaos = self.chaos;
         let failed = self.rng.percent(chaos.spawn_fails);
@@ -281,6 +305,8 @@ impl Kernel {
             admitted: false,
             listens: false,
             settles: !self.rng.percent(20),
+            boots_until: self.now,
+            ill: false,
             failed,
         };
         let late = self.rng.below(30);
@@ -290,6 +316,10 @@ impl Kernel {
         }
         self.tell(late, Event::Spawned { life, pid: self.pid });
         let boot = late + if self.rng.percent(chaos.slow_boot) { self.rng.below(8000) } else { self.rng.below(300) };
+        proc.boots_until = self.now + Duration::from_millis(boot);
+        if spec.health.is_some() {
+            self.at(late + 1, Item::Probe(life));
+        }
         if bad {
             self.at(boot, Item::Die(life, Exit::Code(1)));
         } else if self.rng.percent(chaos.crashes) {

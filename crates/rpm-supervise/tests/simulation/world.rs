@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rpm_model::{AppId, AppSpec, Bytes, ExecMode, Moment, Status, WorkerId};
+use rpm_model::{AppId, AppSpec, Bytes, ExecMode, Health, HealthSpec, Moment, Status, WorkerId};
 use rpm_supervise::{Cause, Command, CommandId, Effect, Event, Outcome, Saved, Supervisor, WorkerView};
 
 use crate::kernel::{Chaos, Kernel};
@@ -58,6 +58,7 @@ pub(crate) fn run(seed: u64, loud: bool) -> u64 {
         stubborn: wild(&mut rng, 15),
         bind_fails: wild(&mut rng, 15),
         hungry: wild(&mut rng, 80),
+        ill: wild(&mut rng, 20),
     };
     let deaths = wild(&mut rng, 30);
     let writes_every = wild(&mut rng, 500);
@@ -322,6 +323,7 @@ impl World {
                             "{life} is thought online and is dead"
                         );
                         assert!(worker.ready);
+                        assert_eq!(worker.health, Some(Health::Ready), "{life} is well, and thought ill");
                     }
                     Status::Stopped | Status::Errored => {
                         assert!(!living.iter().any(|life| life.worker == worker.id), "{} is down and runs", worker.id);
@@ -451,6 +453,13 @@ impl World {
         if rng.percent(20) {
             spec.restart.stop_exit_codes = vec![0, 7];
         }
+        spec.health = rng.percent(40).then(|| HealthSpec {
+            interval: Duration::from_secs(1),
+            start_period: Duration::from_millis(rng.below(6000)),
+            rise: 1 + rng.below(2) as u32,
+            fall: 1 + rng.below(3) as u32,
+            ..HealthSpec::default()
+        });
         spec.listen_timeout = rng.percent(20).then_some(Duration::from_millis(1500));
         Arc::new(spec)
     }

@@ -2,6 +2,7 @@
 
 mod commands;
 mod crash;
+mod health;
 mod recovery;
 mod reload;
 mod stage;
