@@ -14,6 +14,7 @@ mod examples;
 mod foreground;
 mod foreign_config;
 mod forensics;
+mod health;
 mod import_pm2;
 mod install;
 mod keeper_death;

@@ -242,6 +242,10 @@ fn state(out: &mut Map<String, Value>, app: &AppInfo, worker: &WorkerInfo) {
     };
     put("unique_id", unique_id(app.id, worker.id).into());
     put("status", worker.status.as_str().into());
+    // PM2 has no word for it.
+    if let Some(health) = worker.health.filter(|_| spec.health.is_some()) {
+        put("health", health.as_str().into());
+    }
     put("pm_uptime", worker.started_at_ms.unwrap_or(worker.created_at_ms).into());
     put("axm_actions", contact("axm_actions").unwrap_or_else(|| json!([])));
     put("axm_monitor", contact("axm_monitor").unwrap_or_else(|| json!({})));

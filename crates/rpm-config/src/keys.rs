@@ -167,7 +167,7 @@ pub(crate) const KEYS: &[Key] = {
         key("socket_mode", &[], Text, Spec),
         key("drain_timeout", &[], Duration, Spec),
         key("reload_parallel", &[], Number, Spec),
-        key("health_check", &[], Object, NotYet),
+        key("health_check", &[], Any, Spec),
         key("autoscale", &[], Object, NotYet),
         key("rollback", &[], Flag, NotYet),
         key("depends_on", &[], Any, NotYet),

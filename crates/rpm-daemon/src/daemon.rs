@@ -22,12 +22,14 @@ use crate::clients::{Inbound, Line};
 use crate::cron::Cron;
 use crate::edge::Edges;
 use crate::forensics::Forensics;
+use crate::health::Checks;
 use crate::leftovers::Leftovers;
 use crate::logs::Logs;
 use crate::process::{Process, SeatFiles};
 use crate::rounds::Rounds;
 use crate::saving::Saving;
 use crate::secrets::{FromShells, Prepared, Resolved};
+use crate::tasks::Tasks;
 use crate::view::Clock;
 use crate::watch::{Token, Watch};
 use crate::{DaemonError, pm2, state, view};
@@ -101,6 +103,10 @@ pub(crate) struct Daemon {
     pub(crate) changes: Changes,
     /// Apps that are restarted at certain times.
     pub(crate) cron: Cron,
+    /// Questions about the health of workers.
+    pub(crate) checks: Checks,
+    /// Commands of the apps' own.
+    pub(crate) tasks: Tasks,
     /// What is written down of everything that happens.
     pub(crate) forensics: Forensics,
     /// Whether apps have come, gone or changed since those two were told.
@@ -173,6 +179,7 @@ impl Daemon {
                 }
                 done = self.saving.news() => self.saved(&done),
                 recorded = self.forensics.news() => self.take_recorded(recorded),
+                answer = self.checks.news() => self.take_answers(answer),
                 () = self.changes.news() => {}
                 () = sleep_until(due) => {}
             }
@@ -182,6 +189,8 @@ impl Daemon {
             }
             more = self.take_news()?;
             self.make_rounds(view::now());
+            self.make_checks(view::now());
+            self.end_late_tasks(view::now());
             self.take_changes(view::now());
             self.restart_changed(view::now());
             self.actions.expire(view::now());
@@ -254,7 +263,7 @@ impl Daemon {
     fn next_due(&self) -> Option<Moment> {
         let persist = (self.dirty || !self.to_acknowledge.is_empty()).then(|| self.persisted_at + self.persist_every);
         let rooms = [self.rounds.next_due(), self.changes.next_due(), self.actions.next_due(), self.edges_due()];
-        let own = [self.core.next_deadline(), persist, self.backup_due];
+        let own = [self.core.next_deadline(), persist, self.backup_due, self.checks.next_due(), self.tasks.next_due()];
         rooms.into_iter().chain(own).flatten().min()
     }
 

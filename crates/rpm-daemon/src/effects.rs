@@ -58,8 +58,15 @@ impl Daemon {
             }
             Effect::Admit { life } => {
                 if let Some(process) = self.processes.get_mut(&life) {
-                    process.admitted = true;
+                    (process.admitted, process.withheld) = (true, false);
                     self.ports.admit(life);
+                }
+            }
+            Effect::Withhold { life } => {
+                // From a socket that all workers have, nobody can be kept away without closing it.
+                if let Some(process) = self.processes.get_mut(&life) {
+                    process.withheld = true;
+                    self.ports.retire(life);
                 }
             }
             Effect::Drain { life, until } => self.drain(life, until),
@@ -448,9 +455,13 @@ impl Daemon {
         }
     }
 
-    /// Returns what the core cannot know of a cause: which file has changed.
+    /// Returns what the core does not say of a cause: which file has changed, what was wrong with a worker.
     fn why(&self, worker: WorkerId, happening: Happening) -> Option<String> {
         match happening {
+            Happening::Unhealthy | Happening::Stopping { cause: Cause::Health } => {
+                let lives = self.processes.range(Life::new(worker, 0)..=Life::new(worker, u64::MAX));
+                lives.filter_map(|(_, process)| process.checked.as_ref()?.trouble()).next().map(str::to_owned)
+            }
             Happening::Started { cause: Cause::Watch } | Happening::Stopping { cause: Cause::Watch } => {
                 self.changes.why(self.core.app_of(worker)?)
             }

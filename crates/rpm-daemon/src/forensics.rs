@@ -162,6 +162,8 @@ impl Daemon {
         let by = match happening {
             Happening::Started { cause } | Happening::Stopping { cause } => self.forensics.by(happened.worker, cause),
             Happening::Online
+            | Happening::Unhealthy
+            | Happening::Healthy
             | Happening::Exited { .. }
             | Happening::Stopped
             | Happening::Errored
@@ -345,7 +347,7 @@ fn tell_usage(record: &mut ExitRecord, usage: Usage) {
 fn asked_by_people(cause: Cause) -> bool {
     match cause {
         Cause::Start | Cause::Stop | Cause::Restart | Cause::Reload | Cause::Rollback | Cause::Scale => true,
-        Cause::Crash | Cause::Memory | Cause::Watch | Cause::Cron => false,
+        Cause::Crash | Cause::Memory | Cause::Health | Cause::Watch | Cause::Cron => false,
     }
 }
 

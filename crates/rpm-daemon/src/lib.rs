@@ -19,6 +19,7 @@
 //! - `edge`: the processes of the balancers, what they are told of workers
 //! - `actions`: what is sent to apps, and their answers; `watch`: one epoll set for everything else
 //! - `changes`: changed files restart apps; `cron`: so do certain times
+//! - `health`: every worker is asked how it is; `tasks`: commands of the apps' own
 //! - `forensics`: what is written down of everything that happens, and who asked
 //! - pure: `launch` (what a worker sees), `settle`, `drains`, `view` (core to wire)
 //! - `state` and [`dump`]: what is on disk
@@ -40,6 +41,7 @@ mod forensics;
 #[doc(hidden)]
 pub mod fuzz;
 mod guests;
+mod health;
 mod launch;
 mod leftovers;
 mod logs;
@@ -57,6 +59,7 @@ mod secrets;
 mod settle;
 mod state;
 mod succession;
+mod tasks;
 mod update;
 mod view;
 mod watch;

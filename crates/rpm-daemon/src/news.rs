@@ -16,7 +16,7 @@ use crate::pm2::News;
 use crate::process::Running;
 use crate::sampling::Sampler;
 use crate::watch::Token;
-use crate::{DaemonError, notify};
+use crate::{DaemonError, notify, tasks, view};
 
 impl Daemon {
     /// Takes what is there, without waiting; returns whether there may be more.
@@ -66,16 +66,18 @@ impl Daemon {
                 Err(error) => return Err(DaemonError::Keeper(error)),
             };
             match message {
-                Message::Spawned { key, pid, pidfd, at_micros } => {
-                    if let Some(life) = Life::parse(&key) {
-                        self.spawned(life, pid, Pidfd::from_fd(pidfd), Moment(at_micros));
-                    }
-                }
+                Message::Spawned { key, pid, pidfd, at_micros } => match Life::parse(&key) {
+                    Some(life) => self.spawned(life, pid, Pidfd::from_fd(pidfd), Moment(at_micros)),
+                    None => self.task_spawned(&key, pid, Pidfd::from_fd(pidfd)),
+                },
                 Message::SpawnFailed { key, step, errno } => {
-                    if let Some(life) = Life::parse(&key) {
-                        let why = format!("{step}: {}", std::io::Error::from_raw_os_error(errno));
-                        self.let_go(life);
-                        self.events.push_back(Event::SpawnFailed { life, why });
+                    let why = format!("{step}: {}", std::io::Error::from_raw_os_error(errno));
+                    match Life::parse(&key) {
+                        Some(life) => {
+                            self.let_go(life);
+                            self.events.push_back(Event::SpawnFailed { life, why });
+                        }
+                        None => self.task_ended(&key, Err(why)),
                     }
                 }
                 Message::Exited { key, exit, at_micros, utime_micros, stime_micros, maxrss_bytes, .. } => {
@@ -85,6 +87,9 @@ impl Daemon {
                         self.ended(life, exit_of(exit));
                         recorded
                     });
+                    if Life::parse(&key).is_none() {
+                        self.task_ended(&key, Ok(exit_of(exit)));
+                    }
                     // One that is being recorded is acknowledged when it is.
                     if !recorded {
                         self.to_acknowledge.insert(key);
@@ -110,6 +115,7 @@ impl Daemon {
                 self.let_go(life);
                 self.events.push_back(Event::SpawnFailed { life, why: text });
             }
+            None if about.starts_with(tasks::PREFIX) => self.task_ended(about, Err(text)),
             None => tracing::error!("the keeper refused {about}: {text}"),
         }
     }
@@ -129,6 +135,7 @@ impl Daemon {
         {
             tracing::warn!("{} could not be written: {error}", files.pid.display());
         }
+        self.begin_checks(life, view::now());
         self.events.push_back(Event::Spawned { life, pid });
     }
 

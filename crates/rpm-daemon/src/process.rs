@@ -13,6 +13,7 @@ use rpm_share::Channel;
 use rpm_sys::pidfd::ProcessRef;
 
 use crate::cgroups::Group;
+use crate::health::Checked;
 use crate::sampling::Sampler;
 use crate::settle::Settling;
 
@@ -33,10 +34,14 @@ pub(crate) struct Process {
     pub(crate) proxied: Option<Proxied>,
     /// Whether new connections are let in.
     pub(crate) admitted: bool,
+    /// Whether they are kept away again, because it is ill.
+    pub(crate) withheld: bool,
     /// Whether it was told to finish, or to leave.
     pub(crate) leaving: bool,
     pub(crate) settling: Option<Settling>,
     pub(crate) drain: Option<Draining>,
+    /// What its health checks have found, where it has some.
+    pub(crate) checked: Option<Checked>,
     /// What the app said of itself.
     pub(crate) contact: Contact,
     /// Bytes of output that no file took.
@@ -60,9 +65,11 @@ impl Process {
             notify: None,
             proxied: None,
             admitted: false,
+            withheld: false,
             leaving: false,
             settling: None,
             drain: None,
+            checked: None,
             contact: Contact::new(),
             output_lost: 0,
             cgroup: None,

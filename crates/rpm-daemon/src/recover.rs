@@ -26,6 +26,7 @@ use crate::daemon::Daemon;
 use crate::edge::{self, Edges};
 use crate::effects::LogNames;
 use crate::forensics::{self, Forensics, Usage};
+use crate::health::Checks;
 use crate::logs::Logs;
 use crate::news::exit_of;
 use crate::process::{Process, Running, SeatFiles};
@@ -33,6 +34,7 @@ use crate::rounds::Rounds;
 use crate::sampling::Sampler;
 use crate::saving::Saving;
 use crate::secrets::FromShells;
+use crate::tasks::{self, Tasks};
 use crate::watch::{Token, Watch};
 use crate::{DaemonError, Options, door, files, leftovers, orphans, pm2, secrets, state};
 
@@ -141,6 +143,8 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
         effects: Vec::new(),
         changes: Changes::default(),
         cron: Cron::default(),
+        checks: Checks::default(),
+        tasks: Tasks::default(),
         forensics: Forensics::open(&home),
         apps_differ: true,
         home,
@@ -195,7 +199,13 @@ fn take_inventory(keeper: &mut Keeper) -> io::Result<Inventory> {
                 if exit.is_some() {
                     inventory.exited.insert(key.clone());
                 }
-                let Some(life) = Life::parse(&key) else { continue };
+                let Some(life) = Life::parse(&key) else {
+                    // Whoever waited for it is gone.
+                    if let Some(pidfd) = pidfd.filter(|_| exit.is_none() && key.starts_with(tasks::PREFIX)) {
+                        let _ = Pidfd::from_fd(pidfd).signal(9);
+                    }
+                    continue;
+                };
                 if let Some(exit) = &exit {
                     let cpu_micros = exit.utime_micros + exit.stime_micros;
                     let usage = Usage { cpu_micros, memory_max: Bytes(exit.maxrss_bytes) };
@@ -288,14 +298,15 @@ impl Daemon {
                 process.admitted = true;
                 self.ports.admit(life);
             }
-            if !process.spec.limits.is_empty() {
+            let spec = process.spec.clone();
+            if !spec.limits.is_empty() {
                 process.cgroup = self.cgroups.of_life(life);
             }
-            let spec = process.spec.clone();
             let logs = rpm_logs::paths(&spec, life.worker, &self.home);
             let pid = rpm_logs::pid_path(&spec, life.worker, &self.home);
             self.seats.insert(life.worker, SeatFiles { app, logs, pid, err_from: 0 });
             self.processes.insert(life, process);
+            self.begin_checks(life, crate::view::now());
             self.resume_logs(life, &spec, &mut inventory.held, &mut streams);
         }
         for life in edges {

@@ -67,6 +67,8 @@ fn worker(
         id: view.id,
         instance: view.instance,
         status: view.status,
+        health: view.health,
+        check: process.and_then(|process| process.checked.as_ref()?.last(now())),
         pid: view.pid,
         life: view.life,
         restarts: view.restarts,
@@ -120,6 +122,8 @@ pub(crate) fn happened(
         Happening::Started { cause } => ("restart", Some(cause_name(cause))),
         Happening::Online => ("online", None),
         Happening::Stopping { cause } => ("stopping", Some(cause_name(cause))),
+        Happening::Unhealthy => ("unhealthy", None),
+        Happening::Healthy => ("healthy", None),
         Happening::Exited { .. } => ("exit", None),
         Happening::Stopped => ("stop", None),
         Happening::Errored => ("restart overlimit", None),
@@ -127,6 +131,7 @@ pub(crate) fn happened(
     };
     let detail = match happening {
         Happening::Exited { exit } => Some(exit.to_string()),
+        Happening::Unhealthy => why,
         _ => detail.map(|detail| why.map_or_else(|| detail.to_owned(), |why| format!("{detail}: {why}"))),
     };
     let at_ms = rpm_sys::proc::wall_clock_millis();
@@ -144,6 +149,7 @@ pub(crate) fn cause_name(cause: Cause) -> &'static str {
         Cause::Scale => "scale",
         Cause::Crash => "crash",
         Cause::Memory => "memory",
+        Cause::Health => "health",
         Cause::Watch => "watch",
         Cause::Cron => "cron",
     }

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use rpm_model::edge::EdgeStats;
-use rpm_model::{AppId, AppSpec, Bytes, Exit, Life, Status, WorkerId};
+use rpm_model::edge::{CheckResult, EdgeStats};
+use rpm_model::{AppId, AppSpec, Bytes, Exit, Health, Life, Status, WorkerId};
 use serde::{Deserialize, Serialize};
 
 use crate::hello::Hello;
@@ -184,6 +184,12 @@ pub struct WorkerInfo {
     pub instance: u32,
     /// How it fares.
     pub status: Status,
+    /// How its process fares as to requests, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// What its last health check found, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<CheckResult>,
     /// Its process, if there is one.
     pub pid: Option<i32>,
     /// Which of its processes.

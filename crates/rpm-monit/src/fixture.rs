@@ -77,6 +77,8 @@ fn worker(id: u32, status: Status) -> WorkerInfo {
         backoff_ms: None,
         user: "www-data".into(),
         contact: serde_json::Map::new(),
+        health: None,
+        check: None,
         output_lost: 0,
         not_limited: None,
         log_trouble: None,

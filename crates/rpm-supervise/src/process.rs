@@ -150,9 +150,7 @@ impl Process {
         let is_checked = self.spec.health.is_some();
         let must_speak = is_checked || self.spec.wait_ready || must_listen || proxied;
         let ready_at = match (self.spec.wait_ready, self.spec.exec_mode) {
-            _ if is_checked => {
-                (self.checks.is_well() && (self.told.app_ready || !self.spec.wait_ready)).then_some(now)
-            }
+            _ if is_checked => (self.checks.is_well() && (self.told.app_ready || !self.spec.wait_ready)).then_some(now),
             (true, _) => self.told.app_ready.then_some(now),
             (false, ExecMode::Cluster) if self.told.listened => Some(now),
             (false, ExecMode::Cluster) => (self.told.settled && !must_listen).then_some(alive),

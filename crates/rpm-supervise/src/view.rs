@@ -6,6 +6,7 @@ use std::time::Duration;
 use rpm_model::{AppId, AppSpec, Exit, Health, Life, Moment, Status, WorkerId};
 
 use crate::effect::Cause;
+use crate::process::Process;
 use crate::seat::{Place, Seat, Then};
 use crate::supervisor::{App, Supervisor};
 
@@ -86,6 +87,11 @@ impl Supervisor {
         self.process(life)?.leaving
     }
 
+    /// Returns how a process fares as to requests.
+    pub fn health(&self, life: Life) -> Option<Health> {
+        self.process(life).map(Process::health)
+    }
+
     /// Returns when a process was started.
     pub fn started_at(&self, life: Life) -> Option<Moment> {
         Some(self.process(life)?.started_at)
@@ -105,7 +111,7 @@ fn worker_view(seat: &Seat) -> WorkerView<'_> {
         instance: seat.instance,
         spec: process.map_or(&seat.spec, |process| &process.spec),
         status: seat.status(),
-        health: process.map(|process| process.health()),
+        health: process.map(Process::health),
         life: seat.life(),
         pid: process.and_then(|process| process.pid),
         restarts: seat.restarts,

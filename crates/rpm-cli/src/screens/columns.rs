@@ -17,6 +17,8 @@ pub enum Column {
     Uptime,
     Restarts,
     Status,
+    /// Shown where an app has a health check.
+    Health,
     Cpu,
     Memory,
     User,
@@ -24,7 +26,7 @@ pub enum Column {
 }
 
 /// All columns, from left to right.
-pub const ALL: [Column; 13] = [
+pub const ALL: [Column; 14] = [
     Column::Id,
     Column::Name,
     Column::Namespace,
@@ -34,6 +36,7 @@ pub const ALL: [Column; 13] = [
     Column::Uptime,
     Column::Restarts,
     Column::Status,
+    Column::Health,
     Column::Cpu,
     Column::Memory,
     Column::User,
@@ -44,7 +47,8 @@ pub const ALL: [Column; 13] = [
 const DISPENSABLE: [Column; 5] = [Column::Watching, Column::User, Column::Namespace, Column::Version, Column::Mode];
 
 /// The columns that leave when the name has been cut to [`NAME_CUT`].
-const LAST_TO_LEAVE: [Column; 5] = [Column::Pid, Column::Cpu, Column::Uptime, Column::Restarts, Column::Memory];
+const LAST_TO_LEAVE: [Column; 6] =
+    [Column::Pid, Column::Cpu, Column::Uptime, Column::Restarts, Column::Memory, Column::Health];
 
 /// A name can still be told apart by this many columns.
 const NAME_CUT: usize = 14;
@@ -68,6 +72,7 @@ impl Column {
             Column::Uptime => "uptime",
             Column::Restarts => "↺",
             Column::Status => "status",
+            Column::Health => "health",
             Column::Cpu => "cpu",
             Column::Memory => "mem",
             Column::User => "user",
@@ -85,7 +90,7 @@ impl Column {
             Column::Pid => 10,
             Column::Uptime => 8,
             Column::Restarts => 6,
-            Column::Status => 11,
+            Column::Status | Column::Health => 11,
             Column::Cpu | Column::Memory | Column::User | Column::Watching => 10,
         }
     }
@@ -105,7 +110,8 @@ pub fn fit(available: usize, content: impl Fn(Column) -> usize) -> Vec<(Column, 
     let wide = |column: Column| column.width_of_pm2(content(column)).max(whole(column));
     let total = |columns: &[(Column, usize)]| columns.iter().map(|(_, width)| width + 1).sum::<usize>() + 1;
 
-    let mut columns: Vec<(Column, usize)> = ALL.iter().map(|column| (*column, narrow(*column))).collect();
+    let shown = ALL.iter().filter(|column| **column != Column::Health || content(Column::Health) > 0);
+    let mut columns: Vec<(Column, usize)> = shown.map(|column| (*column, narrow(*column))).collect();
     let leave = |columns: &mut Vec<(Column, usize)>, leaving: &[Column]| {
         for column in leaving {
             if total(columns) <= available {
@@ -146,6 +152,7 @@ mod tests {
             Column::Uptime => 2,
             Column::Restarts => 1,
             Column::Status => 6,
+            Column::Health => 0,
             Column::Cpu => 2,
             Column::Memory => 6,
             Column::User => 4,

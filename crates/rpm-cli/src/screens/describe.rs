@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anstyle::Style;
 use rpm_ipc::{AppInfo, WorkerInfo};
-use rpm_model::{Bytes, Every, Rotation, Status};
+use rpm_model::{Bytes, Every, Health, Rotation, Status};
 
 use crate::say::{GREEN, GREY, RED};
 use crate::screens::boxes::{self, Cell};
@@ -93,6 +93,13 @@ fn rotation(rotation: &Rotation) -> String {
     format!("{}; {kept}{age}{form}", when.join(", "))
 }
 
+/// Returns how a worker fares, and what its last health check found: `ready (status 200 in 3 ms, 2 s ago)`.
+fn health_text(health: Health, worker: &WorkerInfo) -> String {
+    let Some(check) = &worker.check else { return health.to_string() };
+    let (took, ago) = (check.took.as_millis(), check.age.as_secs());
+    format!("{health} ({} in {took} ms, {ago} s ago)", format::one_line(&check.text))
+}
+
 fn rows(app: &AppInfo, worker: &WorkerInfo, node: Option<&str>, now_ms: u64) -> Vec<(&'static str, Cell)> {
     let spec = &app.spec;
     let plain = |text: &str| Cell::plain(format::one_line(text));
@@ -105,6 +112,9 @@ fn rows(app: &AppInfo, worker: &WorkerInfo, node: Option<&str>, now_ms: u64) -> 
         ("version", plain(spec.version.as_deref().unwrap_or("N/A"))),
         ("restarts", plain(&worker.restarts.to_string())),
     ];
+    if let Some(health) = worker.health.filter(|health| spec.health.is_some() || *health == Health::Unhealthy) {
+        rows.push(("health", Cell::styled(health_text(health, worker), format::health_style(health))));
+    }
     if let Some(limit) = spec.max_memory_restart {
         rows.push(("max memory restart", plain(&limit.to_string())));
     }

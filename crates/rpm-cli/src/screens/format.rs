@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use anstyle::{AnsiColor, Style};
-use rpm_model::{ExecMode, Status};
+use rpm_model::{ExecMode, Health, Status};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Bold.
@@ -53,6 +53,17 @@ pub fn status_style(status: Status) -> Style {
         Status::Launching => AnsiColor::Blue,
         Status::WaitingRestart => AnsiColor::Yellow,
         Status::Stopping | Status::Stopped | Status::Errored => AnsiColor::Red,
+    };
+    colour.on_default().bold()
+}
+
+/// Returns the colour of a worker's health.
+pub fn health_style(health: Health) -> Style {
+    let colour = match health {
+        Health::Ready => AnsiColor::Green,
+        Health::Starting => AnsiColor::Blue,
+        Health::Draining => AnsiColor::Yellow,
+        Health::Unhealthy => AnsiColor::Red,
     };
     colour.on_default().bold()
 }

@@ -42,6 +42,8 @@ fn worker(name: &str, id: u32, instance: u32) -> WorkerInfo {
         backoff_ms: None,
         user: "root".into(),
         contact: serde_json::Map::new(),
+        health: None,
+        check: None,
         output_lost: 0,
         not_limited: None,
         log_trouble: None,

@@ -47,6 +47,7 @@ fn cell(column: Column, app: &AppInfo, worker: &WorkerInfo, now_ms: u64) -> Cell
         Column::Uptime => Cell::plain(uptime(worker, now_ms)),
         Column::Restarts => Cell::plain(worker.restarts.to_string()),
         Column::Status => Cell::styled(worker.status.as_str(), format::status_style(worker.status)),
+        Column::Health => health(app, worker),
         Column::Cpu => Cell::plain(format::cpu(worker.cpu)),
         Column::Memory => Cell::plain(worker.memory.to_string()),
         Column::User => Cell::styled(format::one_line(&worker.user), BOLD),
@@ -54,6 +55,14 @@ fn cell(column: Column, app: &AppInfo, worker: &WorkerInfo, now_ms: u64) -> Cell
             true => Cell::styled("enabled", crate::say::GREEN.bold()),
             false => Cell::styled("disabled", GREY),
         },
+    }
+}
+
+/// Returns how a worker fares whose health is checked; nothing of others.
+fn health(app: &AppInfo, worker: &WorkerInfo) -> Cell {
+    match worker.health.filter(|_| app.spec.health.is_some()) {
+        Some(health) => Cell::styled(health.as_str(), format::health_style(health)),
+        None => Cell::plain(""),
     }
 }
 

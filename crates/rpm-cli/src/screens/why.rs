@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use rpm_ipc::WorkerInfo;
-use rpm_model::Status;
+use rpm_model::{Health, Status};
 use rpm_records::{EventRecord, ExitRecord};
 use serde_json::{Value, json};
 
@@ -47,6 +47,12 @@ fn state(worker: &WorkerInfo, last: Option<&ExitRecord>, now_ms: u64) -> String 
         Status::Online | Status::Launching => {
             let word = if worker.status == Status::Online { "is online" } else { "is starting" };
             let since = worker.started_at_ms.map(|at| format!(" since {}", ago(at))).unwrap_or_default();
+            let word = match (worker.health, &worker.check) {
+                (Some(Health::Unhealthy), Some(check)) => {
+                    format!("{word} but unhealthy ({})", format::one_line(&check.text))
+                }
+                _ => word.to_owned(),
+            };
             let cause = worker.cause.as_deref().unwrap_or("start");
             match last {
                 Some(exit) if cause != "start" => {

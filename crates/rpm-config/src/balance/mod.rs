@@ -9,8 +9,8 @@
 mod balancer;
 mod proxy;
 mod route;
-mod section;
-mod upstream;
+pub(crate) mod section;
+pub(crate) mod upstream;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -12,22 +12,22 @@ use crate::report::Report;
 use crate::values;
 
 /// An object being read.
-pub(super) struct Section<'a, 'r> {
-    pub(super) report: &'r mut Report,
+pub(crate) struct Section<'a, 'r> {
+    pub(crate) report: &'r mut Report,
     /// What messages call it: upstream `api`.
-    pub(super) label: String,
-    pub(super) at: Pointer,
+    pub(crate) label: String,
+    pub(crate) at: Pointer,
     object: &'a Map<String, Value>,
     known: Vec<&'static str>,
 }
 
 impl<'a, 'r> Section<'a, 'r> {
-    pub(super) fn new(object: &'a Map<String, Value>, at: Pointer, label: String, report: &'r mut Report) -> Self {
+    pub(crate) fn new(object: &'a Map<String, Value>, at: Pointer, label: String, report: &'r mut Report) -> Self {
         Self { report, label, at, object, known: Vec::new() }
     }
 
     /// Returns a value that is there and not `null`, with where it stands; camelCase is the same name.
-    pub(super) fn find(&mut self, key: &'static str) -> Option<(&'a Value, Setting)> {
+    pub(crate) fn find(&mut self, key: &'static str) -> Option<(&'a Value, Setting)> {
         self.known.push(key);
         let camel = camel_case(key);
         let (written, value) = self.object.iter().find(|(written, _)| *written == key || **written == camel)?;
@@ -39,13 +39,13 @@ impl<'a, 'r> Section<'a, 'r> {
     }
 
     /// Returns whether a key was given.
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub(crate) fn has(&self, key: &str) -> bool {
         let camel = camel_case(key);
         self.object.iter().any(|(written, value)| (written == key || *written == camel) && !value.is_null())
     }
 
     /// Reads a value, or reports what was expected.
-    pub(super) fn read<T>(
+    pub(crate) fn read<T>(
         &mut self,
         key: &'static str,
         expected: &str,
@@ -64,37 +64,37 @@ impl<'a, 'r> Section<'a, 'r> {
         self.read(key, kind.expected(), read)
     }
 
-    pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
+    pub(crate) fn text(&mut self, key: &'static str) -> Option<String> {
         self.kind(key, Kind::Text, |value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned))
     }
 
-    pub(super) fn texts(&mut self, key: &'static str) -> Option<Vec<String>> {
+    pub(crate) fn texts(&mut self, key: &'static str) -> Option<Vec<String>> {
         self.kind(key, Kind::Texts, values::texts)
     }
 
-    pub(super) fn flag(&mut self, key: &'static str) -> Option<bool> {
+    pub(crate) fn flag(&mut self, key: &'static str) -> Option<bool> {
         self.kind(key, Kind::Flag, Value::as_bool)
     }
 
-    pub(super) fn number(&mut self, key: &'static str) -> Option<u32> {
+    pub(crate) fn number(&mut self, key: &'static str) -> Option<u32> {
         self.kind(key, Kind::Number, values::number)
     }
 
     /// Reads a number that is at least one.
-    pub(super) fn count(&mut self, key: &'static str) -> Option<u32> {
+    pub(crate) fn count(&mut self, key: &'static str) -> Option<u32> {
         self.read(key, "a whole number, at least 1", |value| values::number(value).filter(|number| *number > 0))
     }
 
-    pub(super) fn duration(&mut self, key: &'static str) -> Option<Duration> {
+    pub(crate) fn duration(&mut self, key: &'static str) -> Option<Duration> {
         self.kind(key, Kind::Duration, values::duration)
     }
 
-    pub(super) fn memory(&mut self, key: &'static str) -> Option<Bytes> {
+    pub(crate) fn memory(&mut self, key: &'static str) -> Option<Bytes> {
         self.kind(key, Kind::Memory, values::memory)
     }
 
     /// Reads one of a few words.
-    pub(super) fn word<T: Clone>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
+    pub(crate) fn word<T: Clone>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
         let (value, setting) = self.find(key)?;
         let typed = value.as_str().unwrap_or_default();
         let found = words.iter().find(|(word, _)| *word == typed);
@@ -107,7 +107,7 @@ impl<'a, 'r> Section<'a, 'r> {
     }
 
     /// Reads something that says itself what is wrong with it.
-    pub(super) fn parse<T: std::str::FromStr>(&mut self, key: &'static str) -> Option<T>
+    pub(crate) fn parse<T: std::str::FromStr>(&mut self, key: &'static str) -> Option<T>
     where
         T::Err: std::fmt::Display,
     {
@@ -116,7 +116,7 @@ impl<'a, 'r> Section<'a, 'r> {
     }
 
     /// Reads a list, or one, of things that say themselves what is wrong with them.
-    pub(super) fn parse_all<T: std::str::FromStr>(&mut self, key: &'static str) -> Option<Vec<T>>
+    pub(crate) fn parse_all<T: std::str::FromStr>(&mut self, key: &'static str) -> Option<Vec<T>>
     where
         T::Err: std::fmt::Display,
     {
@@ -126,7 +126,7 @@ impl<'a, 'r> Section<'a, 'r> {
     }
 
     /// Reads one text as what it stands for.
-    pub(super) fn parsed<T: std::str::FromStr>(&mut self, value: &Value, setting: &Setting) -> Option<T>
+    pub(crate) fn parsed<T: std::str::FromStr>(&mut self, value: &Value, setting: &Setting) -> Option<T>
     where
         T::Err: std::fmt::Display,
     {
@@ -135,7 +135,7 @@ impl<'a, 'r> Section<'a, 'r> {
     }
 
     /// Reads an object; `true` is an empty one, where that is allowed.
-    pub(super) fn object(
+    pub(crate) fn object(
         &mut self,
         key: &'static str,
         expected: &str,
@@ -155,7 +155,7 @@ impl<'a, 'r> Section<'a, 'r> {
     }
 
     /// Reads the object inside a key with a reader of its own.
-    pub(super) fn inside<T>(
+    pub(crate) fn inside<T>(
         &mut self,
         object: &'a Map<String, Value>,
         at: Pointer,
@@ -169,17 +169,17 @@ impl<'a, 'r> Section<'a, 'r> {
     }
 
     /// Reports a value that cannot stand.
-    pub(super) fn refuse(&mut self, setting: &Setting, reason: &str) {
+    pub(crate) fn refuse(&mut self, setting: &Setting, reason: &str) {
         self.report.mistake_because(&self.label, setting, reason, None);
     }
 
     /// Reports a value that names something that is not there.
-    pub(super) fn refuse_name(&mut self, setting: &Setting, reason: &str, meant: Option<&str>) {
+    pub(crate) fn refuse_name(&mut self, setting: &Setting, reason: &str, meant: Option<&str>) {
         self.report.mistake_because(&self.label, setting, reason, meant);
     }
 
     /// Warns of a key that is understood and does nothing yet, where its value asks for something.
-    pub(super) fn warn_not_yet(&mut self, key: &'static str, asks: impl FnOnce(&Value) -> bool, what: &str) {
+    pub(crate) fn warn_not_yet(&mut self, key: &'static str, asks: impl FnOnce(&Value) -> bool, what: &str) {
         if let Some((value, setting)) = self.find(key)
             && asks(value)
         {
@@ -188,13 +188,13 @@ impl<'a, 'r> Section<'a, 'r> {
     }
 
     /// Reports something wrong with the object as a whole.
-    pub(super) fn refuse_whole(&mut self, reason: &str, expected: &str) {
+    pub(crate) fn refuse_whole(&mut self, reason: &str, expected: &str) {
         let title = format!("{}: {reason}", self.label);
         self.report.mistake_of_file(&self.at, &title, expected);
     }
 
     /// Refuses every key that nobody has asked for: a mistyped limit would be no limit.
-    pub(super) fn finish(self) {
+    pub(crate) fn finish(self) {
         for written in self.object.keys() {
             let is_known = |known: &&'static str| *known == written || camel_case(known) == *written;
             if SILENT.contains(&written.as_str()) || self.known.iter().any(is_known) {
@@ -207,7 +207,7 @@ impl<'a, 'r> Section<'a, 'r> {
 }
 
 /// Returns where a setting stands.
-pub(super) fn place(setting: &Setting) -> Pointer {
+pub(crate) fn place(setting: &Setting) -> Pointer {
     match &setting.origin {
         Origin::File { at, .. } => at.clone(),
         Origin::Option(_) | Origin::Target => Pointer::default(),
@@ -215,7 +215,7 @@ pub(super) fn place(setting: &Setting) -> Pointer {
 }
 
 /// Returns the elements of a list with their places, or the one that is no list.
-pub(super) fn each(value: &Value, setting: &Setting) -> Vec<(Value, Setting)> {
+pub(crate) fn each(value: &Value, setting: &Setting) -> Vec<(Value, Setting)> {
     let Value::Array(list) = value else { return vec![(value.clone(), setting.clone())] };
     let written = match &setting.origin {
         Origin::File { written, .. } => written.clone(),

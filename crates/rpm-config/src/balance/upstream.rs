@@ -143,9 +143,7 @@ pub(super) fn health_check(section: &mut Section<'_, '_>) -> Option<CheckSpec> {
     let label = format!("{}, `health_check`", section.label);
     section.inside(object, at, label, |check| {
         let usual = CheckSpec::default();
-        let path = check.read("path", "a path that begins with /", |value| {
-            value.as_str().filter(|path| path.starts_with('/')).map(str::to_owned)
-        });
+        let path = path(check);
         let tcp = check.flag("tcp").unwrap_or(false);
         let asks = ["method", "host", "status", "body"];
         let given: Vec<_> = asks.into_iter().filter(|key| check.has(key)).collect();
@@ -187,14 +185,21 @@ pub(super) fn health_check(section: &mut Section<'_, '_>) -> Option<CheckSpec> {
     })
 }
 
-fn port(section: &mut Section<'_, '_>) -> Option<u16> {
+/// Reads `path`.
+pub(crate) fn path(section: &mut Section<'_, '_>) -> Option<String> {
+    section.read("path", "a path that begins with /", |value| {
+        value.as_str().filter(|path| path.starts_with('/') && !path.contains(char::is_whitespace)).map(str::to_owned)
+    })
+}
+
+pub(crate) fn port(section: &mut Section<'_, '_>) -> Option<u16> {
     section.read("port", "a port, 1 to 65535", |value| {
         values::number(value).and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0)
     })
 }
 
 /// Reads `status`: `200`, `"200-299"`, or a list of them.
-fn statuses(section: &mut Section<'_, '_>) -> Vec<StatusRange> {
+pub(crate) fn statuses(section: &mut Section<'_, '_>) -> Vec<StatusRange> {
     let range = |text: &str| {
         let (first, last) = text.split_once('-').unwrap_or((text, text));
         let (first, last) = (first.trim().parse().ok()?, last.trim().parse().ok()?);

@@ -3,6 +3,7 @@
 //! One path for everything: a new app starts from PM2's defaults and its settings are applied; a change of a running
 //! app starts from what it is. `null` takes a setting back to its default.
 
+mod health;
 mod interpreter;
 mod limits;
 mod logs;
@@ -194,6 +195,7 @@ fn apply(reader: &mut Reader<'_>, spec: &mut AppSpec) {
     reader.read("version", values::text).put_option(&mut spec.version);
     workers::apply(reader, spec);
     policy::apply(reader, spec);
+    health::apply(reader, spec);
     logs::apply(reader, spec);
     user::apply(reader, spec);
     triggers::apply(reader, spec);

@@ -17,7 +17,7 @@ const PORTS: std::ops::RangeInclusive<u16> = 61_000..=65_000;
 ///
 /// Workers that share a port are told apart by the source address: a connection from 127.77.hi.lo goes to the slot of
 /// that number, whoever else is admitted.
-pub(super) fn of(
+pub(crate) fn of(
     process: &Process,
     life: Life,
     instance: u32,

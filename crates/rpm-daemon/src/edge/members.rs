@@ -20,6 +20,8 @@ pub(crate) struct Seen {
     pub(crate) source: Option<Ipv4Addr>,
     /// Whether it is ready, and takes new requests.
     pub(crate) admitted: bool,
+    /// Whether it is ill, and gets none for that.
+    pub(crate) withheld: bool,
     /// Whether it was told to finish, or to leave.
     pub(crate) leaving: bool,
 }
@@ -48,6 +50,7 @@ pub(crate) fn of_app(app: &str, seen: &[Seen], awaited: &[Awaited]) -> Vec<Membe
     let processes = seen.iter().map(|seen| {
         let state = match (seen.leaving, seen.admitted, &seen.address) {
             (true, ..) => MemberState::Draining,
+            (false, true, Some(_)) if seen.withheld => MemberState::Unhealthy,
             (false, true, Some(_)) => MemberState::Ready,
             (false, ..) => MemberState::Starting,
         };
@@ -82,7 +85,15 @@ mod tests {
 
     fn seen(generation: u64, admitted: bool, leaving: bool) -> Seen {
         let address = Some(ServerAddress::Tcp { host: "127.0.0.1".into(), port: 3000 + generation as u16 });
-        Seen { life: Life::new(WorkerId(4), generation), instance: 0, address, source: None, admitted, leaving }
+        Seen {
+            life: Life::new(WorkerId(4), generation),
+            instance: 0,
+            address,
+            source: None,
+            admitted,
+            withheld: false,
+            leaving,
+        }
     }
 
     fn states(members: &[Member]) -> Vec<(&str, MemberState)> {
@@ -99,6 +110,14 @@ mod tests {
         assert_eq!(states(&during), [("api:0.1", Ready), ("api:0.2", Starting)]);
         assert_eq!(states(&after), [("api:0.1", Draining), ("api:0.2", Ready)]);
         assert!(after.iter().all(|member| member.seat == "api:0"));
+    }
+
+    #[test]
+    fn one_that_is_ill_is_told_so_until_it_leaves() {
+        let ill = Seen { withheld: true, ..seen(1, true, false) };
+        assert_eq!(states(&of_app("api", std::slice::from_ref(&ill), &[])), [("api:0.1", MemberState::Unhealthy)]);
+        let leaves = Seen { leaving: true, ..ill };
+        assert_eq!(states(&of_app("api", &[leaves], &[])), [("api:0.1", MemberState::Draining)]);
     }
 
     #[test]

@@ -33,7 +33,7 @@ use control::Control;
 use listeners::Listeners;
 use members::{Awaited, Members, Seen};
 
-pub(crate) use address::{free_port, listened_on};
+pub(crate) use address::{free_port, listened_on, of as address_of};
 
 /// Every edge, and what clients wait for from them.
 #[derive(Debug, Default)]
@@ -229,6 +229,7 @@ impl Daemon {
                         address,
                         source,
                         admitted: process.admitted,
+                        withheld: process.withheld,
                         leaving: process.leaving,
                     });
                 }

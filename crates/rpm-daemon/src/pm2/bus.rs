@@ -299,7 +299,7 @@ fn events(happening: Happening, cause: Option<Cause>) -> Vec<(&'static str, bool
                 Some(Cause::Restart) => events.push(("restart", true)),
                 Some(Cause::Reload) => events.push(("reload", true)),
                 Some(Cause::Rollback | Cause::Crash | Cause::Stop) | None => {}
-                Some(Cause::Memory | Cause::Watch | Cause::Cron) => events.push(("restart", false)),
+                Some(Cause::Memory | Cause::Health | Cause::Watch | Cause::Cron) => events.push(("restart", false)),
             }
         }
         Happening::Exited { .. } => events.push(("exit", false)),
@@ -307,7 +307,7 @@ fn events(happening: Happening, cause: Option<Cause>) -> Vec<(&'static str, bool
         Happening::Errored => events.push(("restart overlimit", false)),
         Happening::Deleted => events.push(("delete", true)),
         // PM2 has no words for these.
-        Happening::Started { .. } | Happening::Stopping { .. } => {}
+        Happening::Started { .. } | Happening::Stopping { .. } | Happening::Unhealthy | Happening::Healthy => {}
     }
     events
 }

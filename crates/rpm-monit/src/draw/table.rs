@@ -3,7 +3,7 @@
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 use rpm_ipc::WorkerInfo;
-use rpm_model::{Status, WorkerId};
+use rpm_model::{Health, Status, WorkerId};
 
 use super::canvas::{Canvas, width_of};
 use crate::state::rows::{By, Sum, since_ms};
@@ -230,13 +230,17 @@ fn sign(status: Status) -> &'static str {
 fn status(state: &State, shown: &Shown<'_>, sum: &Sum) -> (String, Style) {
     let theme = &state.theme;
     if let Some(worker) = shown.single() {
+        if worker.health == Some(Health::Unhealthy) {
+            return (format!("{} {}", sign(Status::Errored), Health::Unhealthy), theme.bad);
+        }
         return (format!("{} {}", sign(worker.status), word(worker.status)), theme.status(worker.status));
     }
     let first = shown.workers.first().map(|worker| worker.status);
     let same = first.filter(|first| shown.workers.iter().all(|worker| worker.status == *first));
     match same {
         Some(Status::Online) | None => {
-            let (sign, style) = match (sum.online == sum.workers, sum.errored > 0) {
+            let ill = shown.workers.iter().any(|worker| worker.health == Some(Health::Unhealthy));
+            let (sign, style) = match (sum.online == sum.workers && !ill, sum.errored > 0 || ill) {
                 (true, _) => (sign(Status::Online), theme.good),
                 (false, true) => (sign(Status::Errored), theme.bad),
                 (false, false) => (sign(Status::Launching), theme.passing),

@@ -187,5 +187,4 @@ impl Stage {
         let failures = causes.iter().map(failure).collect();
         assert_eq!(self.replies(), [(command, &Outcome::Failed { failures, undone })]);
     }
-
 }

@@ -1,6 +1,6 @@
 //! Which process holds a socket.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 
 /// A process that listens on a port.
@@ -33,6 +33,18 @@ pub fn listener_owner(port: u16) -> Option<Owner> {
     Some(Owner { pid, name })
 }
 
+/// Returns the TCP ports on which these processes listen, lowest first.
+pub fn listening_ports(pids: &[i32]) -> Vec<u16> {
+    let own: HashSet<u64> = pids.iter().flat_map(|pid| socket_inodes(*pid)).collect();
+    if own.is_empty() {
+        return Vec::new();
+    }
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].iter().filter_map(|table| fs::read_to_string(table).ok());
+    let ports = tables.flat_map(|table| table.lines().filter_map(listener).collect::<Vec<_>>());
+    let ports: BTreeSet<u16> = ports.filter(|(_, inode)| own.contains(inode)).map(|(port, _)| port).collect();
+    ports.into_iter().collect()
+}
+
 /// Returns the inodes of every socket a process has open; none when it is gone or not ours to see.
 pub fn socket_inodes(pid: i32) -> HashSet<u64> {
     let Ok(listing) = fs::read_dir(format!("/proc/{pid}/fd")) else { return HashSet::new() };
@@ -47,12 +59,17 @@ pub fn socket_inodes(pid: i32) -> HashSet<u64> {
 
 /// Reads a line of `/proc/net/tcp`: the inode, when the socket listens on the port.
 fn listening_inode(line: &str, port: u16) -> Option<u64> {
+    listener(line).filter(|(own, _)| *own == port).map(|(_, inode)| inode)
+}
+
+/// Reads a line of `/proc/net/tcp`: port and inode of a socket that listens.
+fn listener(line: &str) -> Option<(u16, u64)> {
     const LISTEN: &str = "0A";
     let mut fields = line.split_ascii_whitespace();
     let (_, own_port) = fields.nth(1)?.rsplit_once(':')?;
     let state = fields.nth(1)?;
     let inode = fields.nth(5)?.parse().ok()?;
-    (state == LISTEN && u16::from_str_radix(own_port, 16).ok()? == port).then_some(inode)
+    Some((u16::from_str_radix(own_port, 16).ok()?, inode)).filter(|_| state == LISTEN)
 }
 
 #[cfg(test)]
@@ -69,6 +86,8 @@ mod tests {
         assert!(!owner.name.is_empty());
         assert!(socket_inodes(owner.pid).contains(&crate::net::listen::inode(&listener).unwrap()));
         assert!(socket_inodes(-1).is_empty());
+        assert!(listening_ports(&[owner.pid]).contains(&listener.local_addr().unwrap().port()));
+        assert!(listening_ports(&[-1]).is_empty());
     }
 
     #[test]

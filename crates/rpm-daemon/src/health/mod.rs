@@ -1,0 +1,220 @@
+//! The room of health checks: who is asked when, and what was answered. What follows from it the core decides.
+//!
+//! Every worker is asked by itself, even where all share a port: a connection from the address that names its slot
+//! reaches it and no other. One question to a worker is under way at a time.
+//!
+//! - [`ask`]: one question over TCP or HTTP; one that is a command is a [task](crate::tasks)
+
+pub(crate) mod ask;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use rpm_model::balance::ServerAddress;
+use rpm_model::edge::CheckResult;
+use rpm_model::{ExecMode, Health, HealthSpec, Life, Moment, Probe};
+use rpm_supervise::Event;
+use tokio::sync::mpsc;
+
+use crate::daemon::Daemon;
+use crate::tasks::Purpose;
+use crate::{edge, view};
+use ask::Place;
+
+/// Between two questions to a worker that is not ready yet: what a start waits for in vain is half of this on average.
+const EAGER: Duration = Duration::from_millis(100);
+
+/// The same for a command, which costs a process each time.
+const EAGER_COMMAND: Duration = Duration::from_millis(500);
+
+/// The questions of all workers.
+pub(crate) struct Checks {
+    due: BTreeSet<(Moment, Life)>,
+    /// One answer for each question, of which each worker has one at most.
+    answers: (mpsc::UnboundedSender<Answer>, mpsc::UnboundedReceiver<Answer>),
+}
+
+/// What became of one question.
+pub(crate) struct Answer {
+    pub(crate) life: Life,
+    pub(crate) found: Result<String, String>,
+    pub(crate) took: Duration,
+}
+
+/// What is known of the checks of one process.
+#[derive(Debug, Default)]
+pub(crate) struct Checked {
+    /// The last result, and when.
+    last: Option<(CheckResult, Moment)>,
+    /// Where a worker that opens its port by itself was found to listen.
+    found_at: Option<u16>,
+    /// Whether it has been asked since it became ready: from then on workers are asked at different times.
+    spread: bool,
+}
+
+impl Checked {
+    /// Returns the last result as it is now.
+    pub(crate) fn last(&self, now: Moment) -> Option<CheckResult> {
+        let (result, at) = self.last.as_ref()?;
+        Some(CheckResult { age: now.since(*at), ..result.clone() })
+    }
+
+    /// Returns what was wrong at the last check.
+    pub(crate) fn trouble(&self) -> Option<&str> {
+        self.last.as_ref().filter(|(result, _)| !result.passed).map(|(result, _)| result.text.as_str())
+    }
+}
+
+impl Default for Checks {
+    fn default() -> Self {
+        Self { due: BTreeSet::new(), answers: mpsc::unbounded_channel() }
+    }
+}
+
+impl Checks {
+    pub(crate) fn next_due(&self) -> Option<Moment> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Waits for the next answer.
+    pub(crate) async fn news(&mut self) -> Option<Answer> {
+        self.answers.1.recv().await
+    }
+
+    fn take_due(&mut self, now: Moment) -> Option<Life> {
+        self.due.first().filter(|(at, _)| *at <= now)?;
+        self.due.pop_first().map(|(_, life)| life)
+    }
+}
+
+impl Daemon {
+    /// Begins to ask a process that runs.
+    pub(crate) fn begin_checks(&mut self, life: Life, now: Moment) {
+        if let Some(process) = self.processes.get_mut(&life)
+            && process.spec.health.is_some()
+        {
+            process.checked = Some(Checked::default());
+            self.checks.due.insert((now, life));
+        }
+    }
+
+    /// Asks everybody who is to be asked now.
+    pub(crate) fn make_checks(&mut self, now: Moment) {
+        while let Some(life) = self.checks.take_due(now) {
+            let Some(process) = self.processes.get(&life) else { continue };
+            let (Some(pid), false) = (process.pid(), process.leaving) else { continue };
+            let spec = process.spec.clone();
+            let Some(health) = &spec.health else { continue };
+            if let Probe::Exec { argv } = &health.probe {
+                self.run_task(life, argv, health.timeout, Purpose::Check { life, since: now });
+                continue;
+            }
+            match self.place_of(life, pid, &health.probe) {
+                Some(place) => {
+                    let (answers, probe, timeout) =
+                        (self.checks.answers.0.clone(), health.probe.clone(), health.timeout);
+                    tokio::spawn(async move {
+                        let began = std::time::Instant::now();
+                        let found = ask::ask(&place, &probe, timeout).await;
+                        // The loop may have left already.
+                        let _ = answers.send(Answer { life, found, took: began.elapsed() });
+                    });
+                }
+                None => {
+                    let found = Err("it does not listen".to_owned());
+                    self.take_answer(Answer { life, found, took: Duration::ZERO });
+                }
+            }
+        }
+    }
+
+    /// Takes an answer, and those that are there beside it.
+    pub(crate) fn take_answers(&mut self, first: Option<Answer>) {
+        first.into_iter().for_each(|answer| self.take_answer(answer));
+        while let Ok(answer) = self.checks.answers.1.try_recv() {
+            self.take_answer(answer);
+        }
+    }
+
+    pub(crate) fn take_answer(&mut self, answer: Answer) {
+        let Answer { life, found, took } = answer;
+        let now = view::now();
+        let health = self.core.health(life);
+        let Some(process) = self.processes.get_mut(&life) else { return };
+        let (Some(spec), Some(checked)) = (&process.spec.health, &mut process.checked) else { return };
+        let (passed, text) = match &found {
+            Ok(text) => (true, text.clone()),
+            Err(text) => (false, text.clone()),
+        };
+        if !passed {
+            // It may listen elsewhere by now.
+            checked.found_at = None;
+        }
+        checked.last = Some((CheckResult { passed, text, took, age: Duration::ZERO }, now));
+        let wait = match health {
+            Some(Health::Starting) | None => eagerness(spec),
+            Some(Health::Ready | Health::Unhealthy | Health::Draining)
+                if !std::mem::replace(&mut checked.spread, true) =>
+            {
+                // A fraction that differs from worker to worker.
+                let share = f64::from(life.worker.0.wrapping_mul(2_654_435_769) >> 16) / 65_536.0;
+                spec.interval.mul_f64(0.1 + 0.9 * share)
+            }
+            Some(Health::Ready | Health::Unhealthy | Health::Draining) => spec.interval.saturating_sub(took),
+        };
+        self.checks.due.insert((now + wait, life));
+        self.events.push_back(Event::Probed { life, found: found.map(drop) });
+    }
+
+    /// Returns where a worker is asked.
+    fn place_of(&mut self, life: Life, pid: i32, probe: &Probe) -> Option<Place> {
+        let port = match probe {
+            Probe::Tcp { port } | Probe::Http { port, .. } => *port,
+            Probe::Exec { .. } => None,
+        };
+        if let Some(port) = port {
+            return Some(Place::local(port));
+        }
+        let process = self.processes.get_mut(&life)?;
+        if process.spec.exec_mode == ExecMode::Fork {
+            let checked = process.checked.as_mut()?;
+            if checked.found_at.is_none() {
+                checked.found_at = own_port(pid, process.spec.env.get("PORT").and_then(|port| port.parse().ok()));
+            }
+            return checked.found_at.map(Place::local);
+        }
+        let instance = self.core.worker(life.worker).map_or(0, |worker| worker.instance);
+        let (address, source) = edge::address_of(self.processes.get(&life)?, life, instance, &self.ports);
+        match address? {
+            ServerAddress::Tcp { host, port } => {
+                Some(Place::Tcp { to: (host.parse::<std::net::IpAddr>().ok()?, port).into(), source })
+            }
+            ServerAddress::Unix(path) => Some(Place::Unix(path)),
+            ServerAddress::App(_) => None,
+        }
+    }
+
+    /// Returns where a worker is reached, for a command that is to ask it.
+    pub(crate) fn address_text(&self, life: Life) -> Option<String> {
+        let process = self.processes.get(&life)?;
+        let instance = self.core.worker(life.worker).map_or(0, |worker| worker.instance);
+        edge::address_of(process, life, instance, &self.ports).0.map(|address| address.to_string())
+    }
+}
+
+/// Returns how long to wait before a worker that boots is asked again.
+fn eagerness(spec: &HealthSpec) -> Duration {
+    let eager = match spec.probe {
+        Probe::Exec { .. } => EAGER_COMMAND,
+        Probe::Tcp { .. } | Probe::Http { .. } => EAGER,
+    };
+    eager.min(spec.interval)
+}
+
+/// Finds the port on which a process or a descendant of it listens: the one that it was told, else the lowest.
+fn own_port(pid: i32, told: Option<u16>) -> Option<u16> {
+    let mut pids = rpm_sys::proc::descendants(pid);
+    pids.push(pid);
+    let ports = rpm_sys::net::listening_ports(&pids);
+    told.filter(|port| ports.contains(port)).or(ports.first().copied())
+}
