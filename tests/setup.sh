@@ -10,7 +10,7 @@ as_root() {
 
 missing=
 for pair in python3:python3 wrk:wrk caddy:caddy cc:gcc tmux:tmux logrotate:logrotate node:nodejs npm:npm git:git ssh:openssh-client sshd:openssh-server \
-    nginx:nginx haproxy:haproxy redis-server:redis-server openssl:openssl; do
+    curl:curl h2load:nghttp2-client nginx:nginx haproxy:haproxy redis-server:redis-server openssl:openssl; do
     PATH="$PATH:/usr/sbin" command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
 done
 # In Debian nginx's streams are a module of their own.
@@ -33,6 +33,15 @@ if ! [ -d "$deps/node_modules/connect-redis" ] || ! [ -d "$deps/node_modules/ws"
     echo "installing npm packages: express-session, connect-redis, redis, http-proxy, ws"
     (cd "$deps" && npm install --silent --no-audit --no-fund --no-save express@5 pm2@7 \
         express-session@1 connect-redis@8 redis@4 http-proxy@1 ws@8)
+fi
+
+# A gRPC client and server, in a directory of its own: an install beside others removes what it was not asked for. So
+# does one in a directory without a package.json, below another.
+if ! [ -d "$deps/grpc/node_modules/@grpc/grpc-js" ]; then
+    echo "installing npm packages: @grpc/grpc-js"
+    mkdir -p "$deps/grpc"
+    echo '{ "private": true }' >"$deps/grpc/package.json"
+    (cd "$deps/grpc" && npm install --silent --no-audit --no-fund --no-save @grpc/grpc-js@1)
 fi
 
 # Modules of PM2's world, each with the client it asks for; one of them asks for a version that npm no longer serves.

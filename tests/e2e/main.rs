@@ -15,6 +15,7 @@ mod foreground;
 mod foreign_config;
 mod forensics;
 mod health;
+mod http2;
 mod import_pm2;
 mod install;
 mod keeper_death;

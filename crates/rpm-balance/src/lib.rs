@@ -14,6 +14,7 @@
 //! | [`pick`] | choosing a server: pure |
 //! | [`health`] | how well one server is: a machine without a clock |
 //! | [`http`] | messages of HTTP/1.1: pure, strict |
+//! | [`http2`] | HTTP/2, turned into HTTP/1.1 and back |
 //! | [`config`] | what was asked, made ready for requests |
 //! | [`pool`] | servers as requests find them |
 //! | [`io`] | bytes in and out, for one thread |
@@ -32,6 +33,7 @@ pub mod count;
 pub mod edge;
 pub mod health;
 pub mod http;
+pub mod http2;
 pub mod io;
 pub mod log;
 pub mod pick;

@@ -70,6 +70,8 @@ pub struct Pool {
     idle: RefCell<Vec<Idle>>,
     closed: Cell<bool>,
     thread: usize,
+    /// Where the server speaks HTTP/2.
+    pub shared: crate::http2::server::Connections,
 }
 
 /// A connection that waits.
@@ -226,9 +228,13 @@ impl Thread {
     pub fn tidy(&self) {
         for pool in self.local().upstreams.iter().flat_map(|upstream| &upstream.pools) {
             pool.tidy();
+            pool.shared.tidy(SHARED_IDLE);
         }
     }
 }
+
+/// How long a connection to a server that speaks HTTP/2 waits for the next request: it costs one descriptor for all of them.
+const SHARED_IDLE: Duration = Duration::from_secs(60);
 
 const FRESH: Candidate = Candidate { weight: 1, in_flight: 0, seat: 0, open: true };
 
@@ -244,7 +250,13 @@ impl Sleeper {
 
 impl Pool {
     fn new(live: &Arc<Live>, thread: usize) -> Self {
-        Self { live: live.clone(), idle: RefCell::default(), closed: Cell::new(false), thread }
+        Self {
+            live: live.clone(),
+            idle: RefCell::default(),
+            closed: Cell::new(false),
+            thread,
+            shared: Default::default(),
+        }
     }
 
     /// Takes a connection that is still of use.
@@ -279,6 +291,7 @@ impl Pool {
     }
 
     fn clear(&self) {
+        self.shared.clear();
         let count = self.idle.take().len();
         self.count(-(count as i64));
     }

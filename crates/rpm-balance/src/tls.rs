@@ -19,17 +19,20 @@ use tokio_rustls::server::TlsStream;
 use crate::io::Io;
 use crate::io::stream::Stream;
 
+/// What HTTP/2 is called in a handshake.
+const HTTP2: &[u8] = b"h2";
+
 /// Certificates, ready.
 pub struct Tls {
     acceptor: TlsAcceptor,
 }
 
 impl Tls {
-    /// Reads certificates and keys.
+    /// Reads certificates and keys. `http2` says whether clients are offered it.
     ///
     /// # Errors
     /// With a sentence for each mistake.
-    pub fn read(wanted: &TlsSpec) -> Result<Self, Vec<String>> {
+    pub fn read(wanted: &TlsSpec, http2: bool) -> Result<Self, Vec<String>> {
         // ring rather than aws-lc-rs: it needs nothing but a C compiler to build, no cmake.
         let provider = Arc::new(ring::default_provider());
         let mut certificates = Certificates { named: Vec::new() };
@@ -49,17 +52,19 @@ impl Tls {
         let versions = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let builder = versions.map_err(|error| vec![format!("TLS cannot be set up: {error}")])?;
         let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::new(certificates));
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let known: &[&[u8]] = if http2 { &[HTTP2, b"http/1.1"] } else { &[b"http/1.1"] };
+        config.alpn_protocols = known.iter().map(|name| name.to_vec()).collect();
         Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)) })
     }
 
-    /// Shakes hands with a client.
+    /// Shakes hands with a client; returns also whether it speaks HTTP/2.
     ///
     /// # Errors
     /// Those of the connection, and of clients that speak no TLS.
-    pub async fn accept(&self, stream: Box<dyn Stream>) -> std::io::Result<Io> {
+    pub async fn accept(&self, stream: Box<dyn Stream>) -> std::io::Result<(Io, bool)> {
         let stream: TlsStream<Box<dyn Stream>> = self.acceptor.accept(stream).await?;
-        Ok(Io::through(stream))
+        let http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
+        Ok((Io::through(stream), http2))
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Bytes;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE,
 };
@@ -16,22 +16,25 @@ use tower_http::services::{ServeDir, ServeFile};
 use crate::options::Options;
 use crate::{auth, listing};
 
-pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
+/// The body of an answer.
+pub type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 /// What is served.
-pub(crate) struct Site {
+#[derive(Debug, Clone)]
+pub struct Site {
     options: Options,
     files: ServeDir,
 }
 
 impl Site {
-    pub(crate) fn new(options: Options) -> Self {
+    /// Returns what these options ask for.
+    pub fn new(options: Options) -> Self {
         let files = ServeDir::new(&options.path).precompressed_gzip().precompressed_br();
         Self { options, files }
     }
 
     /// Answers a request.
-    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+    pub async fn answer<B>(&self, request: Request<B>) -> Response<Body> {
         if let Some(login) = &self.options.login
             && !auth::is_admitted(request.headers(), login)
         {
@@ -50,20 +53,20 @@ impl Site {
             Err(never) => match never {},
         };
         if found.status() != StatusCode::NOT_FOUND {
-            return with_cors(found);
+            return self.shared(found);
         }
         let path = decoded(parts.uri.path());
         if self.options.listing
             && let Some(page) = self.list(&path)
         {
-            return with_cors(html(StatusCode::OK, page));
+            return self.shared(html(StatusCode::OK, page));
         }
         if self.options.spa {
             // A file that the page asks for beside itself, wherever the page thinks it is; then the page.
             let name = path.rsplit('/').next().filter(|name| name.contains('.') && !name.starts_with('.'));
             for candidate in name.into_iter().chain([self.options.homepage.as_str()]) {
                 if let Some(answer) = self.file(candidate, ask()).await {
-                    return with_cors(answer);
+                    return self.shared(answer);
                 }
             }
         }
@@ -84,6 +87,16 @@ impl Site {
         }
         let Ok(answer) = ServeFile::new(path).oneshot(request).await;
         (answer.status() != StatusCode::NOT_FOUND).then(|| answer.map(BodyExt::boxed_unsync))
+    }
+
+    /// As in PM2, other sites may read what is here.
+    fn shared(&self, mut response: Response<Body>) -> Response<Body> {
+        if self.options.cors {
+            let headers = response.headers_mut();
+            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+            headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET"));
+        }
+        response
     }
 
     fn list(&self, path: &str) -> Option<String> {
@@ -108,14 +121,6 @@ fn bodiless(method: &Method, uri: &Uri, headers: &HeaderMap) -> Request<()> {
     *request.uri_mut() = uri.clone();
     *request.headers_mut() = headers.clone();
     request
-}
-
-/// As in PM2, other sites may read what is here.
-fn with_cors(mut response: Response<Body>) -> Response<Body> {
-    let headers = response.headers_mut();
-    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET"));
-    response
 }
 
 fn text(status: StatusCode, text: &'static str) -> Response<Body> {

@@ -26,7 +26,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::answer::Site;
+pub use crate::answer::{Body, Site};
 pub use crate::options::Options;
 
 /// systemd's rule: passed sockets start here.

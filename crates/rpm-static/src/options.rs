@@ -19,6 +19,8 @@ pub struct Options {
     pub listing: bool,
     /// Name and password that a client must know.
     pub login: Option<(String, String)>,
+    /// Whether other sites' pages may read what is here.
+    pub cors: bool,
 }
 
 impl Options {
@@ -56,7 +58,14 @@ impl Options {
             homepage: set("HOMEPAGE").unwrap_or_else(|| "index.html".into()).trim_start_matches('/').to_owned(),
             listing: is_on("FTP") || is_on("DIRECTORY"),
             login,
+            cors: true,
         })
+    }
+
+    /// Returns a directory's files, and nothing else; it is not listened anywhere.
+    pub fn files(path: PathBuf, spa: bool) -> Self {
+        let (host, homepage) = (Self::HOST.into(), "index.html".into());
+        Self { path, host, port: 0, spa, homepage, listing: false, login: None, cors: false }
     }
 
     /// Returns the address as it is written.

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::path::PathBuf;
 
 use rpm_model::balance::{HeaderEdits, RouteAction, RouteSpec};
 
@@ -26,10 +25,7 @@ pub struct Route {
 pub enum Action {
     /// By index.
     Upstream(usize),
-    Static {
-        root: PathBuf,
-        spa: bool,
-    },
+    Static(Box<rpm_static::Site>),
     Redirect {
         to: Template,
         status: u16,
@@ -188,7 +184,10 @@ fn route(spec: &RouteSpec, upstream: impl Fn(&str) -> Option<usize>) -> Result<R
         RouteAction::Upstream(name) => {
             Action::Upstream(upstream(name).ok_or_else(|| format!("there is no upstream {name:?}"))?)
         }
-        RouteAction::Static { root, spa } => Action::Static { root: root.clone(), spa: *spa },
+        RouteAction::Static { root, spa } => {
+            let options = rpm_static::Options::files(root.clone(), *spa);
+            Action::Static(Box::new(rpm_static::Site::new(options)))
+        }
         RouteAction::Redirect { to, status } => {
             if !matches!(status, 301 | 302 | 303 | 307 | 308) {
                 return Err(format!("{status} is no redirect; there are 301, 302, 303, 307 and 308"));

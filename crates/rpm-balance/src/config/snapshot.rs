@@ -290,7 +290,7 @@ impl World {
         };
         let tls = match &spec.tls {
             None => None,
-            Some(wanted) => Some(Arc::new(Tls::read(wanted)?)),
+            Some(wanted) => Some(Arc::new(Tls::read(wanted, spec.http2 && spec.mode == Mode::Http)?)),
         };
         let redirect = spec.tls.as_ref().filter(|tls| tls.redirect).and_then(|tls| tls.listen.first());
         let same_rate = old.and_then(|old| old.rate.clone());

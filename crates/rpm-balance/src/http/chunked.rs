@@ -64,6 +64,11 @@ impl Chunked {
         self.state == State::Done
     }
 
+    /// Returns whether data comes next.
+    pub fn is_in_data(&self) -> bool {
+        matches!(self.state, State::Data(_))
+    }
+
     /// Returns what `bytes` begin with; `None` when more of them are needed, or all is done.
     ///
     /// # Errors

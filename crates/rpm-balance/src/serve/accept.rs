@@ -16,7 +16,7 @@ use crate::io::{Buffer, Deadline, Io};
 use crate::proxy;
 use crate::serve::client::Client;
 use crate::serve::http1::Connection;
-use crate::serve::tcp;
+use crate::serve::{http2, tcp};
 use crate::thread::Thread;
 
 /// A listening socket of one thread.
@@ -124,19 +124,26 @@ async fn serve(io: Io, mut client: Client, entry: Entry, open: &Open) {
             None => return balancer.live.counts[thread.index].refused.add(1),
         }
     }
-    let io = match (&balancer.tls, entry.tls) {
+    let (io, http2) = match (&balancer.tls, entry.tls) {
         (Some(tls), true) => {
             let plain = Box::new(Prefixed::new(std::mem::take(&mut first), io.into_stream()));
             // As long as a head may take: the handshake is a part of what a slow client can make us wait for.
             match tokio::time::timeout(balancer.timeouts.header, tls.accept(plain)).await {
-                Ok(Ok(io)) => io,
+                Ok(Ok(shaken)) => shaken,
                 Ok(Err(_)) | Err(_) => return balancer.live.counts[thread.index].refused.add(1),
             }
         }
-        _ => io,
+        _ => (io, false),
     };
     match balancer.mode {
-        Mode::Http => Connection::new(io, thread.clone(), client, balancer.clone()).serve(first).await,
+        Mode::Http if http2 => http2::serve(io, first, thread, &client, balancer).await,
+        Mode::Http => {
+            let connection = Connection::new(io, thread.clone(), client.clone(), balancer.clone());
+            // By prior knowledge: only the first bytes tell.
+            if let Some((io, first)) = connection.serve(first).await {
+                http2::serve(io, first, thread, &client, balancer).await;
+            }
+        }
         Mode::Tcp => tcp::serve(io, thread, &client, balancer, first).await,
     }
 }

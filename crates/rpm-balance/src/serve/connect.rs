@@ -2,15 +2,18 @@
 
 use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
 use std::time::Duration;
 
 use rpm_model::balance::ProxyVersion;
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::http2::server::Shared;
 use crate::io::transfer::write_all;
 use crate::io::{Deadline, Io};
 use crate::pool::{Server, Target};
 use crate::proxy;
+use crate::serve::acquire::Taken;
 use crate::serve::client::Client;
 
 /// Opens a connection to a server, within `wait`.
@@ -30,6 +33,27 @@ pub async fn connect(server: &Server, client: &Client, wait: Duration) -> io::Re
         written.map_err(|unwritten| unwritten.error)?;
     }
     Ok(io)
+}
+
+/// Returns a connection for one request to a server that speaks HTTP/2, within `wait`.
+///
+/// # Errors
+/// As those of [`connect`].
+pub async fn stream(taken: &Taken, client: &Client, wait: Duration) -> io::Result<Io> {
+    let shared = &taken.pool().shared;
+    // What others are told about a client by the PROXY protocol holds for a whole connection.
+    let alone = taken.server().send_proxy.is_some();
+    if let Some(found) = shared.with_room().filter(|_| !alone)
+        && let Ok(io) = found.stream().await
+    {
+        return Ok(io);
+    }
+    taken.lease.count().connections.add(1);
+    let opened = Rc::new(Shared::new(connect(taken.server(), client, wait).await?, wait).await?);
+    if !alone {
+        shared.keep(opened.clone());
+    }
+    opened.stream().await
 }
 
 async fn open(target: &Target) -> io::Result<Io> {

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rpm_model::balance::Timeouts;
+use rpm_model::balance::{Protocol, Timeouts};
 use tokio::time::Instant;
 
 use crate::config::{Action, Balancer, Values};
@@ -19,15 +19,21 @@ use crate::io::{Buffer, Io, Text};
 use crate::pool::Asked;
 use crate::serve::acquire::{Taken, acquire};
 use crate::serve::answer::{Own, own, refuse};
-use crate::serve::connect::connect;
+use crate::serve::connect::{connect, stream};
+use crate::serve::files;
 use crate::serve::forward::{self, Back, Framing};
+use crate::serve::gzip::{Squeeze, Subject};
 use crate::serve::http1::{After, Connection};
+use crate::serve::leave::Left;
 use crate::serve::plan::{Deed, Plan};
 use crate::serve::record::{Record, log};
 use crate::serve::relay::{Broken, Way, relay};
 use crate::serve::tunnel::tunnel;
 use crate::serve::upload::{self, Begun, Ended, Upload};
 use crate::thread::Local;
+
+/// nginx's number for a client that left; only the log sees it.
+const LEFT: u16 = 499;
 
 /// What an exchange came to.
 struct Came {
@@ -69,7 +75,7 @@ pub async fn exchange(
             user_agent: head.user_agent,
             referer: head.referer,
             origin: plan.origin,
-            version: if head.version_1_1 { "HTTP/1.1" } else { "HTTP/1.0" },
+            version: connection.version(head),
             status: came.status,
             sent: came.sent,
             took,
@@ -112,6 +118,22 @@ async fn here(connection: &Connection, balancer: &Balancer, buffer: &Buffer, pla
         remote_addr: connection.client.text.as_bytes(),
         request_id: plan.request_id.as_deref().unwrap_or_default().as_bytes(),
     };
+    let after = |whole| match whole {
+        true if keep => After::Next(head.length),
+        true => After::Linger,
+        false => After::Close,
+    };
+    if let (Deed::Static(Some(request)), Action::Static(site)) = (deed, &plan.route(balancer).action) {
+        let answer = site.answer(*request).await;
+        let sent = files::send(connection, balancer, (plan.route(balancer), &values), head, answer, keep).await;
+        return Came {
+            status: sent.status,
+            sent: sent.bytes,
+            after: after(sent.whole),
+            server: String::new(),
+            retries: 0,
+        };
+    }
     for (name, value) in plan.route(balancer).response.added() {
         fields.extend_from_slice(name);
         fields.extend_from_slice(b": ");
@@ -120,12 +142,7 @@ async fn here(connection: &Connection, balancer: &Balancer, buffer: &Buffer, pla
     }
     let answer = Own { status, kind, fields: &fields, body: &body };
     let sent = own(connection, answer, head.method == Method::Head, keep).await;
-    let after = match sent {
-        Some(_) if keep => After::Next(head.length),
-        Some(_) => After::Linger,
-        None => After::Close,
-    };
-    Came { status, sent: sent.unwrap_or(0), after, server: String::new(), retries: 0 }
+    Came { status, sent: sent.unwrap_or(0), after: after(sent.is_some()), server: String::new(), retries: 0 }
 }
 
 /// Why one server did not answer.
@@ -167,24 +184,34 @@ async fn forward(
     let begun = Begun { rest: None, ..begun };
     // Until a byte of the rest has been read, all of the body that was is here.
     let replayable = rest.is_none();
+    // What follows a request for an upgrade is no request, and has to stay where it is.
+    let watch = plan.head.upgrade.is_none();
     let mut retries = 0;
     let mut stale = false;
     let give_up_at = Instant::now() + local.snapshot.upstreams[upstream].timeout_queue;
     loop {
-        let taken = match acquire(&connection.thread, local, upstream, &mut asked).await {
-            Ok(taken) => taken,
-            Err(refusal) => return refused(connection, plan, refusal, false, (String::new(), retries)).await,
+        let acquired = acquire(&connection.thread, local, upstream, &mut asked);
+        let taken = match connection.unless_left(watch && rest.is_none(), acquired).await {
+            Ok(Ok(taken)) => taken,
+            Err(Left) => return Came { status: LEFT, sent: 0, after: After::Close, server: String::new(), retries },
+            Ok(Err(refusal)) => return refused(connection, plan, refusal, false, (String::new(), retries)).await,
         };
         let count = taken.lease.count();
         count.requests.add(1);
-        let idle = if stale { None } else { taken.pool().take() };
-        let reused = idle.is_some();
-        let opened = match idle {
-            Some(io) => Ok(io),
-            None => {
-                count.connections.add(1);
-                connect(taken.server(), &connection.client, timeouts.connect).await
+        let (opened, reused) = match taken.upstream().protocol {
+            Protocol::Http1 => {
+                let idle = if stale { None } else { taken.pool().take() };
+                let reused = idle.is_some();
+                let opened = match idle {
+                    Some(io) => Ok(io),
+                    None => {
+                        count.connections.add(1);
+                        connect(taken.server(), &connection.client, timeouts.connect).await
+                    }
+                };
+                (opened, reused)
             }
+            Protocol::H2c => (stream(&taken, &connection.client, timeouts.connect).await, false),
         };
         let failed = match opened {
             Err(error) => {
@@ -196,7 +223,7 @@ async fn forward(
                 let ask = Ask { connection, balancer, plan, out: &out, begun: &begun, buffer, taken: &taken, timeouts };
                 match ask.attempt(&io, &mut rest, asked.seat).await {
                     Ok((came, kept)) => {
-                        if let Some(wait) = kept {
+                        if let Some(wait) = kept.filter(|_| taken.upstream().protocol == Protocol::Http1) {
                             taken.pool().give(io, wait, taken.upstream().keepalive);
                         }
                         let server = taken.server().name.clone();
@@ -211,8 +238,7 @@ async fn forward(
             Failed::Client(refusal) => {
                 return match refusal {
                     Some(refusal) => refused(connection, plan, refusal, true, (server, retries)).await,
-                    // nginx's number for a client that closed; only the log sees it.
-                    None => Came { status: 499, sent: 0, after: After::Close, server, retries },
+                    None => Came { status: LEFT, sent: 0, after: After::Close, server, retries },
                 };
             }
             Failed::Unseen => (true, Refusal::BadGateway),
@@ -245,6 +271,11 @@ async fn forward(
         asked.tried.push(taken.lease.live().clone());
         stale = false;
     }
+}
+
+fn subject<'s>(bytes: &'s [u8], head: &ResponseHead) -> Subject<'s> {
+    let kind = head.content_type.get(bytes);
+    Subject { status: head.status, kind, fixed: head.encoded, length: head.content_length }
 }
 
 async fn refused(
@@ -305,7 +336,13 @@ impl Ask<'_> {
         }
         let mut answer = None;
         let (buffer, head) = loop {
-            let read = upload.beside(self.read_head(io, answer.take()), then).await;
+            let watch = !upload.is_running() && plan.head.upgrade.is_none();
+            let reading = connection.unless_left(watch, self.read_head(io, answer.take()));
+            let read = match upload.beside(reading, then).await {
+                Ok(Ok(read)) => Ok(read),
+                Ok(Err(Left)) => return Err(Failed::Client(None)),
+                Err(ended) => Err(ended),
+            };
             let (mut buffer, head) = match read {
                 Ok(read) => read?,
                 Err(Ended::TooLarge) => return Err(Failed::Client(Some(Refusal::BodyTooLarge))),
@@ -367,6 +404,8 @@ impl Ask<'_> {
                 Failed::TimedOut
             }
             _ if any => Failed::BadAnswer("an answer that broke off"),
+            // Only HTTP/2 can say so.
+            io::ErrorKind::ConnectionRefused => Failed::Unseen,
             _ => Failed::Unanswered("no answer"),
         };
         let (mut buffer, interim) = match begun {
@@ -394,7 +433,15 @@ impl Ask<'_> {
     }
 
     /// Edits the head of an answer. Without waiting after it was read: its fields are still there.
-    fn edited(&self, bytes: &[u8], head: &ResponseHead, framing: Framing, keep: bool, seat: Option<u64>) -> Text {
+    fn edited(
+        &self,
+        bytes: &[u8],
+        head: &ResponseHead,
+        framing: Framing,
+        keep: bool,
+        gzip: bool,
+        seat: Option<u64>,
+    ) -> Text {
         let Self { connection, balancer, plan, taken, buffer, .. } = self;
         let request = buffer.filled();
         let path = plan.head.path.get(request);
@@ -423,11 +470,18 @@ impl Ask<'_> {
                     (true, false) => Some("keep-alive"),
                     (true, true) => None,
                 },
-                gzip: false,
+                gzip,
+                varies: balancer.gzip.as_ref().is_some_and(|gzip| subject(bytes, head).varies(gzip)),
             };
             forward::response(&back, bytes, head, &connection.thread.fields.borrow(), &mut out);
         });
         out
+    }
+
+    /// Returns what compresses an answer, where that is wanted.
+    fn squeeze(&self, bytes: &[u8], head: &ResponseHead) -> Option<Squeeze> {
+        let gzip = self.balancer.gzip.as_ref().filter(|_| self.plan.head.accepts_gzip && head.body != Body::None)?;
+        subject(bytes, head).varies(gzip).then(|| Squeeze::new(gzip))
     }
 
     async fn pass_back(
@@ -440,26 +494,31 @@ impl Ask<'_> {
     ) -> Result<(Came, Option<Duration>), Failed> {
         let Self { connection, plan, begun, taken, timeouts, .. } = self;
         let request = &plan.head;
+        let squeeze = self.squeeze(buffer.filled(), &head);
         let framing = match head.body {
+            _ if squeeze.is_some() && request.version_1_1 => Framing::Chunks,
+            _ if squeeze.is_some() => Framing::Bare,
             Body::UntilClose if request.version_1_1 => Framing::Chunks,
             Body::Chunked if !request.version_1_1 => Framing::Bare,
             Body::None | Body::Length(_) | Body::Chunked | Body::UntilClose => Framing::Same,
         };
-        let ends_with_close = !request.version_1_1 && matches!(head.body, Body::Chunked | Body::UntilClose);
+        let ends_with_close =
+            !request.version_1_1 && (squeeze.is_some() || matches!(head.body, Body::Chunked | Body::UntilClose));
         // Bytes behind a request for an upgrade that was not granted may be anything.
         let odd = request.upgrade.is_some() && self.buffer.filled().len() > request.length;
         let keep =
             request.keep_alive && !upload.is_running() && !ends_with_close && !odd && !connection.thread.quitting.get();
-        let out = self.edited(buffer.filled(), &head, framing, keep, seat);
+        let out = self.edited(buffer.filled(), &head, framing, keep, squeeze.is_some(), seat);
         buffer.consume(head.length);
         let way = Way {
             server: io,
-            client: &connection.io,
+            client: connection,
+            watch: !upload.is_running() && request.upgrade.is_none(),
             deadline: &connection.deadline,
             wait_server: timeouts.server,
             wait_client: timeouts.client,
         };
-        let relayed = match upload.beside(relay(&way, &out, buffer, head.body, framing), || {}).await {
+        let relayed = match upload.beside(relay(&way, &out, buffer, head.body, framing, squeeze), || {}).await {
             Ok(relayed) => relayed,
             Err(_) => return Err(Failed::Client(None)),
         };
@@ -508,7 +567,7 @@ impl Ask<'_> {
         if plan.head.upgrade.is_none() || head.upgrade.is_none() {
             return Err(Failed::BadAnswer("an upgrade that nobody asked for"));
         }
-        let out = self.edited(buffer.filled(), head, Framing::Same, true, seat);
+        let out = self.edited(buffer.filled(), head, Framing::Same, true, false, seat);
         buffer.consume(head.length);
         let told = write_all(&connection.io, &mut [IoSlice::new(&out)], &connection.deadline, timeouts.client).await;
         told.map_err(|_| Failed::Client(None))?;

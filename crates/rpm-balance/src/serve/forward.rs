@@ -158,6 +158,8 @@ pub struct Back<'w> {
     pub connection: Option<&'static str>,
     /// Whether it is compressed on the way.
     pub gzip: bool,
+    /// Whether it would be another one for a client that takes another coding.
+    pub varies: bool,
 }
 
 /// How the body of an answer is passed on.
@@ -198,6 +200,12 @@ pub fn response(back: &Back<'_>, bytes: &[u8], head: &ResponseHead, fields: &[Fi
         }
     }
     run.flush(bytes, out);
+    if let Some(tag) = fields.iter().find(|field| back.gzip && field.name.get(bytes).eq_ignore_ascii_case(b"etag")) {
+        // The same thing in other bytes (RFC 9110 §8.8.1).
+        let tag = tag.value.get(bytes);
+        let weak: &[u8] = if tag.starts_with(b"W/") { b"" } else { b"W/" };
+        line(out, &[b"ETag: ", weak, tag]);
+    }
     if !head.has_date {
         line(out, &[b"Date: ", back.date.as_bytes()]);
     }
@@ -205,7 +213,10 @@ pub fn response(back: &Back<'_>, bytes: &[u8], head: &ResponseHead, fields: &[Fi
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
     if back.gzip {
-        out.extend_from_slice(b"Content-Encoding: gzip\r\nVary: Accept-Encoding\r\n");
+        out.extend_from_slice(b"Content-Encoding: gzip\r\n");
+    }
+    if back.varies {
+        out.extend_from_slice(b"Vary: Accept-Encoding\r\n");
     }
     if let Some((name, id)) = back.request_id {
         line(out, &[name.as_bytes(), b": ", id.as_bytes()]);

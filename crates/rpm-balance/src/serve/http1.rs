@@ -13,11 +13,13 @@ use crate::config::Balancer;
 use crate::count::BalancerCount;
 use crate::http::request::{Parsed, parse};
 use crate::http::{Refusal, RequestHead};
+use crate::http2;
 use crate::io::transfer::{finish, linger, read_more};
 use crate::io::{Buffer, Deadline, Io};
 use crate::serve::answer::refuse;
 use crate::serve::client::Client;
 use crate::serve::exchange::exchange;
+use crate::serve::leave::Presence;
 use crate::serve::plan::plan;
 use crate::serve::record::{Record, log};
 use crate::thread::{Sleeper, Thread};
@@ -32,9 +34,13 @@ pub struct Connection {
     pub client: Client,
     /// One at a time.
     pub deadline: Deadline,
+    /// It is one stream of a connection that speaks HTTP/2.
+    pub http2: bool,
     balancer: RefCell<Arc<Balancer>>,
     /// Bytes of the next request that were read with the last body.
     ahead: RefCell<Vec<u8>>,
+    /// Whether the client is still there.
+    pub presence: Presence,
     served: Cell<u32>,
 }
 
@@ -56,7 +62,31 @@ impl Connection {
     pub fn new(io: Io, thread: Rc<Thread>, client: Client, balancer: Arc<Balancer>) -> Self {
         let deadline = Deadline::after(balancer.timeouts.header);
         let balancer = RefCell::new(balancer);
-        Self { io, thread, client, deadline, balancer, ahead: RefCell::default(), served: Cell::new(0) }
+        Self {
+            io,
+            thread,
+            client,
+            deadline,
+            http2: false,
+            balancer,
+            ahead: RefCell::default(),
+            presence: Presence::default(),
+            served: Cell::new(0),
+        }
+    }
+
+    /// Returns one stream of a connection that speaks HTTP/2.
+    pub fn stream(io: Io, thread: Rc<Thread>, client: Client, balancer: Arc<Balancer>) -> Self {
+        Self { http2: true, ..Self::new(io, thread, client, balancer) }
+    }
+
+    /// Returns what the client speaks, for the log.
+    pub fn version(&self, head: &RequestHead) -> &'static str {
+        match (self.http2, head.version_1_1) {
+            (true, _) => "HTTP/2.0",
+            (false, true) => "HTTP/1.1",
+            (false, false) => "HTTP/1.0",
+        }
     }
 
     /// Returns its balancer, as it is for the request under way.
@@ -74,8 +104,14 @@ impl Connection {
         self.ahead.borrow_mut().extend_from_slice(bytes);
     }
 
-    /// Serves requests until the client leaves, or has to. `first` holds bytes that were read already.
-    pub async fn serve(self, first: Buffer) {
+    /// Returns how many bytes of the next requests were read already.
+    pub fn ahead_length(&self) -> usize {
+        self.ahead.borrow().len()
+    }
+
+    /// Serves requests until the client leaves, or has to. `first` holds bytes that were read already. Where they begin
+    /// as HTTP/2 does, all is given back.
+    pub async fn serve(self, first: Buffer) -> Option<(Io, Buffer)> {
         let sleeper = Rc::new(Sleeper::default());
         self.thread.remember(&sleeper);
         let mut buffer = first;
@@ -88,15 +124,42 @@ impl Connection {
                 };
                 buffer = match self.wait(&sleeper, wait).await {
                     Some(buffer) => buffer,
-                    None => return finish(&self.io).await,
+                    None => {
+                        finish(&self.io).await;
+                        return None;
+                    }
                 };
+            }
+            if self.served.get() == 0 && self.may_turn(buffer.filled()) && self.turns(&mut buffer).await {
+                return Some((self.io, buffer));
             }
             // Boxed, so that a connection that waits is small.
             match Box::pin(self.busy(buffer)).await {
-                After::Next(_) => buffer = Buffer::default(),
-                After::Close => return,
-                After::Finish => return finish(&self.io).await,
-                After::Linger => return linger(&self.io).await,
+                After::Next(_) => {
+                    buffer = Buffer::default();
+                    continue;
+                }
+                After::Close => {}
+                After::Finish => finish(&self.io).await,
+                After::Linger => linger(&self.io).await,
+            }
+            return None;
+        }
+    }
+
+    fn may_turn(&self, bytes: &[u8]) -> bool {
+        bytes.first() == Some(&b'P') && !self.http2 && self.balancer.borrow().http2
+    }
+
+    /// Returns whether the client speaks HTTP/2, once that is known.
+    async fn turns(&self, buffer: &mut Buffer) -> bool {
+        loop {
+            if let Some(known) = http2::begins(buffer.filled()) {
+                return known;
+            }
+            // The rest of a head that is none is read, and refused, elsewhere.
+            if read_more(&self.io, buffer, &self.deadline).await.unwrap_or(0) == 0 {
+                return false;
             }
         }
     }
@@ -224,7 +287,7 @@ impl Connection {
                 user_agent: head.map_or(none, |(head, _)| head.user_agent),
                 referer: head.map_or(none, |(head, _)| head.referer),
                 origin: self.client.address.ip(),
-                version: head.map_or("", |(head, _)| if head.version_1_1 { "HTTP/1.1" } else { "HTTP/1.0" }),
+                version: head.map_or("", |(head, _)| self.version(head)),
                 status: refusal.status(),
                 sent: sent.unwrap_or(0),
                 took: began.elapsed(),

@@ -11,7 +11,7 @@ use crate::http::{Method, Refusal, RequestHead};
 use crate::io::Text;
 use crate::pick::{hash_bytes, network_key};
 use crate::serve::client::Client;
-use crate::serve::forward;
+use crate::serve::{files, forward};
 use crate::thread::Thread;
 
 /// What is to become of a request.
@@ -50,8 +50,8 @@ pub enum Deed {
     },
     /// It is answered with the text of the route.
     Respond,
-    /// It is answered with a file.
-    Static,
+    /// It is answered with a file; `None` where there is none of such a name.
+    Static(Option<Box<http::Request<()>>>),
     /// `OPTIONS` that may go no further (RFC 9110 §7.6.2).
     OptionsHere,
 }
@@ -137,7 +137,12 @@ pub fn plan(
             Deed::Redirect { status: *status, to: written }
         }
         Action::Respond { .. } => Deed::Respond,
-        Action::Static { .. } => Deed::Static,
+        // Relative links of its index would lead beside the directory.
+        Action::Static(_) if path == route.path && path != b"/" && !path.ends_with(b"/") && !route.exact => {
+            let query = &head.target.get(bytes)[path.len()..];
+            Deed::Redirect { status: 301, to: [path, b"/", query].concat() }
+        }
+        Action::Static(_) => Deed::Static(files::request(route, bytes, &head, fields).map(Box::new)),
     };
     Ok(Plan { head, route: index, deed, origin, request_id })
 }

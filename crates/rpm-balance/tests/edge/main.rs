@@ -3,7 +3,9 @@
 mod control;
 mod forward;
 mod framing;
+mod gzip;
 mod health;
+mod http2;
 mod retry;
 mod stage;
 mod tcp;

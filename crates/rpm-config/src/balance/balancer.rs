@@ -33,9 +33,6 @@ pub(super) fn read(section: &mut Section<'_, '_>, around: &Surroundings<'_>) -> 
     if !section.has("listen") && !section.has("tls") {
         section.refuse_whole("it listens nowhere", "expected `listen`, for example \"0.0.0.0:80\", or `tls`");
     }
-    let is_wanted = |value: &Value| *value != Value::Bool(false);
-    section.warn_not_yet("http2", is_wanted, "clients are spoken to in HTTP/1.1");
-    section.warn_not_yet("gzip", is_wanted, "answers are passed on as they are");
     BalancerSpec {
         name,
         mode,

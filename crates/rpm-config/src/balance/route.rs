@@ -148,11 +148,6 @@ fn files(section: &mut Section<'_, '_>, around: &Surroundings<'_>) -> Option<Rou
     if !root.is_dir() {
         section.refuse(&setting, &format!("there is no directory {}", root.display()));
     }
-    section.warn_not_yet(
-        "static",
-        |_| true,
-        "it answers 404; serve the directory by an app (`rpm serve`) in an upstream",
-    );
     Some(RouteAction::Static { root, spa })
 }
 

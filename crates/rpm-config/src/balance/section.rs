@@ -178,15 +178,6 @@ impl<'a, 'r> Section<'a, 'r> {
         self.report.mistake_because(&self.label, setting, reason, meant);
     }
 
-    /// Warns of a key that is understood and does nothing yet, where its value asks for something.
-    pub(crate) fn warn_not_yet(&mut self, key: &'static str, asks: impl FnOnce(&Value) -> bool, what: &str) {
-        if let Some((value, setting)) = self.find(key)
-            && asks(value)
-        {
-            self.report.warn(&self.label, &setting, &format!("has no effect yet: {what}"));
-        }
-    }
-
     /// Reports something wrong with the object as a whole.
     pub(crate) fn refuse_whole(&mut self, reason: &str, expected: &str) {
         let title = format!("{}: {reason}", self.label);

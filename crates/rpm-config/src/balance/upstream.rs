@@ -34,7 +34,6 @@ pub(super) fn read(section: &mut Section<'_, '_>) -> UpstreamSpec {
     } else if !section.has("name") {
         section.refuse_whole("it has no name", "expected `name`, by which routes call it");
     }
-    section.warn_not_yet("protocol", |value| value == "h2c", "servers are spoken to in HTTP/1.1");
     UpstreamSpec {
         name,
         balance: balance(section),
