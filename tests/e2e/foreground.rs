@@ -111,6 +111,24 @@ fn lines_have_the_form_that_was_asked_for() {
 }
 
 #[test]
+fn json_says_what_happens_to_the_processes_too() {
+    let rpm = Rpm::new();
+    let script = talker(rpm.home());
+    let mut running = Running::start(&mut rpm.command(&["runtime", &script, "--json", "--kill-timeout", "300"]));
+    for status in ["online", "start"] {
+        let record: serde_json::Value = serde_json::from_str(&running.says("process_event")).expect("a record");
+        assert_eq!((&record["status"], &record["app_name"]), (&status.into(), &"talker".into()), "{record}");
+        assert!(record["timestamp"].as_str().is_some_and(|at| at.ends_with('Z')), "{record}");
+    }
+    rpm.ok(&["restart", "talker"]);
+    for status in ["exit", "online", "restart"] {
+        running.says(&format!("\"status\":\"{status}\""));
+    }
+    signal(running.pid(), 2);
+    assert_eq!(running.code(), Some(0));
+}
+
+#[test]
 fn without_an_app_that_is_up_it_leaves_with_pm2s_code() {
     let rpm = Rpm::new();
     let script = rpm.home().join("short.sh");

@@ -65,7 +65,7 @@ fn an_app_lives_through_the_node_api() {
 fn the_bus_tells_what_happens_and_apps_are_spoken_to() {
     let pm2 = Rpm::as_pm2();
     pm2.ok(&["ping"]);
-    node(&pm2, "pm2/bus.js", &[app("pm2/talks.js"), app("crash.js")]);
+    node(&pm2, "pm2/bus.js", &[app("pm2/talks.js"), app("crash.js"), app("throws.js")]);
 }
 
 #[test]

@@ -45,7 +45,7 @@ fn main() -> ExitCode {
     let words = args::called_by_role(words);
     let cli = match args::bare(&words) {
         Some(cli) => cli,
-        None => match Cli::try_parse_from(args::understood(words)) {
+        None => match parse(args::understood(words), flavour) {
             Ok(cli) => cli,
             Err(error) => return misunderstood(&error, flavour),
         },
@@ -65,6 +65,16 @@ fn main() -> ExitCode {
             failure.print(&voice);
             ExitCode::FAILURE
         }
+    }
+}
+
+fn parse(words: Vec<OsString>, flavour: Flavour) -> Result<Cli, clap::Error> {
+    let parsed = Cli::try_parse_from(&words);
+    match parsed {
+        Err(error) if error.kind() == ErrorKind::UnknownArgument && flavour == Flavour::Pm2 => {
+            Cli::try_parse_from(args::without_options_of_others(&words)).map_err(|_| error)
+        }
+        parsed => parsed,
     }
 }
 

@@ -12,6 +12,10 @@ use rpm_model::{AppSpec, Home, LogTarget, WorkerId};
 
 use crate::target::{Kind, Target};
 
+/// A name of a file has at most 255 bytes; what is added to this (the number, `-error-99999`, the time of an archive and its
+/// endings) has some 50.
+const STEM_MAX: usize = 190;
+
 /// The files of one worker; `None` where output is thrown away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogPaths {
@@ -43,7 +47,7 @@ impl LogPaths {
 
 /// Returns where the output of one worker goes.
 pub fn paths(spec: &AppSpec, worker: WorkerId, home: &Home) -> LogPaths {
-    let name = file_name(&spec.name);
+    let name = log_name(&spec.name);
     let place = |target: &LogTarget, suffix: &str| {
         let path = match target {
             LogTarget::Default => home.logs().join(format!("{name}{suffix}.log")),
@@ -64,7 +68,7 @@ pub fn paths(spec: &AppSpec, worker: WorkerId, home: &Home) -> LogPaths {
 pub fn pid_path(spec: &AppSpec, worker: WorkerId, home: &Home) -> PathBuf {
     match &spec.pid_file {
         Some(path) => with_id(path, ".pid", worker),
-        None => home.pids().join(format!("{}-{worker}.pid", file_name(pid_name(spec)))),
+        None => home.pids().join(format!("{}-{worker}.pid", fitting_name(pid_name(spec)))),
     }
 }
 
@@ -85,6 +89,29 @@ pub fn file_name(name: &str) -> String {
             std::iter::repeat_n(if kept { c } else { '-' }, c.len_utf16())
         })
         .collect()
+}
+
+/// Returns the name that an app's logs are called after: PM2's, and where that has lost letters outside of ASCII, a number made
+/// of the name after it. Else `日本` and `中文` would write to one file.
+fn log_name(name: &str) -> String {
+    if name.is_ascii() { fitting_name(name) } else { numbered(file_name(name), name) }
+}
+
+/// Returns PM2's name; where that is too long for a file, its beginning and a number made of the whole.
+fn fitting_name(name: &str) -> String {
+    let as_pm2 = file_name(name);
+    if as_pm2.len() <= STEM_MAX { as_pm2 } else { numbered(as_pm2, name) }
+}
+
+fn numbered(mut stem: String, name: &str) -> String {
+    // It has ASCII letters only.
+    stem.truncate(STEM_MAX);
+    format!("{stem}-{:08x}", fnv1a(name.as_bytes()))
+}
+
+/// FNV-1a: the same in every version of this program, which files that outlive it need.
+fn fnv1a(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 fn is_null(path: &Path) -> bool {
@@ -126,6 +153,28 @@ mod tests {
         ] {
             assert_eq!(file_name(name), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn names_that_differ_only_in_letters_of_other_scripts_have_logs_of_their_own() {
+        let log = |name: &str| paths(&spec(name), WorkerId(0), &home()).out.expect("a log");
+        assert_eq!(log("日本"), Path::new("/h/logs/---9f26ee51-out-0.log"));
+        assert_ne!(log("日本"), log("中文"));
+        assert_ne!(log("größe"), log("grüße"));
+        assert_eq!(log("a_b"), Path::new("/h/logs/a-b-out-0.log"), "as in PM2");
+    }
+
+    #[test]
+    fn a_name_of_any_length_is_a_name_of_a_file() {
+        let names = ["a".repeat(400), "日".repeat(400), format!("{}b", "a".repeat(400))];
+        let specs = names.map(|name| spec(&name));
+        let logs = specs.each_ref().map(|spec| paths(spec, WorkerId(99_999), &home()).err.expect("a log"));
+        let pids = specs.each_ref().map(|spec| pid_path(spec, WorkerId(99_999), &home()));
+        for path in logs.iter().chain(&pids) {
+            let name = path.file_name().expect("a name").len();
+            assert!(name + "__2026-11-26_01-02-03.99.log.gz.part".len() <= 255, "{name}: {}", path.display());
+        }
+        assert_ne!(logs[0], logs[2]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 // What the bus says, and what apps are told.
 const assert = require('assert');
 const { call, listen, run } = require('./client');
-const [script, crashing] = process.argv.slice(2);
+const [script, crashing, throwing] = process.argv.slice(2);
 
 run(async () => {
   await call('connect');
@@ -49,6 +49,13 @@ run(async () => {
   await event('exit', 'crashes');
   const once = (name, app) => heard.filter(({ topic, data }) => topic === 'process:event' && data.event === name && data.process.name === app);
   assert.strictEqual(once('delete', 'talks').length, 1);
+  await call('start', { name: 'throws', script: throwing, autorestart: false });
+  const thrown = await until('an exception', (topic) => topic === 'process:exception');
+  assert.strictEqual(thrown.process.name, 'throws');
+  assert.strictEqual(thrown.data.message, 'thrown by hand');
+  assert.match(thrown.data.stack, /^TypeError: thrown by hand\n    at .*throws\.js:1:26/);
+  assert.strictEqual(thrown.data.callsite, `${throwing}:1`);
+  assert.match(thrown.data.context, /throw new TypeError/);
   await call('delete', 'all');
 
   await call('killDaemon');

@@ -78,19 +78,57 @@ fn exit_codes_joined(words: Vec<OsString>) -> Vec<OsString> {
     joined
 }
 
+/// The commands whose options PM2 takes with every command.
+const EVERYWHERE: [&str; 3] = ["start", "list", "startup"];
+
+/// Returns the words without options of other commands: PM2 takes most options with each command, and they do nothing there.
+pub fn without_options_of_others(words: &[OsString]) -> Vec<OsString> {
+    let cli = Cli::command();
+    let others = || EVERYWHERE.iter().filter_map(|name| cli.find_subcommand(name));
+    let command = words.get(1).and_then(|name| cli.find_subcommand(name));
+    let Some(command) = command else { return words.to_vec() };
+    let mut kept: Vec<OsString> = words[..2].to_vec();
+    let mut rest = words[2..].iter();
+    while let Some(word) = rest.next() {
+        let text = word.to_string_lossy();
+        if text == "--" {
+            kept.push(word.clone());
+            kept.extend(rest.cloned());
+            break;
+        }
+        let (name, value) = text.split_once('=').map_or((&*text, None), |(name, value)| (name, Some(value)));
+        let find = |command: &'_ clap::Command| -> Option<bool> {
+            command.get_arguments().find(|argument| is_named(argument, name)).map(must_have_value)
+        };
+        if find(command).is_some() || find(&cli).is_some() {
+            kept.push(word.clone());
+            continue;
+        }
+        match others().find_map(find) {
+            None => kept.push(word.clone()),
+            Some(true) if value.is_none() => drop(rest.next()),
+            Some(_) => {}
+        }
+    }
+    kept
+}
+
 /// Returns whether the word after this option of `start` is its value.
 fn takes_value(word: &str) -> bool {
     let cli = Cli::command();
     let start = cli.find_subcommand("start").expect("there is a command start");
-    let mut arguments = start.get_arguments();
-    arguments.any(|argument| {
-        let is_long = word.strip_prefix("--").is_some_and(|long| {
-            argument.get_long() == Some(long)
-                || argument.get_all_aliases().is_some_and(|aliases| aliases.contains(&long))
-        });
-        let is_short =
-            argument.get_short().is_some_and(|short| word.strip_prefix('-') == Some(short.to_string().as_str()));
-        let must = argument.get_num_args().is_none_or(|range| range.min_values() > 0);
-        (is_long || is_short) && argument.get_action().takes_values() && must
-    })
+    start.get_arguments().any(|argument| is_named(argument, word) && must_have_value(argument))
+}
+
+fn must_have_value(argument: &clap::Arg) -> bool {
+    argument.get_action().takes_values() && argument.get_num_args().is_none_or(|range| range.min_values() > 0)
+}
+
+/// Returns whether an option is written so.
+fn is_named(argument: &clap::Arg, word: &str) -> bool {
+    let is_long = word.strip_prefix("--").is_some_and(|long| {
+        argument.get_long() == Some(long) || argument.get_all_aliases().is_some_and(|aliases| aliases.contains(&long))
+    });
+    let is_short = argument.get_short().is_some_and(|short| word.strip_prefix('-') == Some(short.to_string().as_str()));
+    is_long || is_short
 }

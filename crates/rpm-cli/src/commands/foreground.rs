@@ -26,6 +26,7 @@ use signal_hook::iterator::Signals;
 
 use crate::args::Logs;
 use crate::commands::logs::{self, Source, Writer};
+use crate::commands::process_events::ProcessEvents;
 use crate::commands::{Invocation, kill};
 use crate::report::Failure;
 use crate::say::{self, Voice};
@@ -55,6 +56,8 @@ pub(super) struct Foreground {
 struct Ending {
     invocation: Invocation,
     code: OnceLock<u8>,
+    /// Held while everything is stopped: whoever comes second waits, so that the logs are read until the last word.
+    stopping: Mutex<()>,
     handle: FollowerHandle<Arc<Source>>,
 }
 
@@ -69,6 +72,7 @@ impl Ending {
     }
 
     fn stop_all(&self) {
+        let _stopping = self.stopping.lock().unwrap_or_else(PoisonError::into_inner);
         let quiet = Invocation { voice: Voice { silent: true, ..self.invocation.voice }, ..self.invocation.clone() };
         if let Err(failure) = kill::run(&quiet) {
             failure.print(&self.invocation.voice);
@@ -93,7 +97,12 @@ pub(super) fn run(
     let failed = |error: std::io::Error| Failure::new(format!("cannot run in the foreground: {error}"));
     let mut follower = Follower::new().map_err(failed)?;
     let handle = follower.handle();
-    let ending = Arc::new(Ending { invocation: invocation.clone(), code: OnceLock::new(), handle: handle.clone() });
+    let ending = Arc::new(Ending {
+        invocation: invocation.clone(),
+        code: OnceLock::new(),
+        stopping: Mutex::default(),
+        handle: handle.clone(),
+    });
     let started = Arc::new(AtomicBool::new(false));
     obey_signals(&ending, &started).map_err(failed)?;
     let reader_left = ending.clone();
@@ -253,20 +262,26 @@ impl Files {
 
 /// Follows the files of workers as they come.
 fn watch_for_workers(files: &Files, after_start: Option<Box<dyn Fn() + Send>>) {
+    let mut process_events = files.view.json.then(ProcessEvents::new);
     loop {
         if let Ok(Some(events)) = Session::open_existing(&files.invocation.home) {
             files.add_new();
             let _ended = events.events(|notice| match notice {
-                Notice::Happened(happened) => match happened.event.as_str() {
-                    "start" | "restart" => files.add_new(),
-                    "online" => {
-                        files.add_new();
-                        if let Some(after_start) = &after_start {
-                            after_start();
-                        }
+                Notice::Happened(happened) => {
+                    if let Some(process_events) = &mut process_events {
+                        process_events.write(&happened);
                     }
-                    _ => {}
-                },
+                    match happened.event.as_str() {
+                        "start" | "restart" => files.add_new(),
+                        "online" => {
+                            files.add_new();
+                            if let Some(after_start) = &after_start {
+                                after_start();
+                            }
+                        }
+                        _ => {}
+                    }
+                }
                 Notice::Lagged(_) => files.add_new(),
                 Notice::Progress { .. } | Notice::Warning(_) => {}
             });

@@ -19,6 +19,7 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::args::{Logs, TIMESTAMP_FORMAT};
 use crate::commands::past::{self, Wanted};
+use crate::commands::process_events::ProcessEvents;
 use crate::commands::{Invocation, cwd};
 use crate::report::Failure;
 use crate::say::{self, GREEN, RED};
@@ -160,25 +161,34 @@ fn watch_for_workers(
     mut known: BTreeSet<PathBuf>,
 ) {
     std::thread::spawn(move || {
+        let mut process_events = args.json.then(ProcessEvents::new);
+        let mut apps = BTreeSet::new();
         loop {
             let sessions = (Session::open_existing(&invocation.home), Session::open_existing(&invocation.home));
             if let (Ok(Some(events)), Ok(Some(mut lists))) = sessions {
-                let mut add_new = || {
+                let mut add_new = |apps: &mut BTreeSet<String>| {
                     let Ok(list) = lists.list(false) else { return };
                     for source in sources(&args, &list, &invocation).unwrap_or_default() {
+                        apps.insert(source.app.clone());
                         if known.insert(source.path.clone()) {
                             let path = source.path.clone();
                             handle.add(Arc::new(source), path, Begin::Start);
                         }
                     }
                 };
-                add_new();
+                add_new(&mut apps);
                 let _ended = events.events(|notice| match notice {
-                    Notice::Happened(happened) if matches!(happened.event.as_str(), "start" | "online" | "restart") => {
-                        add_new()
+                    Notice::Happened(happened) => {
+                        if matches!(happened.event.as_str(), "start" | "online" | "restart") {
+                            add_new(&mut apps);
+                        }
+                        let is_wanted = args.targets.is_empty() || apps.contains(&format::one_line(&happened.app));
+                        if let Some(process_events) = process_events.as_mut().filter(|_| is_wanted) {
+                            process_events.write(&happened);
+                        }
                     }
-                    Notice::Lagged(_) => add_new(),
-                    Notice::Happened(_) | Notice::Progress { .. } | Notice::Warning(_) => {}
+                    Notice::Lagged(_) => add_new(&mut apps),
+                    Notice::Progress { .. } | Notice::Warning(_) => {}
                 });
             }
             std::thread::sleep(DAEMON_BACK_WITHIN);

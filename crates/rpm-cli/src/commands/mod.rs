@@ -27,6 +27,7 @@ mod monit;
 mod past;
 mod pid;
 mod ping;
+mod process_events;
 mod pull;
 mod reload_logs;
 mod report;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use interprocess::os::unix::uds_local_socket::tokio::Stream;
-use rpm_axon::{process, publication};
+use rpm_axon::{Exceptions, process, publication};
 use rpm_ipc::List;
 use rpm_supervise::{Cause, Happening};
 use serde_json::{Value, json};
@@ -55,8 +55,8 @@ pub(super) fn serve(
             tracing::warn!("too many subscribers at the same time: one was turned away");
         }
     })?;
-    let bus =
-        Bus { inside, count, daemon_log, leaving, subscribers: Vec::new(), processes: BTreeMap::new(), output: None };
+    let (subscribers, processes, exceptions) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+    let bus = Bus { inside, count, daemon_log, leaving, subscribers, processes, exceptions, output: None };
     Ok(tokio::spawn(bus.run(knocking, news)))
 }
 
@@ -78,6 +78,8 @@ struct Bus {
     subscribers: Vec<Subscriber>,
     /// The workers as they were when last looked at, by id: `pm2_env`. One that was deleted is told as it was.
     processes: BTreeMap<u32, Value>,
+    /// What the workers say on standard error, for the exceptions in it.
+    exceptions: BTreeMap<u32, Exceptions>,
     /// Nothing while nobody listens.
     output: Option<Output>,
 }
@@ -132,6 +134,7 @@ impl Bus {
         if self.subscribers.is_empty() {
             self.output = None;
             self.processes.clear();
+            self.exceptions.clear();
         }
     }
 
@@ -171,6 +174,7 @@ impl Bus {
         }
         for id in gone {
             self.processes.remove(&id);
+            self.exceptions.remove(&id);
         }
         stays
     }
@@ -217,7 +221,7 @@ impl Bus {
         }
     }
 
-    fn publish_output(&self, chunk: &Chunk) {
+    fn publish_output(&mut self, chunk: &Chunk) {
         let data = String::from_utf8_lossy(&chunk.bytes);
         let process = match chunk.label.worker {
             DAEMON => json!({ "pm_id": "PM2", "name": "PM2", "rev": null }),
@@ -227,6 +231,11 @@ impl Bus {
             },
         };
         self.publish(chunk.label.topic, json!({ "process": process, "at": now_ms(), "data": data }));
+        if chunk.label.topic == "log:err" {
+            for exception in self.exceptions.entry(chunk.label.worker).or_default().read(&data) {
+                self.publish("process:exception", json!({ "at": now_ms(), "data": exception, "process": process }));
+            }
+        }
     }
 
     fn short(&self, worker: u32) -> Option<Value> {
@@ -361,6 +370,7 @@ mod tests {
             leaving,
             subscribers: vec![Subscriber { messages, feed }],
             processes: [(3, process)].into(),
+            exceptions: BTreeMap::new(),
             output: None,
         };
         (bus, received)

@@ -1,0 +1,1 @@
+setTimeout(() => { throw new TypeError('thrown by hand'); }, 100);
