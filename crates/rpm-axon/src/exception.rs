@@ -76,7 +76,7 @@ fn exception(text: &str, last: &str) -> Option<Value> {
         .collect();
     let is_frame = |line: &&str| line.starts_with("    at ");
     let first = told.first()?;
-    let Some(frame) = told.iter().position(|line| is_frame(&line)) else {
+    let Some(frame) = told.iter().position(&is_frame) else {
         // Something was thrown that is no error.
         let message = format!("Non-error value: {}", json!(first));
         return Some(json!({ "message": message, "stack": format!("Error: {message}"), "name": "Error" }));
