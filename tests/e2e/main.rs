@@ -5,6 +5,7 @@ mod balancer;
 mod boot;
 mod cluster;
 mod commands;
+mod completion;
 mod config;
 mod cron;
 mod daemon_death;

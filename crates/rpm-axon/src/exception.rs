@@ -131,7 +131,7 @@ Node.js v20.20.2
             "message": "two\nlines", "stack": stack, "name": "MyError",
             "context": "setTimeout(() => { throw e }, 100)\n", "callsite": "/srv/app.js:2",
         });
-        assert_eq!(Exceptions::default().read(&format!("before\n{REPORT}")), [expected.clone()]);
+        assert_eq!(Exceptions::default().read(&format!("before\n{REPORT}")), std::slice::from_ref(&expected));
         // In whatever pieces it comes, and again.
         let mut exceptions = Exceptions::default();
         for _ in 0..2 {

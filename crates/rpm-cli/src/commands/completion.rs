@@ -17,10 +17,13 @@ use crate::session::Session;
 const BEGIN: &str = "###-begin-NAME-completion-###";
 const END: &str = "###-end-NAME-completion-###";
 
+/// Not by `compgen -W`, which expands the words: an app called `$(…)` would be run.
 const BASH: &str = r#"_NAME_completion() {
-    local cur="${COMP_WORDS[COMP_CWORD]}"
-    local IFS=$'\n'
-    COMPREPLY=($(compgen -W "$(NAME completion -- "${COMP_WORDS[@]:0:COMP_CWORD+1}" 2>/dev/null)" -- "$cur"))
+    local word
+    COMPREPLY=()
+    while IFS= read -r word; do
+        COMPREPLY+=("$(printf %q "$word")")
+    done < <(NAME completion -- "${COMP_WORDS[@]:0:COMP_CWORD+1}" 2>/dev/null)
 }
 complete -o default -F _NAME_completion NAME
 "#;
@@ -69,6 +72,11 @@ const OF_APPS: &[&str] = &[
     "trigger",
     "send",
     "attach",
+    "pull",
+    "forward",
+    "backward",
+    "monitor",
+    "unmonitor",
 ];
 
 pub fn run(args: &Completion, voice: &Voice) -> Result<(), Failure> {
@@ -201,6 +209,8 @@ fn without(text: &str, name: &str) -> String {
 /// Returns what the last of the words may become; the first is our own name.
 fn candidates(words: &[String], apps: impl FnOnce() -> Vec<String>) -> Vec<String> {
     let (last, before) = words.split_last().map_or(("", &[][..]), |(last, before)| (last.as_str(), before));
+    // The shells give the word as it was typed: `my\ ap`.
+    let last = &*last.replace('\\', "");
     let cli = Cli::command();
     let command = before.iter().skip(1).find(|word| !word.starts_with('-'));
     let mut found: Vec<String> = match command {
@@ -253,6 +263,7 @@ mod tests {
         assert_eq!(of("rpm reloa"), ["reload", "reloadLogs"]);
         assert_eq!(of("rpm restart "), ["all", "api", "web"]);
         assert_eq!(of("rpm -s restart w"), ["web"]);
+        assert_eq!(candidates(&["rpm".into(), "stop".into(), "a\\ b".into()], || vec!["a b c".into()]), ["a b c"]);
         assert_eq!(of("rpm list --mi"), ["--mini-list"]);
         assert!(of("rpm list a").is_empty());
         assert!(of("rpm start --sil").contains(&"--silent".to_owned()));
