@@ -8,7 +8,7 @@ TARGET  = $(or $(CARGO_TARGET_DIR),target)
 RELEASE = $(TARGET)/release/rpm
 DEPS    = $(abspath $(TARGET))/test-deps
 
-.PHONY: all run test check unit e2e conformance conformance-record chaos chaos-long deny setup fuzz load bench bench-logs bench-edge install uninstall clean
+.PHONY: all run test check unit e2e conformance conformance-record chaos chaos-long deny setup fuzz load bench bench-logs bench-edge layout install uninstall clean
 
 all: check unit
 
@@ -89,6 +89,12 @@ bench-edge: setup $(RELEASE)
 # What logs cost, as ratios to `program > file`, with PM2 beside it.
 bench-logs: setup $(RELEASE)
 	RPM_BIN=$(abspath $(RELEASE)) $(TARGET)/release/bench-logs --pm2 $(DEPS)/node_modules/.bin/pm2 $(BENCH)
+
+# The order in which the linker lays the program out: what runs comes first. To be made again when much has changed.
+layout:
+	CARGO_PROFILE_RELEASE_STRIP=none $(CARGO) build --release -p rpm-cli
+	python3 tools/layout.py $(RELEASE) tools/layout.sh > $(abspath $(TARGET))/layout.ld
+	mv $(abspath $(TARGET))/layout.ld crates/rpm-cli/layout.ld
 
 install: $(RELEASE)
 	@sh tools/install.sh $(RELEASE) "$(DESTDIR)$(PREFIX)/bin" "$(NAME)"

@@ -281,10 +281,12 @@ impl Daemon {
 
     /// Writes the state if it changed and the last write is a while ago; then the keeper may forget the exits in it.
     fn persist(&mut self) {
-        if self.backup_due.take_if(|due| *due <= view::now()).is_some()
-            && let Err(error) = state::back_up(&self.home.state())
-        {
-            tracing::warn!("there is no second copy of the state: {error}");
+        if self.backup_due.take_if(|due| *due <= view::now()).is_some() {
+            if let Err(error) = state::back_up(&self.home.state()) {
+                tracing::warn!("there is no second copy of the state: {error}");
+            }
+            // Something has happened, and a second has gone by.
+            rpm_sys::memory::give_back();
         }
         if !self.dirty && self.to_acknowledge.is_empty() {
             return;

@@ -30,12 +30,21 @@ pub(crate) const NEW: &str = ".new";
 
 /// Replaces the file at `path`, mode 0600. A symlink at `path` is replaced, not followed.
 pub(crate) fn replace(path: &Path, content: &[u8], durability: Durability) -> io::Result<()> {
+    replace_with(path, durability, |file| file.write_all(content))
+}
+
+/// The same, with what `write` puts into the file.
+pub(crate) fn replace_with(
+    path: &Path,
+    durability: Durability,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
     let directory = path.parent().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
     let mut file = tempfile::Builder::new()
         .prefix(&format!("{NEW}-"))
         .permissions(Permissions::from_mode(0o600))
         .tempfile_in(directory)?;
-    file.write_all(content)?;
+    write(file.as_file_mut())?;
     if durability == Durability::Disk {
         file.as_file().sync_all()?;
     }

@@ -7,7 +7,8 @@
 //! could not be listed or stopped.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use rpm_model::Life;
@@ -18,6 +19,9 @@ use crate::files::{self, Durability};
 
 /// The version this build writes.
 const VERSION: u32 = 1;
+
+/// Bytes that are written at a time.
+const CHUNK: usize = 16 << 10;
 
 /// Damaged files that are kept. At the bound the last one is replaced.
 const ASIDE_MAX: u32 = 9;
@@ -64,11 +68,13 @@ pub(crate) fn write(
     ports: Vec<&str>,
 ) -> io::Result<()> {
     let processes = processes.map(|(life, seen)| (life.to_string(), seen)).collect();
-    files::replace(
-        path,
-        &serde_json::to_vec(&Written { version: VERSION, boot, saved, processes, ports })?,
-        Durability::Process,
-    )
+    let written = Written { version: VERSION, boot, saved, processes, ports };
+    // Not as one piece of memory: a thousand workers are a megabyte that the heap would keep.
+    files::replace_with(path, Durability::Process, |file| {
+        let mut file = BufWriter::with_capacity(CHUNK, file);
+        serde_json::to_writer(&mut file, &written)?;
+        file.flush()
+    })
 }
 
 /// Reads the state of this boot; an empty one when there is none.
@@ -101,7 +107,8 @@ impl From<Read> for State {
 
 /// Makes the second copy of what was written last.
 pub(crate) fn back_up(path: &Path) -> io::Result<()> {
-    files::replace(&backup(path), &std::fs::read(path)?, Durability::Process)
+    let mut newest = File::open(path)?;
+    files::replace_with(&backup(path), Durability::Process, |file| io::copy(&mut newest, file).map(drop))
 }
 
 /// A file is there that is not to be used; it was put aside.

@@ -21,6 +21,7 @@ pub mod read;
 pub mod recorder;
 
 mod ledger;
+mod queue;
 mod tail;
 
 use std::path::{Path, PathBuf};

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::RecvTimeoutError;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use rpm_model::Life;
 use crate::event::EventRecord;
 use crate::exit::ExitRecord;
 use crate::ledger::Ledger;
+use crate::queue::{Receiver, Sender, bounded};
 use crate::tail::last_lines;
 use crate::{app_path, crashes_path, events_path};
 
@@ -49,7 +50,7 @@ const COMPARED: usize = 64;
 /// The thread, from outside. Dropping it writes what waits and ends it.
 #[derive(Debug)]
 pub struct Recorder {
-    jobs: Option<SyncSender<Job>>,
+    jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
     lost: AtomicU64,
 }
@@ -91,7 +92,7 @@ impl Recorder {
     /// # Errors
     /// When there is no thread to be had.
     pub fn start(root: &Path, on_written: impl Fn(Life) + Send + 'static) -> io::Result<Self> {
-        let (jobs, inbox) = sync_channel(WAITING);
+        let (jobs, inbox) = bounded(WAITING);
         let root = root.to_owned();
         let thread = std::thread::Builder::new()
             .name("rpm-records".to_owned())
@@ -124,17 +125,15 @@ impl Recorder {
                 detail: Some(format!("{lost} records: the disk was too slow")),
                 ..EventRecord::default()
             };
-            if jobs.try_send(Job::Event(note)).is_ok() {
+            if jobs.try_send(Job::Event(note)) {
                 self.lost.fetch_sub(lost, Ordering::Relaxed);
             }
         }
-        match jobs.try_send(job) {
-            Ok(()) => true,
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.lost.fetch_add(1, Ordering::Relaxed);
-                false
-            }
+        let taken = jobs.try_send(job);
+        if !taken {
+            self.lost.fetch_add(1, Ordering::Relaxed);
         }
+        taken
     }
 }
 

@@ -24,6 +24,7 @@
 
 pub mod borrow;
 pub mod fd;
+pub mod memory;
 pub mod net;
 pub mod open;
 pub mod pidfd;
