@@ -111,6 +111,8 @@ pub(crate) struct Daemon {
     pub(crate) forensics: Forensics,
     /// Whether apps have come, gone or changed since those two were told.
     pub(crate) apps_differ: bool,
+    /// When they are told of processes that have come and gone.
+    pub(crate) fit_due: Option<Moment>,
     /// News for the core.
     pub(crate) events: VecDeque<Event>,
     pub(crate) commands: BTreeMap<CommandId, Asked>,
@@ -236,7 +238,8 @@ impl Daemon {
             }
         }
         self.effects = effects;
-        if std::mem::take(&mut self.apps_differ) {
+        if std::mem::take(&mut self.apps_differ) || self.fit_due.is_some_and(|due| due <= now) {
+            self.fit_due = None;
             self.fit_changes();
             self.fit_cron();
             self.fit_logs();
@@ -263,7 +266,14 @@ impl Daemon {
     fn next_due(&self) -> Option<Moment> {
         let persist = (self.dirty || !self.to_acknowledge.is_empty()).then(|| self.persisted_at + self.persist_every);
         let rooms = [self.rounds.next_due(), self.changes.next_due(), self.actions.next_due(), self.edges_due()];
-        let own = [self.core.next_deadline(), persist, self.backup_due, self.checks.next_due(), self.tasks.next_due()];
+        let own = [
+            self.core.next_deadline(),
+            persist,
+            self.backup_due,
+            self.checks.next_due(),
+            self.tasks.next_due(),
+            self.fit_due,
+        ];
         rooms.into_iter().chain(own).flatten().min()
     }
 

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rpm_ipc::{Failed, Happened, Notice, Reply};
 use rpm_keeper::client::{Request, SpawnRequest};
@@ -31,15 +32,22 @@ pub(crate) const LISTEN_START: i32 = 3;
 /// The same number on every Linux.
 const SIGKILL: i32 = 9;
 
+/// Who looks at all apps after each end of a process, and there are many of both, does nothing else.
+const FIT_WITHIN: Duration = Duration::from_millis(250);
+
 /// The buffer of a log pipe: the most a worker can write ahead of a dead daemon.
 const LOG_PIPE: usize = 1024 * 1024;
 
 impl Daemon {
     pub(crate) fn carry_out(&mut self, effect: Effect) {
-        self.apps_differ |= matches!(
-            effect,
-            Effect::Spawn { .. } | Effect::Reply { .. } | Effect::Close { .. } | Effect::Forget { .. }
-        );
+        match effect {
+            // The next process of a worker is as the one before; where it is not, a command said so, and is answered.
+            Effect::Spawn { restarts: 1.., .. } => self.fit_soon(),
+            Effect::Spawn { .. } | Effect::Reply { .. } | Effect::Close { .. } | Effect::Forget { .. } => {
+                self.apps_differ = true;
+            }
+            _ => {}
+        }
         self.edges.differ |= effect.life().is_some() || matches!(effect, Effect::Close { .. } | Effect::Forget { .. });
         match effect {
             Effect::Spawn { life, app, spec, instance, restarts, unstable, created_at } => {
@@ -493,9 +501,14 @@ impl Daemon {
         self.replies.push((line, id, reply));
     }
 
+    /// Notes that processes have come or gone, which the rooms that look at all apps need not know at once.
+    pub(crate) fn fit_soon(&mut self) {
+        self.fit_due.get_or_insert_with(|| view::now() + FIT_WITHIN);
+    }
+
     pub(crate) fn app_name(&self, worker: WorkerId) -> String {
-        let app = self.core.app_of(worker).and_then(|app| self.core.app(app));
-        let name = app.map(|app| app.spec.name.clone()).or_else(|| self.names.get(&worker).cloned());
+        let spec = self.core.app_of(worker).and_then(|app| self.core.spec(app));
+        let name = spec.map(|spec| spec.name.clone()).or_else(|| self.names.get(&worker).cloned());
         name.unwrap_or_default()
     }
 

@@ -127,10 +127,14 @@ impl Daemon {
             return;
         };
         // A process that is gone already is still a zombie in the keeper's hands, so its pid is not reused yet.
-        let start_time = proc::start_time(pid).unwrap_or_default();
-        let reference = ProcessRef { pid, start_time, pidfd };
-        process.running = Some(Running { process: reference, sampler: Sampler::open(pid, at) });
-        if let Some(files) = self.seats.get(&life.worker)
+        let start_time = proc::start_time(pid);
+        // One that ended at once may be buried already: there is nothing to sample, and nobody whose pid is to be known.
+        let is_there = start_time.is_some();
+        let reference = ProcessRef { pid, start_time: start_time.unwrap_or_default(), pidfd };
+        let sampler = if is_there { Sampler::open(pid, at) } else { None };
+        process.running = Some(Running { process: reference, sampler });
+        if is_there
+            && let Some(files) = self.seats.get(&life.worker)
             && let Err(error) = write_pid(&files.pid, pid)
         {
             tracing::warn!("{} could not be written: {error}", files.pid.display());
@@ -153,7 +157,7 @@ impl Daemon {
     /// Gives up the resources of a life that is over.
     fn let_go(&mut self, life: Life) {
         let Some(process) = self.processes.remove(&life) else { return };
-        self.apps_differ = true;
+        self.fit_soon();
         self.edges.differ = true;
         self.end_edge(life);
         let names = Names::of(life);
@@ -184,9 +188,8 @@ impl Daemon {
         if let Some(running) = &process.running {
             self.watch.remove(&running.process.pidfd);
             // A replacement has the same file.
-            if let Some(files) = self.seats.get(&life.worker)
-                && std::fs::read_to_string(&files.pid).is_ok_and(|pid| pid.trim() == running.process.pid.to_string())
-            {
+            let is_replaced = self.lives_of(life.worker).any(|(_, process)| process.running.is_some());
+            if let Some(files) = self.seats.get(&life.worker).filter(|_| !is_replaced) {
                 let _ = std::fs::remove_file(&files.pid);
             }
         }

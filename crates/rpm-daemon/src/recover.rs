@@ -147,6 +147,7 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
         tasks: Tasks::default(),
         forensics: Forensics::open(&home),
         apps_differ: true,
+        fit_due: None,
         home,
     };
     daemon.record_own("has started");

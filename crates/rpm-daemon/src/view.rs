@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use rpm_ipc::{AppInfo, FailureInfo, Happened, WorkerInfo};
 use rpm_model::{AppSpec, Home, Life, Moment};
@@ -160,8 +162,23 @@ pub(crate) fn user_of(spec: &AppSpec) -> String {
     user_name(spec.user.map_or_else(|| rustix::process::geteuid().as_raw(), |(uid, _)| uid))
 }
 
+/// A list asks for each worker, and a crash storm for each start; users are renamed less often.
+const USERS_KNOWN_FOR: Duration = Duration::from_secs(1);
+
+/// Users by number, and when they were looked up.
+type Users = (Moment, BTreeMap<u32, String>);
+
 pub(crate) fn user_name(uid: u32) -> String {
-    // The one lookup that the worker list needs; a uid without an entry is shown as its number.
+    static USERS: Mutex<Users> = Mutex::new((Moment(0), BTreeMap::new()));
+    let mut users = USERS.lock().unwrap_or_else(PoisonError::into_inner);
+    if now().since(users.0) > USERS_KNOWN_FOR {
+        *users = (now(), BTreeMap::new());
+    }
+    users.1.entry(uid).or_insert_with(|| look_up(uid)).clone()
+}
+
+/// Returns a user's name; one without an entry is called by the number.
+fn look_up(uid: u32) -> String {
     std::fs::read_to_string("/etc/passwd")
         .ok()
         .and_then(|passwd| {

@@ -77,6 +77,11 @@ impl Supervisor {
         self.apps.get(&app).map(|app| self.app_view(app))
     }
 
+    /// Returns what was asked for as an app, without a look at its workers.
+    pub fn spec(&self, app: AppId) -> Option<&Arc<AppSpec>> {
+        self.apps.get(&app).map(|app| &app.spec)
+    }
+
     /// Returns one worker.
     pub fn worker(&self, worker: WorkerId) -> Option<WorkerView<'_>> {
         self.seats.get(&worker).map(worker_view)
