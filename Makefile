@@ -8,7 +8,7 @@ TARGET  = $(or $(CARGO_TARGET_DIR),target)
 RELEASE = $(TARGET)/release/rpm
 DEPS    = $(abspath $(TARGET))/test-deps
 
-.PHONY: all run test check unit e2e conformance conformance-record chaos chaos-long deny setup fuzz load bench bench-logs bench-edge layout install uninstall clean
+.PHONY: all run test check unit e2e conformance conformance-http conformance-record chaos chaos-long deny setup fuzz load bench bench-logs bench-edge layout install uninstall clean
 
 all: check unit
 
@@ -44,6 +44,11 @@ e2e: setup
 conformance: setup
 	$(CARGO) build -p rpm-cli
 	RPM_TEST_DEPS=$(DEPS) $(CARGO) test -p rpm-tests --test conformance -- --live $(SCENARIOS)
+
+# Odd requests and answers, slow and hostile clients, HTTP/2 frame by frame; beside nginx and HAProxy.
+conformance-http: setup
+	$(CARGO) build -p rpm-cli
+	RPM_TEST_DEPS=$(DEPS) $(CARGO) test -p rpm-tests --test http -- --include-ignored --nocapture $(SCENARIOS)
 
 conformance-record: setup
 	RPM_TEST_DEPS=$(DEPS) $(CARGO) test -p rpm-tests --test conformance -- --record $(SCENARIOS)

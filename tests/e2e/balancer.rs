@@ -206,6 +206,73 @@ fn a_changed_configuration_is_applied_without_a_drop_and_a_broken_one_refused() 
 }
 
 #[test]
+fn a_changed_configuration_is_applied_where_it_runs() {
+    use std::io::{Read, Write};
+    let (rpm, port, other) = (Rpm::new(), free_port(), free_port());
+    // What opens a tunnel, and echoes.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let tunnel = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let (mut stream, mut bytes) = (stream, [0; 4096]);
+                let _ = stream.read(&mut bytes);
+                let _ = stream.write_all(b"HTTP/1.1 101 Yes\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n");
+                while let Ok(count @ 1..) = stream.read(&mut bytes) {
+                    let _ = stream.write_all(&bytes[..count]);
+                }
+            });
+        }
+    });
+    let mut file = file(&apps(1)[0], port);
+    file["upstreams"].as_array_mut().expect("a list").push(json!({ "name": "echo", "servers": [tunnel.to_string()] }));
+    let route = |path: &str, upstream: &str| json!({ "path": path, "upstream": upstream });
+    file["balancers"][0] = json!({ "name": "web", "listen": format!("127.0.0.1:{port}"),
+        "routes": [route("/", "backend"), route("/echo", "echo")] });
+    rpm.ok(&["start", &write(&rpm, &file)]);
+    http::get(port, "/").expect("an answer");
+    let mut open = std::net::TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    open.write_all(b"GET /echo HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n").expect("sent");
+    let mut echo = |text: &str| {
+        let mut bytes = [0; 4096];
+        open.write_all(text.as_bytes()).expect("sent");
+        let mut got = String::new();
+        while !got.ends_with(text) {
+            let count = open.read(&mut bytes).expect("open");
+            assert!(count > 0, "the tunnel was cut: {got}");
+            got.push_str(&String::from_utf8_lossy(&bytes[..count]));
+        }
+    };
+    echo("one");
+    let before = edge(&rpm);
+    file["balancers"][0]["routes"] = json!([route("/", "backend"), route("/echo", "echo"),
+        { "path": "/new", "respond": { "status": 200, "body": "new" } }]);
+    file["balancers"][0]["listen"] = json!([format!("127.0.0.1:{port}"), format!("127.0.0.1:{other}")]);
+    file["balancers"][0]["max_body"] = json!("1M");
+    rpm.ok(&["reload", &write(&rpm, &file), "--only", "web"]);
+    assert_eq!(edge(&rpm), before, "the same process");
+    assert_eq!(http::get(other, "/new").expect("the new address and route"), "new");
+    echo("two");
+    let stats = &json(&rpm)["balancers"][0]["stats"]["balancers"][0];
+    assert!(stats["connections_total"].as_u64() >= Some(3), "counters stay: {stats}");
+    // What cannot be applied changes nothing.
+    file["balancers"][0]["access_log"] = json!("/proc/nowhere/access.log");
+    let told = rpm.fails(&["reload", &write(&rpm, &file), "--only", "web"]);
+    assert!(told.contains("/proc/nowhere") && told.contains("keep serving"), "{told}");
+    echo("three");
+    assert_eq!((edge(&rpm), http::get(other, "/new").expect("as before").as_str()), (before, "new"));
+    // The next daemon knows the new one.
+    rpm.kill_daemon();
+    until("the daemon is back", || rpm.run(&["ping"]).status.success());
+    assert_eq!(http::get(other, "/new").expect("as before"), "new");
+    echo("four");
+    assert_eq!(edge(&rpm), before);
+    rpm.ok(&["reload", "web"]);
+    assert_ne!(edge(&rpm), before, "asked for by name it is a new process");
+    assert_eq!(http::get(other, "/new").expect("as before"), "new");
+}
+
+#[test]
 fn balancers_stop_start_and_come_back_like_apps() {
     let (rpm, port) = (Rpm::new(), free_port());
     rpm.ok(&["start", &write(&rpm, &file(&apps(1)[1], port))]);
@@ -288,6 +355,17 @@ fn servers_are_drained_and_used_again_by_name() {
     until("both are used", || (0..10).map(|_| pid(port)).collect::<BTreeSet<_>>().len() == 2);
     rpm.ok(&["weight", "backend", "api:0", "0"]);
     assert!((0..10).all(|_| pid(port) == left), "one has no share");
+    rpm.ok(&["drain", "backend", "api:0"]);
+    // Whoever is replaced, it stays so.
+    rpm.kill_daemon();
+    until("the daemon is back", || rpm.run(&["ping"]).status.success());
+    rpm.ok(&["reload", "web"]);
+    assert!((0..10).all(|_| pid(port) == left), "it is still drained");
+    let servers = &json(&rpm)["balancers"][0]["stats"]["upstreams"][0]["servers"];
+    assert_eq!((&servers[0]["state"], &servers[0]["weight"]), (&json!("draining"), &json!(0)), "{servers}");
+    rpm.ok(&["weight", "backend", "api:0", "1"]);
+    rpm.ok(&["ready", "backend", "api:0"]);
+    until("both are used", || (0..10).map(|_| pid(port)).collect::<BTreeSet<_>>().len() == 2);
     let told = rpm.fails(&["drain", "backnd", "api:0"]);
     assert!(told.contains("did you mean `backend`?"), "{told}");
     let told = rpm.fails(&["drain", "backend", "apo:0"]);

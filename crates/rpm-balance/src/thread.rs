@@ -17,7 +17,7 @@ use crate::http::request::Field;
 use crate::io::Io;
 use crate::log::{BLOCK, LogFile, Writer};
 use crate::pick::{Candidate, Turns, mix};
-use crate::pool::Live;
+use crate::pool::{Live, Server};
 
 /// One thread of the edge.
 pub struct Thread {
@@ -118,9 +118,12 @@ impl Thread {
     /// Puts another world in place of this one. Idle connections to servers that stay are kept.
     pub fn replace(&self, snapshot: Arc<Snapshot>) {
         let before = self.local();
-        let known = |live: &Arc<Live>| {
+        let known = |server: &Server| {
             let pools = before.upstreams.iter().flat_map(|upstream| &upstream.pools);
-            pools.into_iter().find(|pool| Arc::ptr_eq(&pool.live, live)).cloned()
+            let servers = before.snapshot.upstreams.iter().flat_map(|upstream| &upstream.servers);
+            let same = servers.zip(pools).find(|(other, _)| Arc::ptr_eq(&other.live, &server.live));
+            // A name that stands for another address now has no use for connections to the old one.
+            same.filter(|(other, _)| other.target == server.target).map(|(_, pool)| pool.clone())
         };
         let upstreams = snapshot
             .upstreams
@@ -129,7 +132,7 @@ impl Thread {
                 let pools: Vec<_> = upstream
                     .servers
                     .iter()
-                    .map(|server| known(&server.live).unwrap_or_else(|| Rc::new(Pool::new(&server.live, self.index))))
+                    .map(|server| known(server).unwrap_or_else(|| Rc::new(Pool::new(&server.live, self.index))))
                     .collect();
                 LocalUpstream { turns: RefCell::new(Turns::starting_at(self.index, &vec![FRESH; pools.len()])), pools }
             })

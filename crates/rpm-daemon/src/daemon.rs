@@ -317,7 +317,8 @@ impl Daemon {
             Some((*life, (running.process.pid, running.process.start_time)))
         });
         let ports = self.keeper.held(Ports::NAMES).collect();
-        match state::write(&self.home.state(), &self.boot, &self.core.saved(), processes, ports) {
+        let wishes = self.edges.saved_wishes();
+        match state::write(&self.home.state(), &self.boot, &self.core.saved(), processes, ports, wishes) {
             Ok(()) => {
                 (self.dirty, self.state_fails) = (false, false);
                 self.backup_due.get_or_insert(self.persisted_at + BACKUP_AFTER);

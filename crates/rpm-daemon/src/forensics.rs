@@ -207,6 +207,10 @@ impl Daemon {
             Command::Stop { workers } => ("stop", workers.clone()),
             Command::Restart { workers, .. } => ("restart", workers.clone()),
             Command::Reload { workers, .. } => ("reload", workers.clone()),
+            Command::Adopt { specs } => {
+                let apps = specs.iter().filter_map(|(app, _)| self.core.app(*app));
+                ("reload", apps.flat_map(|app| ids(&app)).collect())
+            }
             Command::Renew { workers, cause, .. } => (cause_name(*cause), workers.clone()),
             Command::Delete { workers } => ("delete", workers.clone()),
             Command::Scale { app, .. } => ("scale", self.core.app(*app).iter().flat_map(ids).collect()),

@@ -66,6 +66,7 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
     files::sweep(home.root());
     let state = state::read(&home.state(), &boot);
     orphans::take_in(&home, &state, &mut keeper, &mut inventory).map_err(DaemonError::Keeper)?;
+    let wishes = state.wishes;
     let saved = state.saved.unwrap_or_else(|| Supervisor::new().saved());
     let (clock, now) = forensics::clock_and_now();
     let missed = forensics::missed(&saved, &mut inventory, &home, clock, now);
@@ -152,6 +153,7 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
     };
     daemon.record_own("has started");
     daemon.record_missed(missed);
+    daemon.edges.restore_wishes(wishes);
     daemon.adopt(inventory);
     for (life, left) in left {
         daemon.watch_found(life, left);

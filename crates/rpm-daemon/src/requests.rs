@@ -72,6 +72,9 @@ impl Daemon {
             | Request::Scale { .. }
             | Request::Reset { .. }
             | Request::Kill => {
+                if self.change_balancers(&request, (&line, id)) {
+                    return;
+                }
                 let (beside, meant) = self.for_balancers(&request);
                 if let Some(beside) = beside
                     && let Ok(command) = command(&beside)

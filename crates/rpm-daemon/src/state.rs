@@ -15,6 +15,7 @@ use rpm_model::Life;
 use rpm_supervise::Saved;
 use serde::{Deserialize, Serialize};
 
+use crate::edge::SavedWish;
 use crate::files::{self, Durability};
 
 /// The version this build writes.
@@ -33,6 +34,7 @@ struct Written<'a> {
     saved: &'a Saved,
     processes: BTreeMap<String, Seen>,
     ports: Vec<&'a str>,
+    wishes: Vec<SavedWish>,
 }
 
 #[derive(Deserialize)]
@@ -44,6 +46,8 @@ struct Read {
     processes: BTreeMap<String, Seen>,
     #[serde(default)]
     ports: Vec<String>,
+    #[serde(default)]
+    wishes: Vec<SavedWish>,
 }
 
 /// A pid, and when that process was started, in clock ticks since boot: with the boot this names a process for ever.
@@ -57,6 +61,8 @@ pub(crate) struct State {
     pub(crate) processes: BTreeMap<Life, Seen>,
     /// The names under which the keeper had the listening sockets.
     pub(crate) ports: Vec<String>,
+    /// What people have asked of servers of balancers.
+    pub(crate) wishes: Vec<SavedWish>,
 }
 
 /// Writes the state.
@@ -66,9 +72,10 @@ pub(crate) fn write(
     saved: &Saved,
     processes: impl Iterator<Item = (Life, Seen)>,
     ports: Vec<&str>,
+    wishes: Vec<SavedWish>,
 ) -> io::Result<()> {
     let processes = processes.map(|(life, seen)| (life.to_string(), seen)).collect();
-    let written = Written { version: VERSION, boot, saved, processes, ports };
+    let written = Written { version: VERSION, boot, saved, processes, ports, wishes };
     // Not as one piece of memory: a thousand workers are a megabyte that the heap would keep.
     files::replace_with(path, Durability::Process, |file| {
         let mut file = BufWriter::with_capacity(CHUNK, file);
@@ -101,7 +108,7 @@ pub(crate) fn from_bytes(content: &[u8]) -> Option<State> {
 impl From<Read> for State {
     fn from(read: Read) -> Self {
         let processes = read.processes.into_iter().filter_map(|(life, seen)| Some((Life::parse(&life)?, seen)));
-        Self { saved: Some(read.saved), processes: processes.collect(), ports: read.ports }
+        Self { saved: Some(read.saved), processes: processes.collect(), ports: read.ports, wishes: read.wishes }
     }
 }
 
@@ -188,7 +195,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state.json");
         let seen = (Life::new(WorkerId(3), 7), (4242, 99));
-        write(&path, "boot", &Supervisor::new().saved(), [seen].into_iter(), vec!["port/x"]).unwrap();
+        write(&path, "boot", &Supervisor::new().saved(), [seen].into_iter(), vec!["port/x"], Vec::new()).unwrap();
         let state = read(&path, "boot");
         assert_eq!((state.processes, state.ports), ([seen].into(), vec!["port/x".to_owned()]));
         assert!(state.saved.is_some());
@@ -201,7 +208,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state.json");
         let seen = (Life::new(WorkerId(3), 7), (4242, 99));
-        write(&path, "boot", &Supervisor::new().saved(), [seen].into_iter(), Vec::new()).unwrap();
+        write(&path, "boot", &Supervisor::new().saved(), [seen].into_iter(), Vec::new(), Vec::new()).unwrap();
         back_up(&path).unwrap();
         let whole = std::fs::read(&path).unwrap();
         let newer = String::from_utf8(whole.clone()).unwrap().replacen("\"version\":1", "\"version\":2", 1);

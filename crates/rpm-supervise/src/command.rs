@@ -51,6 +51,12 @@ pub enum Command {
         /// Whether it takes the place of a roll that is under way, instead of being refused.
         force: bool,
     },
+    /// Notes specs that their workers have taken up as they run: nothing is started or stopped. The number of workers has to
+    /// be the same.
+    Adopt {
+        /// Whose, and which.
+        specs: Vec<(AppId, Arc<AppSpec>)>,
+    },
     /// Replaces workers for a reason of the daemon's own, which every event then names: like `Reload` when `roll`, else
     /// like `Restart`.
     Renew {

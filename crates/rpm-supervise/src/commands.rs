@@ -54,6 +54,7 @@ impl Supervisor {
             Command::Delete { workers } => self.delete(turn, id, workers),
             Command::Scale { app, instances } => self.scale(turn, id, app, instances),
             Command::Reset { workers } => self.reset(turn, id, workers),
+            Command::Adopt { specs } => self.take_up(turn, id, specs),
             Command::Shutdown => self.shut_down(turn, id),
         }
         self.commands.roll_over(id);
@@ -79,6 +80,8 @@ impl Supervisor {
                 self.some_stay(workers)
             }
             Command::Reload { workers, specs, force: false } => self.may_reload(workers, specs),
+            // A roll has a spec to prove; who has taken up another one meanwhile is not a part of it.
+            Command::Adopt { specs } => self.may_reload(&[], specs),
             Command::Renew { workers, roll: true, .. } => self.may_reload(workers, &Vec::new()),
             Command::Renew { workers, roll: false, .. } => {
                 self.all_known(workers, &Vec::new())?;
@@ -276,6 +279,22 @@ impl Supervisor {
             seat.restarts = 0;
             seat.streak = Streak::default();
             seat.created_at = now;
+        }
+    }
+
+    fn take_up(&mut self, turn: &mut Turn<'_>, id: CommandId, specs: Specs) {
+        for (app, spec) in specs {
+            self.apply(app, &spec);
+            let workers: Vec<WorkerId> = self.apps[&app].workers.iter().copied().collect();
+            for worker in workers {
+                self.commands.wait_for(id, worker);
+                self.commands.release(id, turn.effects);
+                let Some(seat) = self.seat_mut(worker) else { continue };
+                seat.spec = spec.clone();
+                if let Some(process) = seat.first_mut() {
+                    process.spec = spec.clone();
+                }
+            }
         }
     }
 

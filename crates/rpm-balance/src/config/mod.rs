@@ -11,5 +11,5 @@ pub mod snapshot;
 pub mod template;
 
 pub use route::{Action, Edits, Route, Router};
-pub use snapshot::{Balancer, BalancerLive, Entry, Scope, Snapshot, World};
+pub use snapshot::{Balancer, BalancerLive, Entry, Scope, Snapshot, World, names};
 pub use template::{Template, Values};

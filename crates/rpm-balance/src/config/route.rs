@@ -128,7 +128,8 @@ impl Router {
 
     /// Returns the index of the route of a request. `host` may have a port; `path` is as it came.
     pub fn find(&self, host: &[u8], path: &[u8]) -> Option<usize> {
-        let path = normal(path);
+        // "OPTIONS *" is for the server, whatever else there is below it.
+        let path = normal(if path == b"*" { b"/" } else { path });
         if !(self.hosts.is_empty() && self.wild.is_empty()) {
             let host = without_port(host).to_ascii_lowercase();
             if let Some(route) = self.hosts.get(&host).and_then(|list| self.among(list, &path)) {

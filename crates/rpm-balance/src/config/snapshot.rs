@@ -1,7 +1,7 @@
 //! Everything that was asked, made ready; and what is kept from the snapshot before.
 
 use std::collections::HashMap;
-use std::net::ToSocketAddrs;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -96,6 +96,18 @@ pub struct World {
     pub threads: usize,
     /// Where notices go.
     pub tell: Tell,
+    /// What names were found to stand for since they were first resolved.
+    pub found: HashMap<(String, u16), Vec<SocketAddr>>,
+}
+
+/// Returns the names that a configuration's servers have.
+pub fn names(wanted: &Configuration) -> Vec<(String, u16)> {
+    let servers = wanted.upstreams.iter().flat_map(|upstream| &upstream.servers);
+    let names = servers.filter_map(|server| match &server.address {
+        ServerAddress::Tcp { host, port } if host.parse::<std::net::IpAddr>().is_err() => Some((host.clone(), *port)),
+        ServerAddress::Tcp { .. } | ServerAddress::Unix(_) | ServerAddress::App(_) => None,
+    });
+    names.collect()
 }
 
 impl World {
@@ -169,7 +181,9 @@ impl World {
                 let entry = spec.and_then(|spec| entry_of(spec, server));
                 if let (Some(spec), Some(entry)) = (spec, entry) {
                     server.live.set_terms(terms(spec, entry));
-                    server.live.weight.store(u32::MAX, Relaxed);
+                    if scope == Scope::All {
+                        server.live.weight.store(u32::MAX, Relaxed);
+                    }
                 }
                 let member = wanted
                     .members
@@ -199,7 +213,12 @@ impl World {
             let known =
                 old.and_then(|old| old.servers.iter().find(|server| server.name == *name && server.address == shown));
             // What is known is not resolved again: a name server that is down must not stop a reload.
+            let again = match address {
+                ServerAddress::Tcp { host, port } => self.found.get(&(host.clone(), *port)),
+                ServerAddress::Unix(_) | ServerAddress::App(_) => None,
+            };
             let target = match known {
+                Some(_) if again.is_some() => Target::Tcp(again.cloned().unwrap_or_default()),
                 Some(known) => known.target.clone(),
                 None => match resolve(address) {
                     Ok(target) => steered(target, member),
@@ -248,10 +267,18 @@ impl World {
             spec.outlier.map_or(0, |outlier| (servers.len() * usize::from(outlier.max_percent) / 100).max(1));
         Ok(Upstream {
             name: spec.name.clone(),
-            balance: match spec.sticky {
-                // Sticking by address is hashing by address, whatever else would choose.
-                Some(Sticky::Address) => Balance::Hash(HashKey::Address),
-                _ => spec.balance.clone(),
+            balance: match (&spec.sticky, &spec.balance) {
+                // By address in turns is by address: every process of ours, and the next one, agrees about it.
+                (Some(Sticky::Address), Balance::RoundRobin) => Balance::Hash(HashKey::Address),
+                (_, balance) => balance.clone(),
+            },
+            stick: match (&spec.sticky, &spec.balance) {
+                (
+                    Some(Sticky::Address),
+                    Balance::LeastConn | Balance::RandomTwo | Balance::First | Balance::Hash(_),
+                ) => Some(old.and_then(|old| old.stick.clone()).unwrap_or_default()),
+                (Some(Sticky::Address), Balance::RoundRobin | Balance::IpHash)
+                | (Some(Sticky::Cookie { .. }) | None, _) => None,
             },
             sticky: spec.sticky.clone(),
             retries: spec.retries,

@@ -4,30 +4,61 @@ mod checks;
 mod listeners;
 mod threads;
 
+use std::collections::HashMap;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use rpm_model::balance::ServerAddress;
 use rpm_model::edge::{
     Answer, Ask, Configuration, FromEdge, Member, MemberState, Notice, PROTOCOL, ServerChange, ToEdge,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use crate::config::{Scope, Snapshot, World};
+use crate::config::{self, Scope, Snapshot, World};
 use crate::control::{self, FRAMES_WAITING, Reader};
 use crate::edge::checks::Checks;
 use crate::edge::listeners::Listeners;
 use crate::edge::threads::Threads;
 use crate::health::Seen;
 use crate::log::Writer;
+use crate::pool::Target;
 use crate::thread::Connections;
 use crate::{Options, Passed};
 
 /// When it is signalled rather than asked: less than the grace of `kill_timeout` would be pointless, more surprising.
 const GRACE_BY_SIGNAL: Duration = Duration::from_secs(10);
+
+/// How often names are looked up again; about as long as those who move services let a name live.
+const NAMES_EVERY: Duration = Duration::from_secs(15);
+
+type Found = Vec<((String, u16), Vec<SocketAddr>)>;
+
+/// Looks names up, beside everything else. What cannot be found now stays what it was.
+fn look_up(names: Vec<(String, u16)>, found: &mpsc::Sender<Found>) {
+    // One look-up at a time: a name server that hangs is not asked again meanwhile.
+    let Ok(place) = found.clone().try_reserve_owned() else { return };
+    if names.is_empty() {
+        return;
+    }
+    tokio::task::spawn_local(async move {
+        let mut all = Found::new();
+        for (host, port) in names {
+            let addresses: Vec<SocketAddr> = match tokio::net::lookup_host((host.as_str(), port)).await {
+                Ok(addresses) => addresses.collect(),
+                Err(_) => continue,
+            };
+            if !addresses.is_empty() {
+                all.push(((host, port), addresses));
+            }
+        }
+        place.send(all);
+    });
+}
 
 /// Runs until told to quit.
 pub(crate) fn run(passed: Vec<Passed>, control: OwnedFd, options: Options) -> io::Result<()> {
@@ -66,7 +97,7 @@ impl Edge {
         };
         let trouble = tell.clone();
         let logs = Writer::start(move |text| trouble(Notice::Trouble { text }))?;
-        let world = World { threads, tell: Arc::new(tell) };
+        let world = World { threads, tell: Arc::new(tell), found: HashMap::new() };
         let snapshot = Arc::new(world.empty());
         let connections = Arc::new(Connections::default());
         let hello =
@@ -90,8 +121,19 @@ impl Edge {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut connected = true;
+        let mut look = tokio::time::interval(NAMES_EVERY);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (found, mut news) = mpsc::channel(1);
         let grace = loop {
             let frame = tokio::select! {
+                _ = look.tick() => {
+                    look_up(config::names(&self.wanted), &found);
+                    continue;
+                }
+                Some(found) = news.recv() => {
+                    self.found(found).await;
+                    continue;
+                }
                 frame = reader.next(), if connected => frame,
                 _ = terminate.recv() => break GRACE_BY_SIGNAL,
                 _ = interrupt.recv() => break GRACE_BY_SIGNAL,
@@ -124,6 +166,32 @@ impl Edge {
         };
         self.quit(grace, &mut terminate, connected.then_some(reader)).await;
         Ok(())
+    }
+
+    /// Takes over what names stand for now.
+    async fn found(&mut self, found: Found) {
+        // In whatever order: name servers turn them round with each answer.
+        let sorted = |addresses: &[SocketAddr]| {
+            let mut all = addresses.to_vec();
+            all.sort_unstable();
+            all
+        };
+        let stands = |(host, port): &(String, u16), addresses: &[SocketAddr]| {
+            let shown = ServerAddress::Tcp { host: host.clone(), port: *port }.to_string();
+            let mut servers = self.snapshot.upstreams.iter().flat_map(|upstream| &upstream.servers);
+            servers.all(|server| match &server.target {
+                Target::Tcp(own) if server.address == shown => sorted(own) == sorted(addresses),
+                _ => true,
+            })
+        };
+        let changed: Vec<_> = found.into_iter().filter(|(name, addresses)| !stands(name, addresses)).collect();
+        if changed.is_empty() {
+            return;
+        }
+        self.world.found.extend(changed);
+        if let Answer::Refused(mistakes) = self.apply(Scope::Members).await {
+            (self.world.tell)(Notice::Trouble { text: mistakes.join("; ") });
+        }
     }
 
     async fn answer(&mut self, ask: Ask) -> Answer {

@@ -35,6 +35,14 @@ pub fn network_key(client: IpAddr) -> u64 {
     }
 }
 
+/// Returns the key of a client's whole address.
+pub fn client_key(client: IpAddr) -> u64 {
+    match client {
+        IpAddr::V4(address) => hash_bytes(&address.octets()),
+        IpAddr::V6(address) => hash_bytes(&address.octets()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,7 +15,7 @@ mod round_robin;
 mod table;
 
 pub use hash::{hash_bytes, mix};
-pub use ip_hash::network_key;
+pub use ip_hash::{client_key, network_key};
 pub use round_robin::Turns;
 
 use rpm_model::balance::Balance;

@@ -4,15 +4,18 @@
 //! - [`upstream`]: servers that stand in for one another; one consistent world for a request
 //! - [`queue`]: requests that wait for a server
 //! - [`lease`]: one request at one server
+//! - [`stick`]: which server a client's address sticks to
 
 pub mod lease;
 pub mod live;
 pub mod queue;
+pub mod stick;
 pub mod upstream;
 
 pub use lease::Lease;
 pub use live::Live;
 pub use queue::Queue;
+pub use stick::StickTable;
 pub use upstream::{Asked, Choice, Server, Target, Upstream};
 
 use std::sync::LazyLock;

@@ -14,7 +14,7 @@ use rpm_model::edge::ServerState;
 
 use crate::health::in_use;
 use crate::pick::{Candidate, Turns, choose};
-use crate::pool::{Live, Queue};
+use crate::pool::{Live, Queue, StickTable};
 
 /// Servers that stand in for one another. See [`rpm_model::balance::UpstreamSpec`].
 #[allow(missing_docs)]
@@ -22,6 +22,8 @@ pub struct Upstream {
     pub name: String,
     pub balance: Balance,
     pub sticky: Option<Sticky>,
+    /// Where clients stick by their address, and that is not what they are chosen by.
+    pub stick: Option<Arc<StickTable>>,
     pub retries: u32,
     pub keepalive: usize,
     pub keepalive_timeout: Duration,

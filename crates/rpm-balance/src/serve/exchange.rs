@@ -198,6 +198,11 @@ async fn forward(
         };
         let count = taken.lease.count();
         count.requests.add(1);
+        if let Some(stick) = &taken.upstream().stick
+            && asked.seat != Some(taken.server().seat)
+        {
+            stick.put(plan.origin, taken.server().seat, crate::pool::now());
+        }
         let (opened, reused) = match taken.upstream().protocol {
             Protocol::Http1 => {
                 let idle = if stale { None } else { taken.pool().take() };

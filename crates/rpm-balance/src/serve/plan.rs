@@ -9,7 +9,7 @@ use crate::config::{Action, Balancer, Route, Snapshot, Values};
 use crate::http::request::{Field, Role};
 use crate::http::{Method, Refusal, RequestHead};
 use crate::io::Text;
-use crate::pick::{hash_bytes, network_key};
+use crate::pick::{client_key, hash_bytes, network_key};
 use crate::serve::client::Client;
 use crate::serve::{files, forward};
 use crate::thread::Thread;
@@ -127,7 +127,8 @@ pub fn plan(
             let seat = match &target.sticky {
                 Some(Sticky::Cookie { name, .. }) => cookie(bytes, fields, name.as_bytes())
                     .and_then(|value| u64::from_str_radix(std::str::from_utf8(value).ok()?, 16).ok()),
-                Some(Sticky::Address) | None => None,
+                Some(Sticky::Address) => target.stick.as_ref().and_then(|stick| stick.get(origin, crate::pool::now())),
+                None => None,
             };
             Deed::Forward { upstream: *upstream, out, key, seat }
         }
@@ -158,10 +159,7 @@ fn hash_key(what: &HashKey, bytes: &[u8], head: &RequestHead, fields: &[Field], 
     Some(match what {
         HashKey::Path => hash_bytes(head.path.get(bytes)),
         HashKey::Uri => hash_bytes(head.target.get(bytes)),
-        HashKey::Address => match origin {
-            IpAddr::V4(address) => hash_bytes(&address.octets()),
-            IpAddr::V6(address) => hash_bytes(&address.octets()),
-        },
+        HashKey::Address => client_key(origin),
         HashKey::Header(name) => {
             let field = fields.iter().find(|field| field.name.get(bytes).eq_ignore_ascii_case(name.as_bytes()))?;
             hash_bytes(field.value.get(bytes))

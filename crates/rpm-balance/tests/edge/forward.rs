@@ -346,3 +346,26 @@ fn what_proxies_say_counts_only_where_they_are_trusted() {
     assert_eq!(request.fields("x-forwarded-host"), ["b"]);
     assert_eq!(request.fields("forwarded").len(), 2);
 }
+
+#[test]
+fn addresses_stick_to_what_load_has_chosen() {
+    let servers = [Server::named("a"), Server::named("b"), Server::named("c")];
+    let edge = Edge::start(|spec| {
+        spec.upstreams[0].servers.extend(servers.iter().map(Server::spec));
+        spec.upstreams[0].balance = rpm_model::balance::Balance::LeastConn;
+        spec.upstreams[0].sticky = Some(Sticky::Address);
+        spec.balancers[0].trusted_proxies.push("127.0.0.0/8".parse().unwrap());
+    });
+    let mut client = edge.connect();
+    let mut ask = |from: usize| {
+        client.send(format!("GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 10.0.0.{from}\r\n\r\n"));
+        client.reply().text()
+    };
+    let first: Vec<_> = (0..9).map(&mut ask).collect();
+    for name in ["a", "b", "c"] {
+        assert_eq!(first.iter().filter(|own| *own == name).count(), 3, "load has chosen: {first:?}");
+    }
+    for _ in 0..3 {
+        assert_eq!((0..9).map(&mut ask).collect::<Vec<_>>(), first);
+    }
+}

@@ -1,8 +1,8 @@
 //! `tcp` mode, and the PROXY protocol.
 
-use rpm_model::balance::{Mode, ProxyVersion, ServerSpec};
+use rpm_model::balance::{AccessLog, AccessLogFormat, Mode, ProxyVersion, ServerSpec};
 
-use crate::stage::{Edge, Server, nobody, ok};
+use crate::stage::{Edge, Server, nobody, ok, until};
 
 #[test]
 fn bytes_pass_both_ways_and_half_closes_too() {
@@ -14,6 +14,11 @@ fn bytes_pass_both_ways_and_half_closes_too() {
         spec.balancers[0].mode = Mode::Tcp;
         spec.upstreams[0].servers.extend([nobody(), server.spec()]);
     });
+    let directory = tempfile::tempdir().unwrap();
+    let mut spec = edge.spec.clone();
+    let path = directory.path().join("tcp.log");
+    spec.balancers[0].access_log = Some(AccessLog { path: path.clone(), format: AccessLogFormat::Combined });
+    edge.configure(spec);
     for length in [3, 1_000_000] {
         let mut client = edge.connect();
         let text: Vec<u8> = (0..length).map(|number| (number % 251) as u8).collect();
@@ -24,6 +29,11 @@ fn bytes_pass_both_ways_and_half_closes_too() {
     let stats = edge.stats();
     assert_eq!(stats.balancers[0].bytes_in, 1_000_003);
     assert_eq!(stats.upstreams[0].servers[1].bytes_in, 2_000_006);
+    let lines = || std::fs::read_to_string(&path).unwrap();
+    until("both are in the log", || lines().lines().count() == 2);
+    let server = format!("\"{}\"", server.address);
+    assert!(lines().lines().all(|line| line.starts_with("127.0.0.1 [") && line.ends_with(&server)), "{}", lines());
+    assert!(lines().contains("TCP 200 2000000 1000000 "), "{}", lines());
 }
 
 #[test]

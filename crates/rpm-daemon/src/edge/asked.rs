@@ -20,6 +20,8 @@ pub(super) enum Waiting {
     Configured,
     /// A client, by its number in [`Asking`].
     Client(u64),
+    /// Whoever has changed the configuration, by its number.
+    Changed(u64),
     /// Nobody.
     Nobody,
 }
@@ -100,11 +102,13 @@ impl Daemon {
 
     /// Returns when somebody has waited long enough.
     pub(crate) fn edges_due(&self) -> Option<Moment> {
-        self.edges.asking.iter().map(|asking| asking.until).min()
+        let changes = self.edges.changes.iter().map(|change| change.until);
+        self.edges.asking.iter().map(|asking| asking.until).chain(changes).min()
     }
 
     /// Answers clients for whom all is there, or whose time is up.
     pub(crate) fn answer_clients(&mut self, now: Moment) {
+        self.end_changes(now);
         let ready = |asking: &mut Asking| asking.open.is_empty() || asking.until <= now;
         let answered: Vec<Asking> = self.edges.asking.extract_if(.., ready).collect();
         for asking in answered {
@@ -128,9 +132,18 @@ impl Daemon {
         for edge in self.edges.edges.values() {
             let has = edge.arrangement().is_some_and(|all| all.upstreams.iter().any(|one| one.name == wish.0));
             if has {
-                self.edges.wishes.entry(edge.app).or_default().insert(wish.clone(), change);
+                let wish = self.edges.wishes.entry(edge.app).or_default().entry(wish.clone()).or_default();
+                match change {
+                    ServerChange::Drain => wish.drained = true,
+                    ServerChange::Ready => wish.drained = false,
+                    ServerChange::Weight(weight) => wish.weight = Some(weight),
+                }
             }
         }
+        for wishes in self.edges.wishes.values_mut() {
+            wishes.retain(|_, wish| *wish != super::Wish::default());
+        }
+        self.dirty = true;
     }
 
     fn balancer_infos(&self, mut stats: BTreeMap<Life, EdgeStats>) -> Vec<BalancerInfo> {

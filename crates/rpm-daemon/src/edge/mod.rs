@@ -5,10 +5,11 @@
 //!
 //! - [`members`]: which workers an edge should know of (pure); compared after each turn with what it was told
 //! - [`control`]: frames; [`listeners`]: listening sockets; [`address`]: where a worker is reached
-//! - [`asked`]: what clients ask of balancers
+//! - [`asked`]: what clients ask of balancers; [`changed`]: a changed configuration, applied where it runs
 
 mod address;
 mod asked;
+mod changed;
 mod commands;
 mod control;
 mod listeners;
@@ -24,6 +25,7 @@ use rpm_model::balance::Arrangement;
 use rpm_model::edge::{Answer, Ask, Configuration, FromEdge, Notice, ServerChange, ToEdge};
 use rpm_model::{AppId, AppSpec, Life, Moment, WorkerId};
 use rpm_supervise::Event;
+use serde::{Deserialize, Serialize};
 
 use crate::daemon::Daemon;
 use crate::process::Proxied;
@@ -41,11 +43,30 @@ pub(crate) struct Edges {
     edges: BTreeMap<Life, Edge>,
     listeners: Listeners,
     /// What people have asked of servers, by balancer: told again to the next process of it.
-    wishes: BTreeMap<AppId, BTreeMap<(String, String), ServerChange>>,
+    wishes: BTreeMap<AppId, BTreeMap<(String, String), Wish>>,
     asking: Vec<Asking>,
+    changes: Vec<changed::Change>,
     /// Whether workers may have changed since the edges were told.
     pub(crate) differ: bool,
     next_id: u64,
+}
+
+/// What people have asked of one server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct Wish {
+    drained: bool,
+    weight: Option<u32>,
+}
+
+/// A wish as it is written down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SavedWish {
+    app: AppId,
+    upstream: String,
+    server: String,
+    #[serde(flatten)]
+    wish: Wish,
 }
 
 /// One edge.
@@ -85,6 +106,28 @@ impl Edges {
     pub(crate) fn waits_for(&self, app: &str, instance: u32, life: Life) -> bool {
         let key = (app.to_owned(), format!("{app}:{instance}.{}", life.generation.0));
         self.edges.values().any(|edge| edge.draining.contains_key(&key))
+    }
+
+    /// Returns what people have asked of servers, for the next daemon.
+    pub(crate) fn saved_wishes(&self) -> Vec<SavedWish> {
+        let of_app = |(app, wishes): (&AppId, &BTreeMap<(String, String), Wish>)| {
+            let app = *app;
+            let saved = wishes.iter().map(move |((upstream, server), wish)| SavedWish {
+                app,
+                upstream: upstream.clone(),
+                server: server.clone(),
+                wish: *wish,
+            });
+            saved.collect::<Vec<_>>()
+        };
+        self.wishes.iter().flat_map(of_app).collect()
+    }
+
+    /// Takes over what people have asked of servers before.
+    pub(crate) fn restore_wishes(&mut self, saved: Vec<SavedWish>) {
+        for SavedWish { app, upstream, server, wish } in saved {
+            self.wishes.entry(app).or_default().insert((upstream, server), wish);
+        }
     }
 
     fn next_id(&mut self) -> u64 {
@@ -127,6 +170,10 @@ impl Daemon {
 
     /// Tells an edge everything that is wanted of it.
     pub(crate) fn configure_edge(&mut self, life: Life) {
+        self.configure_edge_for(life, Waiting::Configured);
+    }
+
+    fn configure_edge_for(&mut self, life: Life, waiting: Waiting) {
         let wanted = self.members_of(life);
         let id = self.edges.next_id();
         let Some(edge) = self.edges.edges.get_mut(&life) else { return };
@@ -141,14 +188,18 @@ impl Daemon {
             listeners,
         };
         edge.told = wanted;
-        edge.waiting.insert(id, Waiting::Configured);
+        edge.waiting.insert(id, waiting);
         let sent = edge.control.send(&ToEdge { id, ask: Ask::Configure(configuration) }, fds);
         let wishes = self.edges.wishes.get(&edge.app).cloned().unwrap_or_default();
         if let Err(error) = sent {
             tracing::error!("{life} cannot be told what to balance: {error}");
         }
-        for ((upstream, server), change) in wishes {
-            self.ask_edge(life, Ask::Server { upstream, server, change }, Waiting::Nobody);
+        for ((upstream, server), wish) in wishes {
+            let weight = wish.weight.map(ServerChange::Weight);
+            for change in weight.into_iter().chain(wish.drained.then_some(ServerChange::Drain)) {
+                let (upstream, server) = (upstream.clone(), server.clone());
+                self.ask_edge(life, Ask::Server { upstream, server, change }, Waiting::Nobody);
+            }
         }
     }
 
@@ -278,6 +329,7 @@ impl Daemon {
             }
             (Waiting::Configured, Answer::Stats(_)) | (Waiting::Nobody, Answer::Done | Answer::Stats(_)) => {}
             (Waiting::Client(number), answer) => self.client_hears(life, number, answer),
+            (Waiting::Changed(number), answer) => self.change_answered(life, number, answer),
         }
     }
 
@@ -337,8 +389,11 @@ impl Daemon {
         self.watch.remove(&edge.control);
         self.ask_keeper(&Request::Drop { name: &control_name(life) });
         for waiting in edge.waiting.into_values() {
-            if let Waiting::Client(number) = waiting {
-                self.client_hears(life, number, Answer::Refused(vec!["the balancer has ended".into()]));
+            let ended = || Answer::Refused(vec!["the balancer has ended".into()]);
+            match waiting {
+                Waiting::Client(number) => self.client_hears(life, number, ended()),
+                Waiting::Changed(number) => self.change_answered(life, number, ended()),
+                Waiting::Configured | Waiting::Nobody => {}
             }
         }
         // Addresses that only the configuration before had.

@@ -126,6 +126,17 @@ fn a_reset_forgets_the_counters() {
 }
 
 #[test]
+fn a_spec_that_was_taken_up_moves_nothing_and_counts_from_then_on() {
+    let mut stage = Stage::with(fork());
+    let mut other = (*stage.supervisor.app(AppId(0)).expect("the app").spec).clone();
+    other.version = Some("2".into());
+    let adopt = stage.ask(Command::Adopt { specs: vec![(AppId(0), other.into())] });
+    stage.done(adopt, [0]);
+    assert_eq!((stage.spawns(), stage.status(0)), (vec![], Status::Online));
+    assert_eq!(stage.worker(0).spec.version.as_deref(), Some("2"));
+}
+
+#[test]
 fn a_restart_of_an_errored_worker_gives_it_a_fresh_chance() {
     let mut stage = Stage::with(spec(ExecMode::Fork, 1, |spec| spec.restart.max_restarts = 1));
     stage.exited(life(0, 1), 1);

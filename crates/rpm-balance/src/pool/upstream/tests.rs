@@ -32,6 +32,7 @@ fn upstream(names: &[&str]) -> Upstream {
         name: "u".into(),
         balance: Balance::RoundRobin,
         sticky: None,
+        stick: None,
         retries: 1,
         keepalive: 1,
         keepalive_timeout: Duration::from_secs(1),

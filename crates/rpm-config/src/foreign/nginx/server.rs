@@ -55,8 +55,8 @@ struct Here {
     root: Option<String>,
     request: HeaderEdits,
     response: HeaderEdits,
-    /// The Host that servers see, where it is not the client's.
-    host: Option<String>,
+    /// The Host that servers see, where that is said: `Some(None)` for the client's.
+    host: Option<Option<String>>,
 }
 
 /// Reads what stands beside the `server` blocks: settings for all of them.
@@ -309,11 +309,11 @@ fn inherited_by_locations(directive: &Directive, here: &mut Here, base: &Path) -
 fn request_header(name: &str, value: &str, here: &mut Here) -> Option<&'static str> {
     match (name.to_ascii_lowercase().as_str(), value) {
         ("host", "$host" | "$http_host") => {
-            here.host = None;
+            here.host = Some(None);
             None
         }
         ("host", value) if !value.contains('$') => {
-            here.host = Some(value.to_owned());
+            here.host = Some(Some(value.to_owned()));
             None
         }
         ("upgrade", "$http_upgrade") | ("connection", "upgrade" | "Upgrade" | "$connection_upgrade" | "") => None,
@@ -346,11 +346,12 @@ fn location(block: &Directive, outer: &Here, read: &mut Block, base: &Path, draf
     }
     let mut here = outer.clone();
     let mut own = Here::default();
-    let (mut action, mut strip_prefix, mut spa) = (None, false, false);
+    let (mut action, mut strip_prefix, mut spa, mut passed_to) = (None, false, false, None);
     for directive in block.inside() {
         let lost = match directive.name.as_str() {
             "proxy_pass" => match pass(directive.arg(0), path, draft) {
                 Ok((name, strip)) => {
+                    passed_to = Some(proxy_host(directive.arg(0)));
                     action = Some(RouteAction::Upstream(name));
                     strip_prefix = strip;
                     None
@@ -418,10 +419,11 @@ fn location(block: &Directive, outer: &Here, read: &mut Block, base: &Path, draf
     if let RouteAction::Static { spa: wanted, .. } = &mut action {
         *wanted = spa;
     }
-    if let (RouteAction::Upstream(name), Some(host)) = (&action, &here.host)
+    if let RouteAction::Upstream(name) = &action
         && let Some(upstream) = draft.upstreams.iter_mut().find(|upstream| upstream.name == *name)
     {
-        upstream.host = Some(host.clone());
+        // Where nothing is said, nginx's servers see what proxy_pass names, not what the client asked for.
+        upstream.host = here.host.clone().unwrap_or(passed_to);
     }
     read.routes.push(RouteSpec {
         host: None,
@@ -432,6 +434,18 @@ fn location(block: &Directive, outer: &Here, read: &mut Block, base: &Path, draf
         request_headers: here.request,
         response_headers: here.response,
     });
+}
+
+/// Returns nginx's `$proxy_host`: what servers see as their Host where nothing else is said.
+fn proxy_host(target: &str) -> String {
+    let rest = target.strip_prefix("http://").unwrap_or(target);
+    match rest.starts_with("unix:") {
+        true => "localhost".to_owned(),
+        false => {
+            let authority = rest.split('/').next().unwrap_or_default();
+            authority.strip_suffix(":80").unwrap_or(authority).to_owned()
+        }
+    }
 }
 
 /// Reads where `proxy_pass` leads: an upstream, and whether the location's path is cut off.
