@@ -8,7 +8,7 @@ TARGET  = $(or $(CARGO_TARGET_DIR),target)
 RELEASE = $(TARGET)/release/rpm
 DEPS    = $(abspath $(TARGET))/test-deps
 
-.PHONY: all run test check unit e2e conformance conformance-http conformance-record chaos chaos-long deny setup fuzz load bench bench-logs bench-edge layout install uninstall clean
+.PHONY: all run test check unit e2e conformance conformance-http soak conformance-record chaos chaos-long deny setup fuzz load bench bench-logs bench-edge layout install uninstall clean
 
 all: check unit
 
@@ -49,6 +49,12 @@ conformance: setup
 conformance-http: setup
 	$(CARGO) build -p rpm-cli
 	RPM_TEST_DEPS=$(DEPS) $(CARGO) test -p rpm-tests --test http -- --include-ignored --nocapture $(SCENARIOS)
+
+# A mixed load on the balancer for MINUTES: memory stays flat, no descriptor is left behind.
+soak: setup
+	$(CARGO) build -p rpm-cli
+	SOAK_SECONDS=$$(( $(or $(MINUTES),30) * 60 )) RPM_TEST_DEPS=$(DEPS) \
+	  $(CARGO) test -p rpm-tests --test http -- --include-ignored --nocapture soak
 
 conformance-record: setup
 	RPM_TEST_DEPS=$(DEPS) $(CARGO) test -p rpm-tests --test conformance -- --record $(SCENARIOS)

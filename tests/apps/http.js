@@ -1,4 +1,4 @@
-// A plain HTTP server: says who answered. PORT from the environment, VERSION to tell releases apart.
+// A plain HTTP server: says who answered. PORT (or a path) from the environment, VERSION to tell releases apart.
 const http = require('http');
 const cluster = require('cluster');
 http.createServer((req, res) => {
@@ -10,4 +10,4 @@ http.createServer((req, res) => {
   if (url.pathname === '/exit') { answer(); setImmediate(() => process.exit(Number(url.searchParams.get('code')))); }
   else if (slow) setTimeout(answer, slow);
   else answer();
-}).listen(Number(process.env.PORT));
+}).listen(process.env.PORT?.startsWith('/') ? process.env.PORT : Number(process.env.PORT));

@@ -318,6 +318,32 @@ fn an_app_that_binds_its_own_port_needs_no_more_than_proxy_mode() {
 
 /// The balancer that was made for an app was once replaced at each restart of it, and what waited in it was given up.
 #[test]
+fn socket_files_serve_as_ports_do() {
+    let (rpm, port) = (Rpm::new(), free_port());
+    let py = json!({ "name": "api", "script": app("http.js"), "instances": 2, "exec_mode": "proxy",
+        "proxy_socket": "unix" });
+    rpm.ok(&["start", &write(&rpm, &file(&py, port))]);
+    let pids: BTreeSet<i64> = (0..10).map(|_| pid(port)).collect();
+    assert_eq!(pids.len(), 2);
+    let files = || std::fs::read_dir(rpm.home().join("sockets")).expect("the directory").count();
+    assert_eq!(files(), 2);
+    let load = Load::start(port, "/", 4);
+    load.wait_for(20);
+    rpm.ok(&["reload", "api"]);
+    rpm.kill_daemon();
+    until("the daemon is back", || rpm.run(&["ping"]).status.success());
+    for pid in rpm.pids("api") {
+        signal(pid, 9);
+    }
+    load.wait_for(50);
+    rpm.ok(&["reload", "api"]);
+    assert_eq!(load.stop(), Vec::<String>::new());
+    until("what is over is removed", || files() == 2);
+    rpm.ok(&["delete", "api"]);
+    until("all is removed", || files() == 0);
+}
+
+#[test]
 fn a_restart_of_an_app_costs_no_request_and_leaves_the_balancer_that_was_made_for_it() {
     let (rpm, port) = (Rpm::new(), free_port());
     let file = json!({ "apps": [{ "name": "own", "script": app("http.js"), "instances": 2, "exec_mode": "proxy",

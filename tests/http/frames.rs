@@ -26,7 +26,6 @@ pub(crate) const END_HEADERS: u8 = 4;
 pub(crate) struct Frame {
     pub(crate) kind: u8,
     pub(crate) flags: u8,
-    pub(crate) stream: u32,
     pub(crate) payload: Vec<u8>,
 }
 
@@ -73,8 +72,7 @@ impl Client {
     pub(crate) fn frame(&mut self) -> Option<Frame> {
         let head = self.exactly(9)?;
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-        let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-        Some(Frame { kind: head[3], flags: head[4], stream, payload: self.exactly(length)? })
+        Some(Frame { kind: head[3], flags: head[4], payload: self.exactly(length)? })
     }
 }
 

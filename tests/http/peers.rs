@@ -76,19 +76,28 @@ fn differences_from_nginx_and_haproxy_are_known() {
     let (mut unknown, mut met) = (Vec::new(), Vec::new());
     let mut table = vec![format!("{:<55} {:<22} {:<22} {}", "", "rpm", "nginx", "HAProxy")];
     for (name, request, _) in all() {
-        let ours = try_one(stage.port, &stage.server, &request);
-        let theirs = [try_one(nginx.port, &for_nginx, &request), try_one(haproxy.port, &for_haproxy, &request)];
-        let shown: Vec<_> = [&ours, &theirs[0], &theirs[1]].iter().map(|became| became.shown()).collect();
-        table.push(format!("{name:<55} {:<22} {:<22} {}", shown[0], shown[1], shown[2]));
-        if passed(&theirs[0]) == passed(&theirs[1]) && passed(&ours) != passed(&theirs[0]) {
-            match known.get(&name) {
-                Some(_) => met.push(name),
-                None => unknown.push(table.last().cloned().unwrap_or_default()),
+        // A body is passed on while it comes: whether its beginning reaches a server before its end is read is chance.
+        let mut differs = false;
+        for _ in 0..3 {
+            let ours = try_one(stage.port, &stage.server, &request);
+            let theirs = [try_one(nginx.port, &for_nginx, &request), try_one(haproxy.port, &for_haproxy, &request)];
+            let shown: Vec<_> = [&ours, &theirs[0], &theirs[1]].iter().map(|became| became.shown()).collect();
+            differs = passed(&theirs[0]) == passed(&theirs[1]) && passed(&ours) != passed(&theirs[0]);
+            table.push(format!("{name:<55} {:<22} {:<22} {}", shown[0], shown[1], shown[2]));
+            if differs {
+                break;
             }
         }
+        match known.contains_key(&name) {
+            true if differs => met.push(name),
+            false if differs => unknown.push(table.last().cloned().unwrap_or_default()),
+            true | false => {}
+        }
     }
+    table.dedup();
     println!("{}", table.join("\n"));
     assert!(unknown.is_empty(), "not in known.toml:\n{}", unknown.join("\n"));
-    let gone: Vec<_> = known.keys().filter(|name| !met.contains(name)).collect();
+    // Of chunks it stays chance.
+    let gone: Vec<_> = known.keys().filter(|name| !met.contains(name) && !name.starts_with("chunks")).collect();
     assert!(gone.is_empty(), "in known.toml, but no difference any more: {gone:?}");
 }

@@ -12,6 +12,7 @@
 //! - [`process`]: what the kernel knows of a process
 //! - [`marks`]: a tiny program that says when it was started
 //! - [`samples`], [`table`]: medians, and how they are shown
+//! - [`websocket`]: messages that are echoed
 //! - [`figures`]: one measurement per file
 #![forbid(unsafe_code)]
 
@@ -24,3 +25,4 @@ pub mod marks;
 pub mod process;
 pub mod samples;
 pub mod table;
+pub mod websocket;

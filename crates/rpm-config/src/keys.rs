@@ -165,6 +165,7 @@ pub(crate) const KEYS: &[Key] = {
         key("kill_signal", &[], TextOrNumber, Spec),
         key("listen", &[], Texts, Spec),
         key("socket_mode", &[], Text, Spec),
+        key("proxy_socket", &[], Text, Spec),
         key("drain_timeout", &[], Duration, Spec),
         key("reload_parallel", &[], Number, Spec),
         key("health_check", &[], Any, Spec),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rpm_ipc::{Failed, Happened, Notice, Reply};
 use rpm_keeper::client::{Request, SpawnRequest};
 use rpm_logs::{Kind, LogPaths, Pump, Stream};
-use rpm_model::{AppId, AppSpec, Environment, ExecMode, Life, Moment, WorkerId};
+use rpm_model::{AppId, AppSpec, Environment, ExecMode, Life, Moment, ProxySocket, WorkerId};
 use rpm_share::{Change, Channel, Want};
 use rpm_supervise::{Cause, CommandId, Effect, Event, Failure, Happening, Note, Outcome, Warning};
 
@@ -205,9 +205,15 @@ impl Daemon {
                 }
             }
             ExecMode::Proxy => {
-                let port = edge::free_port(life).map_err(|error| failed(error.to_string()))?;
-                process.proxied = Some(Proxied { port, only_v6: false });
-                descriptors.port = Some(port);
+                let given = match spec.proxy_socket {
+                    ProxySocket::Tcp => {
+                        let port = edge::free_port(life).map_err(|error| failed(error.to_string()))?;
+                        Proxied::Port { port, only_v6: false }
+                    }
+                    ProxySocket::Unix => Proxied::File(edge::free_file(&self.home, life).map_err(failed)?),
+                };
+                descriptors.port = Some(given.variable());
+                process.proxied = Some(given);
             }
         }
         let mut child_input: Option<OwnedFd> = None;

@@ -36,8 +36,8 @@ pub(crate) struct Descriptors {
     pub(crate) listen: Vec<String>,
     /// Where `READY=1` may be sent.
     pub(crate) notify: Option<String>,
-    /// The port that it is to listen on, in proxy mode.
-    pub(crate) port: Option<u16>,
+    /// What it is to listen on, in proxy mode: a port, or a path.
+    pub(crate) port: Option<String>,
 }
 
 /// Returns the program and its arguments, without argv[0].
@@ -142,8 +142,8 @@ pub(crate) fn environment(
     {
         set(key, first.saturating_add(i64::from(seat.instance)).to_string());
     }
-    if let Some(port) = descriptors.port {
-        env.insert("PORT", port.to_string());
+    if let Some(port) = &descriptors.port {
+        env.insert("PORT", port.clone());
     }
     env.into_iter().map(|(key, value)| format!("{key}={value}")).collect()
 }

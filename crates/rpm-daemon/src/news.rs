@@ -169,6 +169,10 @@ impl Daemon {
             self.ask_keeper(&Request::Drop { name: &names.input });
         }
         self.actions.ended(life);
+        if let Some(crate::process::Proxied::File(path)) = &process.proxied {
+            // A program that was killed leaves it behind.
+            let _ = std::fs::remove_file(path);
+        }
         if let Some(group) = &process.cgroup {
             if group.ran_out_of_memory() {
                 tracing::warn!("{life} needed more memory than its memory_max, and was killed by the kernel");

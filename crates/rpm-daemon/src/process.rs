@@ -84,12 +84,27 @@ impl Process {
 }
 
 /// Where a worker behind a balancer is reached.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Proxied {
-    /// The port it was given.
-    pub(crate) port: u16,
-    /// Whether it listens on ::1 alone.
-    pub(crate) only_v6: bool,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Proxied {
+    /// At a port of its own.
+    Port {
+        /// The port it was given.
+        port: u16,
+        /// Whether it listens on ::1 alone.
+        only_v6: bool,
+    },
+    /// At a socket file of its own.
+    File(PathBuf),
+}
+
+impl Proxied {
+    /// Returns what the worker finds in its `PORT`.
+    pub(crate) fn variable(&self) -> String {
+        match self {
+            Self::Port { port, .. } => port.to_string(),
+            Self::File(path) => path.display().to_string(),
+        }
+    }
 }
 
 /// A process that runs.

@@ -64,8 +64,8 @@ impl Daemon {
             let Some(settling) = &mut process.settling else { continue };
             if process.spec.exec_mode == ExecMode::Proxy {
                 // Ready is who accepts; how busy it is does not matter.
-                let given = process.proxied.zip(process.pid());
-                match given.and_then(|(at, pid)| edge::listened_on(at.port, pid)) {
+                let given = process.proxied.as_ref().zip(process.pid());
+                match given.and_then(|(at, pid)| edge::listens(at, pid)) {
                     Some(at) => {
                         process.proxied = Some(at);
                         process.settling = None;

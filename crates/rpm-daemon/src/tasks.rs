@@ -15,6 +15,7 @@ use rpm_sys::{proc, tree};
 use crate::daemon::Daemon;
 use crate::health::Answer;
 use crate::launch::{self, Descriptors};
+use crate::process::Proxied;
 use crate::view;
 
 /// How the names begin by which the keeper knows tasks.
@@ -89,7 +90,8 @@ impl Daemon {
             logs: &files.logs,
             pid_path: &files.pid,
         };
-        let descriptors = Descriptors { port: process.proxied.map(|at| at.port), ..Descriptors::default() };
+        let descriptors =
+            Descriptors { port: process.proxied.as_ref().map(Proxied::variable), ..Descriptors::default() };
         let mut env = launch::environment(&spec, &Environment::new(), &seat, &descriptors);
         // By this mark a descendant of the worker would be known, and the task is none.
         env.retain(|variable| !variable.starts_with("RPM_LIFE="));

@@ -85,6 +85,9 @@ pub struct AppSpec {
     /// How cluster and socket workers share a port.
     #[serde(default)]
     pub socket_mode: SocketMode,
+    /// What each worker listens on behind a balancer (`exec_mode: "proxy"`), by what stands in its `PORT`.
+    #[serde(default, skip_serializing_if = "ProxySocket::is_tcp")]
+    pub proxy_socket: ProxySocket,
     /// Variables that the user declared for this app (`env`, `env_<name>`, `--env`).
     pub env: Environment,
     /// Variables of the shell that asked, without the declared ones. Inherited by the workers under [`AppSpec::env`].
@@ -167,6 +170,7 @@ impl AppSpec {
             instances_given: false,
             listen: Vec::new(),
             socket_mode: SocketMode::default(),
+            proxy_socket: ProxySocket::default(),
             env: Environment::new(),
             env_shell: Environment::new(),
             instance_var: "NODE_APP_INSTANCE".into(),
@@ -245,6 +249,23 @@ pub enum SocketMode {
     Reuseport,
     /// One listening socket for all.
     Shared,
+}
+
+/// What a worker behind a balancer listens on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxySocket {
+    /// A port of its own.
+    #[default]
+    Tcp,
+    /// A socket file of its own: half of what a port costs.
+    Unix,
+}
+
+impl ProxySocket {
+    fn is_tcp(&self) -> bool {
+        *self == Self::Tcp
+    }
 }
 
 /// When a worker is started again, and when we give up.

@@ -16,7 +16,10 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use rpm_bench::process::{cpu_time, pss_mib};
 use rpm_bench::samples::Samples;
-use rpm_model::balance::{BalancerSpec, ListenSpec, RouteAction, RouteSpec, ServerSpec, UpstreamSpec};
+use rpm_bench::websocket;
+use rpm_model::balance::{
+    BalancerSpec, CertificateSpec, ListenSpec, RouteAction, RouteSpec, ServerSpec, TlsSpec, UpstreamSpec,
+};
 use rpm_model::edge::{Ask, Configuration, ToEdge};
 
 /// Servers behind each proxy.
@@ -47,7 +50,18 @@ struct Args {
 enum Role {
     /// Runs the balancer
     #[command(hide = true)]
-    Edge { listen: String, servers: Vec<String> },
+    Edge {
+        listen: String,
+        servers: Vec<String>,
+        #[arg(long)]
+        tls: bool,
+    },
+    /// Echoes WebSocket messages
+    #[command(hide = true)]
+    Echo { at: String },
+    /// Sends WebSocket messages
+    #[command(hide = true)]
+    Messages { port: u16, connections: u32, seconds: u64 },
 }
 
 struct Scenario {
@@ -56,23 +70,40 @@ struct Scenario {
     path: &'static str,
     close: bool,
     unix: bool,
+    tls: bool,
+    messages: bool,
 }
 
-const SCENARIOS: [Scenario; 6] = [
-    Scenario { name: "keep-alive, 100 B, 64", connections: 64, path: "/", close: false, unix: false },
-    Scenario { name: "keep-alive, 100 B, 256", connections: 256, path: "/", close: false, unix: false },
-    Scenario { name: "unix sockets, 100 B, 64", connections: 64, path: "/", close: false, unix: true },
-    Scenario { name: "unix sockets, 100 B, 256", connections: 256, path: "/", close: false, unix: true },
-    Scenario { name: "keep-alive, 64 KiB, 64", connections: 64, path: "/long", close: false, unix: false },
-    Scenario { name: "new connections, 64", connections: 64, path: "/", close: true, unix: false },
+const PLAIN: Scenario =
+    Scenario { name: "", connections: 64, path: "/", close: false, unix: false, tls: false, messages: false };
+
+const SCENARIOS: [Scenario; 10] = [
+    Scenario { name: "keep-alive, 100 B, 64", ..PLAIN },
+    Scenario { name: "keep-alive, 100 B, 256", connections: 256, ..PLAIN },
+    Scenario { name: "unix sockets, 100 B, 64", unix: true, ..PLAIN },
+    Scenario { name: "unix sockets, 100 B, 256", connections: 256, unix: true, ..PLAIN },
+    Scenario { name: "keep-alive, 64 KiB, 64", path: "/long", ..PLAIN },
+    Scenario { name: "new connections, 64", close: true, ..PLAIN },
+    Scenario { name: "TLS, keep-alive, 100 B, 64", tls: true, ..PLAIN },
+    Scenario { name: "TLS, new connections, 64", tls: true, close: true, ..PLAIN },
+    Scenario { name: "WebSocket messages, 100 B, 64", messages: true, ..PLAIN },
+    Scenario { name: "WebSocket messages over unix sockets, 100 B, 64", messages: true, unix: true, ..PLAIN },
 ];
 
 const CONTENDERS: [&str; 6] = ["nginx", "nginx-tuned", "haproxy", "caddy", "node", "rpm"];
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    if let Some(Role::Edge { listen, servers }) = args.role {
-        return edge(&listen, &servers);
+    match args.role {
+        Some(Role::Edge { listen, servers, tls }) => return edge(&listen, &servers, tls),
+        Some(Role::Echo { at }) => return Ok(websocket::echo(&at)?),
+        Some(Role::Messages { port, connections, seconds }) => {
+            let to = (std::net::Ipv4Addr::LOCALHOST, port).into();
+            let seen = websocket::load(to, connections, Duration::from_secs(seconds))?;
+            println!("{} {} {} {}", seen.rate, seen.p50, seen.p99, seen.count);
+            return Ok(());
+        }
+        None => {}
     }
     let home = tempfile::tempdir()?;
     let backend = Backend::start(home.path())?;
@@ -139,13 +170,21 @@ fn show(name: &str, own: &[Measured], base: Option<&Vec<Measured>>) {
 
 fn measure(name: &str, scenario: &Scenario, backend: &Backend, home: &Path, args: &Args) -> Result<Measured> {
     let port = free_port()?;
-    let servers = if scenario.unix { &backend.unix } else { &backend.tcp };
-    let proxy = start(name, port, servers, home, args)?;
-    let url = format!("http://127.0.0.1:{port}{}", scenario.path);
-    wrk(&url, scenario, 1)?;
+    let servers = match (scenario.messages, scenario.unix) {
+        (false, false) => &backend.tcp,
+        (false, true) => &backend.unix,
+        (true, false) => &backend.echo_tcp,
+        (true, true) => &backend.echo_unix,
+    };
+    let proxy = start(name, port, servers, home, (args, scenario.tls))?;
+    let scheme = if scenario.tls { "https" } else { "http" };
+    let url = format!("{scheme}://127.0.0.1:{port}{}", scenario.path);
+    let load =
+        |seconds| if scenario.messages { messages(port, scenario, seconds) } else { wrk(&url, scenario, seconds) };
+    load(1)?;
     let pids = proxy.pids();
     let before = cpu_time(&pids)?;
-    let (rate, p50, p99, count, errors) = wrk(&url, scenario, args.seconds)?;
+    let (rate, p50, p99, count, errors) = load(args.seconds)?;
     let spent = cpu_time(&pids)?.saturating_sub(before);
     let cpu = spent.as_secs_f64() * 1e6 / count.max(1.0);
     Ok(Measured { rate, p50, p99, cpu, pss: pss_mib(&pids)?, errors })
@@ -181,6 +220,18 @@ fn wrk(url: &str, scenario: &Scenario, seconds: u64) -> Result<(f64, f64, f64, f
         .and_then(|line| line.split_whitespace().next()?.parse().ok());
     let bad = word("Non-2xx", 4).and_then(|count| count.parse().ok()).unwrap_or(0);
     Ok((rate, micros(word("50%", 1)), micros(word("99%", 1)), count.unwrap_or(0.0), bad))
+}
+
+fn messages(port: u16, scenario: &Scenario, seconds: u64) -> Result<(f64, f64, f64, f64, u64)> {
+    let mut command = pinned(1);
+    command.arg(std::env::current_exe()?).args(["messages", &port.to_string()]);
+    let output = command.args([&scenario.connections.to_string(), &seconds.to_string()]).output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let numbers: Vec<f64> = text.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+    match numbers.as_slice() {
+        [rate, p50, p99, count] => Ok((*rate, *p50, *p99, *count, 0)),
+        _ => bail!("the messages ended: {text}{}", String::from_utf8_lossy(&output.stderr)),
+    }
 }
 
 fn pinned(core: usize) -> Command {
@@ -226,11 +277,13 @@ fn spawn(mut command: Command, port: u16) -> Result<Running> {
     Ok(running)
 }
 
-/// Four servers, as fast as they come: nginx answering from its configuration.
+/// Four servers, as fast as they come: nginx answering from its configuration. And one that echoes messages.
 struct Backend {
-    _running: Running,
+    _running: [Running; 3],
     tcp: Vec<String>,
     unix: Vec<String>,
+    echo_tcp: Vec<String>,
+    echo_unix: Vec<String>,
 }
 
 impl Backend {
@@ -255,25 +308,60 @@ impl Backend {
         std::fs::write(&file, text)?;
         let mut command = pinned(1);
         command.arg("nginx").arg("-c").arg(&file);
+        let echo = |at: &str| -> Result<Command> {
+            let mut command = pinned(1);
+            command.arg(std::env::current_exe()?).args(["echo", at]);
+            Ok(command)
+        };
+        let port = free_port()?;
+        let (echo_tcp, echo_unix) = (format!("127.0.0.1:{port}"), format!("unix:{}", home.join("echo.sock").display()));
         Ok(Self {
-            _running: spawn(command, ports[0])?,
+            _running: [
+                spawn(command, ports[0])?,
+                spawn(echo(&echo_tcp)?, port)?,
+                // Nobody connects to it before the scenarios of TCP are done.
+                spawn(echo(&echo_unix)?, port)?,
+            ],
+            echo_tcp: vec![echo_tcp],
+            echo_unix: vec![echo_unix],
             tcp: ports.iter().map(|port| format!("127.0.0.1:{port}")).collect(),
             unix: sockets.iter().map(|path| format!("unix:{}", path.display())).collect(),
         })
     }
 }
 
-fn start(name: &str, port: u16, servers: &[String], home: &Path, args: &Args) -> Result<Running> {
+/// The certificate of the balancer's own tests.
+const CERTIFICATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../rpm-balance/tests/edge/certs/one.crt");
+const KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../rpm-balance/tests/edge/certs/one.key");
+
+fn start(name: &str, port: u16, servers: &[String], home: &Path, (args, tls): (&Args, bool)) -> Result<Running> {
     let mut command = pinned(0);
+    let both = home.join("both.pem");
+    std::fs::write(&both, [std::fs::read(CERTIFICATE)?, std::fs::read(KEY)?].concat())?;
     let file = home.join(format!("{name}.conf"));
     match name {
         "nginx" | "nginx-tuned" => {
             let tuned = name == "nginx-tuned";
             let list: String = servers.iter().map(|server| format!("server {server};")).collect();
+            let ssl = if tls {
+                format!("ssl; ssl_certificate {CERTIFICATE}; ssl_certificate_key {KEY}")
+            } else {
+                String::new()
+            };
             let (keep, fields) = if tuned {
-                ("keepalive 64;", "proxy_http_version 1.1; proxy_set_header Connection \"\";")
+                (
+                    "keepalive 64;",
+                    "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $upgrading;",
+                )
             } else {
                 ("", "")
+            };
+            // Messages cannot pass through it as it comes.
+            let fields = match servers.first().is_some_and(|server| server.contains("echo") || servers.len() == 1) {
+                true => {
+                    "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;"
+                }
+                false => fields,
             };
             std::fs::write(
                 &file,
@@ -282,7 +370,8 @@ fn start(name: &str, port: u16, servers: &[String], home: &Path, args: &Args) ->
                      events {{ worker_connections 8192; }}
                      http {{ access_log off; keepalive_requests 1000000000;
                        upstream u {{ {list} {keep} }}
-                       server {{ listen 127.0.0.1:{port} reuseport; location / {{ proxy_pass http://u; {fields}
+                       map $http_upgrade $upgrading {{ default upgrade; '' ''; }}
+                       server {{ listen 127.0.0.1:{port} reuseport {ssl}; location / {{ proxy_pass http://u; {fields}
                          proxy_set_header Host $host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
                          proxy_set_header X-Forwarded-Proto $scheme; }} }} }}",
                     home = home.display()
@@ -296,21 +385,26 @@ fn start(name: &str, port: u16, servers: &[String], home: &Path, args: &Args) ->
                 .enumerate()
                 .map(|(number, server)| format!("  server s{number} {}\n", server.replace("unix:", "unix@")))
                 .collect();
+            let ssl = if tls { format!("ssl crt {}", both.display()) } else { String::new() };
             std::fs::write(
                 &file,
                 format!(
                     "global\n  maxconn 8192\n  nbthread 1\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 50s\n  timeout server 50s\n  http-reuse always\n  option forwardfor\n\
-                     frontend f\n  bind 127.0.0.1:{port}\n  default_backend b\nbackend b\n  balance roundrobin\n{list}"
+                     frontend f\n  bind 127.0.0.1:{port} {ssl}\n  default_backend b\nbackend b\n  balance roundrobin\n{list}"
                 ),
             )?;
             command.args(["haproxy", "-q", "-f"]).arg(&file);
         }
         "caddy" => {
             let list: Vec<_> = servers.iter().map(|server| server.replace("unix:", "unix/")).collect();
+            let (scheme, tls) = match tls {
+                true => ("https", format!("  tls {CERTIFICATE} {KEY}\n")),
+                false => ("http", String::new()),
+            };
             std::fs::write(
                 &file,
                 format!(
-                    "{{\n  admin off\n  auto_https off\n}}\nhttp://127.0.0.1:{port} {{\n  reverse_proxy {} {{\n    lb_policy round_robin\n  }}\n}}\n",
+                    "{{\n  admin off\n  auto_https off\n}}\n{scheme}://127.0.0.1:{port} {{\n{tls}  reverse_proxy {} {{\n    lb_policy round_robin\n  }}\n}}\n",
                     list.join(" ")
                 ),
             )?;
@@ -325,12 +419,20 @@ fn start(name: &str, port: u16, servers: &[String], home: &Path, args: &Args) ->
                     None => format!("'http://{server}'"),
                 })
                 .collect();
+            let server = match tls {
+                true => format!(
+                    "require('https').createServer({{cert: require('fs').readFileSync('{CERTIFICATE}'), key: require('fs').readFileSync('{KEY}')}}, "
+                ),
+                false => "http.createServer(".into(),
+            };
             std::fs::write(
                 &file,
                 format!(
                     "const http = require('http'), proxy = require('http-proxy').createProxyServer({{agent: new http.Agent({{keepAlive: true}}), xfwd: true}});
                      const servers = [{}]; let turn = 0;
-                     http.createServer((req, res) => proxy.web(req, res, {{target: servers[turn++ % servers.length]}}, () => res.destroy())).listen({port}, '127.0.0.1');",
+                     {server}(req, res) => proxy.web(req, res, {{target: servers[turn++ % servers.length]}}, () => res.destroy()))
+                       .on('upgrade', (req, socket, head) => proxy.ws(req, socket, head, {{target: servers[turn++ % servers.length]}}))
+                       .listen({port}, '127.0.0.1');",
                     list.join(",")
                 ),
             )?;
@@ -339,6 +441,7 @@ fn start(name: &str, port: u16, servers: &[String], home: &Path, args: &Args) ->
         }
         _ => {
             command.arg(std::env::current_exe()?).args(["edge", &format!("127.0.0.1:{port}")]).args(servers);
+            command.args(tls.then_some("--tls"));
         }
     }
     spawn(command, port)
@@ -349,14 +452,18 @@ fn free_port() -> Result<u16> {
 }
 
 /// Runs the balancer with one thread, as its daemon would.
-fn edge(listen: &str, servers: &[String]) -> Result<()> {
+fn edge(listen: &str, servers: &[String], tls: bool) -> Result<()> {
     let listener = TcpListener::bind(listen)?;
     let (mut ours, theirs) = UnixStream::pair()?;
     let mut wanted = Configuration { version: 1, ..Configuration::default() };
+    let at = vec![ListenSpec { address: listen.parse().map_err(anyhow::Error::msg)?, proxy_protocol: false }];
+    let certificate = CertificateSpec { cert: CERTIFICATE.into(), key: KEY.into(), names: Vec::new() };
+    let encrypted = tls.then(|| TlsSpec { listen: at.clone(), certificates: vec![certificate], ..TlsSpec::default() });
     wanted.balancers.push(BalancerSpec {
         name: "bench".into(),
         maxconn: 100_000,
-        listen: vec![ListenSpec { address: listen.parse().map_err(anyhow::Error::msg)?, proxy_protocol: false }],
+        listen: if tls { Vec::new() } else { at },
+        tls: encrypted,
         routes: vec![RouteSpec::to(RouteAction::Upstream("servers".into()))],
         ..BalancerSpec::default()
     });

@@ -1,6 +1,6 @@
 //! How many workers, and how they get their sockets.
 
-use rpm_model::{AppSpec, ExecMode, SocketMode};
+use rpm_model::{AppSpec, ExecMode, ProxySocket, SocketMode};
 
 use super::{Given, Reader};
 use crate::spec::interpreter;
@@ -17,6 +17,8 @@ const EXEC_MODES: &[(&str, ExecMode)] = &[
 ];
 
 const SOCKET_MODES: &[(&str, SocketMode)] = &[("reuseport", SocketMode::Reuseport), ("shared", SocketMode::Shared)];
+
+const PROXY_SOCKETS: &[(&str, ProxySocket)] = &[("tcp", ProxySocket::Tcp), ("unix", ProxySocket::Unix)];
 
 pub(super) fn apply(reader: &mut Reader<'_>, spec: &mut AppSpec) {
     let cpus = reader.context.cpus;
@@ -35,6 +37,7 @@ pub(super) fn apply(reader: &mut Reader<'_>, spec: &mut AppSpec) {
         }
     }
     reader.word("socket_mode", SOCKET_MODES).put(&mut spec.socket_mode, SocketMode::default());
+    reader.word("proxy_socket", PROXY_SOCKETS).put(&mut spec.proxy_socket, ProxySocket::default());
     match reader.read("reload_parallel", values::number) {
         Given::Value(0) => reader.refuse("reload_parallel", "expected at least 1"),
         given => given.put(&mut spec.reload_parallel, 1),
@@ -78,7 +81,7 @@ fn exec_mode(reader: &mut Reader<'_>, spec: &mut AppSpec) {
         }
         ExecMode::Fork | ExecMode::Cluster | ExecMode::Socket | ExecMode::Proxy => {}
     }
-    for key in ["balance", "hash_on", "sticky"] {
+    for key in ["balance", "hash_on", "sticky", "proxy_socket"] {
         if spec.exec_mode != ExecMode::Proxy
             && let Some(setting) = reader.setting(key)
         {

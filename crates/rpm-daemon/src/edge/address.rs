@@ -1,9 +1,11 @@
 //! Where one worker is reached, and no other.
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 
 use rpm_model::balance::ServerAddress;
-use rpm_model::{ExecMode, Life};
+use rpm_model::{ExecMode, Home, Life};
 use rpm_share::Ports;
 use rpm_sys::net::diag::listeners;
 use rpm_sys::net::socket_inodes;
@@ -27,7 +29,11 @@ pub(crate) fn of(
     match process.spec.exec_mode {
         ExecMode::Proxy => {
             let host = |only_v6| if only_v6 { "::1".to_owned() } else { "127.0.0.1".to_owned() };
-            (process.proxied.map(|at| tcp(host(at.only_v6), at.port)), None)
+            let at = process.proxied.as_ref().map(|at| match at {
+                Proxied::Port { port, only_v6 } => tcp(host(*only_v6), *port),
+                Proxied::File(path) => ServerAddress::Unix(path.clone()),
+            });
+            (at, None)
         }
         ExecMode::Fork => {
             let first = process.spec.env.get("PORT").and_then(|port| port.parse::<u32>().ok());
@@ -66,10 +72,45 @@ pub(crate) fn free_port(life: Life) -> std::io::Result<u16> {
     }
 }
 
+/// Returns a path that nobody has: for a worker that makes a socket file by itself.
+///
+/// # Errors
+/// With a sentence, where no such file can be.
+pub(crate) fn free_file(home: &Home, life: Life) -> Result<PathBuf, String> {
+    /// What a socket's address has room for.
+    const PATH_MAX: usize = 107;
+    let directory = home.root().join("sockets");
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory);
+    made.map_err(|error| format!("{}: {error}", directory.display()))?;
+    let path = directory.join(format!("{life}.sock"));
+    if path.as_os_str().len() > PATH_MAX {
+        return Err(format!("{} is too long for a socket; `proxy_socket: \"tcp\"` needs none", path.display()));
+    }
+    // Of a life before the machine started again.
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(format!("{}: {error}", path.display())),
+        Ok(()) | Err(_) => Ok(path),
+    }
+}
+
+/// Returns where a process or a descendant of it listens, if it does where it was told to.
+pub(crate) fn listens(given: &Proxied, pid: i32) -> Option<Proxied> {
+    match given {
+        Proxied::Port { port, .. } => listened_on(*port, pid),
+        Proxied::File(path) => file_listened_on(path, pid).then(|| given.clone()),
+    }
+}
+
+fn file_listened_on(path: &Path, pid: i32) -> bool {
+    let inodes = rpm_sys::net::unix_listeners(path);
+    let own = || std::iter::once(pid).chain(rpm_sys::proc::descendants(pid)).flat_map(socket_inodes);
+    !inodes.is_empty() && own().any(|inode| inodes.contains(&inode))
+}
+
 /// Returns where a process or a descendant of it listens on a port, if it does on a loopback address.
 ///
 /// Somebody else may have been faster to take the port: who listens there is not our worker then.
-pub(crate) fn listened_on(port: u16, pid: i32) -> Option<Proxied> {
+fn listened_on(port: u16, pid: i32) -> Option<Proxied> {
     let any = |hosts: &[&str]| hosts.iter().flat_map(|host| listening(host, port)).collect::<Vec<u64>>();
     let (v4, v6) = (any(&["127.0.0.1", "0.0.0.0", "::"]), any(&["::1"]));
     if v4.is_empty() && v6.is_empty() {
@@ -79,9 +120,9 @@ pub(crate) fn listened_on(port: u16, pid: i32) -> Option<Proxied> {
     own.extend(rpm_sys::proc::descendants(pid).into_iter().flat_map(socket_inodes));
     let is_own = |inodes: &[u64]| inodes.iter().any(|inode| own.contains(inode));
     if is_own(&v4) {
-        return Some(Proxied { port, only_v6: false });
+        return Some(Proxied::Port { port, only_v6: false });
     }
-    is_own(&v6).then_some(Proxied { port, only_v6: true })
+    is_own(&v6).then_some(Proxied::Port { port, only_v6: true })
 }
 
 /// Returns the sockets that listen on an address.
@@ -103,11 +144,13 @@ mod tests {
         let pid = std::process::id() as i32;
         assert!(listened_on(port, pid).is_none());
         let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
-        assert!(listened_on(port, pid).is_some_and(|at| !at.only_v6) && free_port(life).unwrap() != port);
+        assert!(
+            listened_on(port, pid) == Some(Proxied::Port { port, only_v6: false }) && free_port(life).unwrap() != port
+        );
         assert!(listened_on(port, i32::MAX).is_none(), "somebody else's");
         drop(listener);
         if let Ok(_listener) = TcpListener::bind(("::1", port)) {
-            assert!(listened_on(port, pid).is_some_and(|at| at.only_v6));
+            assert_eq!(listened_on(port, pid), Some(Proxied::Port { port, only_v6: true }));
         }
     }
 }

@@ -143,7 +143,8 @@ impl Daemon {
         for wishes in self.edges.wishes.values_mut() {
             wishes.retain(|_, wish| *wish != super::Wish::default());
         }
-        self.dirty = true;
+        // Before anybody hears that it is so.
+        self.write_state();
     }
 
     fn balancer_infos(&self, mut stats: BTreeMap<Life, EdgeStats>) -> Vec<BalancerInfo> {

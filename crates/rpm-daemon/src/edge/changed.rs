@@ -88,9 +88,13 @@ impl Daemon {
     fn only_arrangements(&self, specs: &[Respec]) -> Option<Vec<(AppId, Arc<AppSpec>, Arc<AppSpec>)>> {
         let one = |respec: &Respec| {
             let app = self.core.app(respec.app)?;
+            // A balancer has no use for the environment, which is another one in every shell.
             let alike = AppSpec {
                 balancer: respec.spec.balancer.clone(),
+                listen: respec.spec.listen.clone(),
+                drain_timeout: respec.spec.drain_timeout,
                 env: respec.spec.env.clone(),
+                env_shell: respec.spec.env_shell.clone(),
                 ..(**app.spec).clone()
             };
             let up = |worker: &rpm_supervise::WorkerView<'_>| {

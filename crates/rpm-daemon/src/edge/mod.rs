@@ -35,7 +35,7 @@ use control::Control;
 use listeners::Listeners;
 use members::{Awaited, Members, Seen};
 
-pub(crate) use address::{free_port, listened_on, of as address_of};
+pub(crate) use address::{free_file, free_port, listens, of as address_of};
 
 /// Every edge, and what clients wait for from them.
 #[derive(Debug, Default)]
@@ -92,8 +92,12 @@ impl Edge {
 
 /// Returns where a worker is reached that was given a port by a daemon that has died.
 pub(crate) fn given_port(pid: i32) -> Option<Proxied> {
-    let port = rpm_sys::proc::environ_get(pid, "PORT")?.parse().ok()?;
-    Some(listened_on(port, pid).unwrap_or(Proxied { port, only_v6: false }))
+    let given = rpm_sys::proc::environ_get(pid, "PORT")?;
+    if given.starts_with('/') {
+        return Some(Proxied::File(given.into()));
+    }
+    let at = Proxied::Port { port: given.parse().ok()?, only_v6: false };
+    Some(listens(&at, pid).unwrap_or(at))
 }
 
 /// Returns the name by which the keeper knows the daemon's end of a control socket.

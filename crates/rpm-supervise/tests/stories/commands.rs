@@ -1,4 +1,4 @@
-use rpm_model::{AppId, ExecMode, Status, WorkerId};
+use rpm_model::{AppId, AppSpec, ExecMode, Status, WorkerId};
 use rpm_supervise::{Cause, Command, Effect, FailureCause, Outcome, Refusal};
 
 use crate::stage::{Stage, cluster, fork, ids, life, ms, spec};
@@ -128,7 +128,7 @@ fn a_reset_forgets_the_counters() {
 #[test]
 fn a_spec_that_was_taken_up_moves_nothing_and_counts_from_then_on() {
     let mut stage = Stage::with(fork());
-    let mut other = (*stage.supervisor.app(AppId(0)).expect("the app").spec).clone();
+    let mut other = AppSpec::clone(stage.supervisor.app(AppId(0)).expect("the app").spec);
     other.version = Some("2".into());
     let adopt = stage.ask(Command::Adopt { specs: vec![(AppId(0), other.into())] });
     stage.done(adopt, [0]);

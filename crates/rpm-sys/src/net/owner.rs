@@ -45,6 +45,25 @@ pub fn listening_ports(pids: &[i32]) -> Vec<u16> {
     ports.into_iter().collect()
 }
 
+/// Returns the inodes of the sockets that listen at a path.
+pub fn unix_listeners(path: &std::path::Path) -> HashSet<u64> {
+    let Ok(table) = fs::read_to_string("/proc/net/unix") else { return HashSet::new() };
+    table.lines().skip(1).filter_map(|line| unix_listener(line, path)).collect()
+}
+
+/// Reads a line of `/proc/net/unix`: the inode, when the socket listens at the path.
+fn unix_listener(line: &str, path: &std::path::Path) -> Option<u64> {
+    /// `__SO_ACCEPTCON` of the kernel's `net.h`.
+    const ACCEPTS: u32 = 1 << 16;
+    let fields: Vec<&str> = line.splitn(8, ' ').collect();
+    let [_, _, _, flags, _, _, rest @ ..] = fields.as_slice() else { return None };
+    // The inode is padded with spaces, and a path may hold some.
+    let rest = rest.join(" ");
+    let (inode, own) = rest.trim_start().split_once(' ')?;
+    let accepts = u32::from_str_radix(flags, 16).ok()? & ACCEPTS != 0;
+    (accepts && std::path::Path::new(own) == path).then(|| inode.parse().ok())?
+}
+
 /// Returns the inodes of every socket a process has open; none when it is gone or not ours to see.
 pub fn socket_inodes(pid: i32) -> HashSet<u64> {
     let Ok(listing) = fs::read_dir(format!("/proc/{pid}/fd")) else { return HashSet::new() };
