@@ -267,6 +267,8 @@ fn a_changed_configuration_is_applied_where_it_runs() {
     assert_eq!(http::get(other, "/new").expect("as before"), "new");
     echo("four");
     assert_eq!(edge(&rpm), before);
+    // The next process would wait for it.
+    drop(open);
     rpm.ok(&["reload", "web"]);
     assert_ne!(edge(&rpm), before, "asked for by name it is a new process");
     assert_eq!(http::get(other, "/new").expect("as before"), "new");

@@ -37,6 +37,9 @@ pub struct Seen {
 trait Stream: Read + Write + AsFd {}
 impl<S: Read + Write + AsFd> Stream for S {}
 
+/// Returns the next connection that waits.
+type Accept = dyn Fn() -> io::Result<Option<Box<dyn Stream>>>;
+
 struct Peer {
     stream: Box<dyn Stream>,
     bytes: Vec<u8>,
@@ -124,7 +127,7 @@ pub fn load(to: SocketAddr, connections: u32, wait: Duration) -> io::Result<Seen
 /// # Errors
 /// When it cannot be listened on.
 pub fn echo(at: &str) -> io::Result<()> {
-    let accept: Box<dyn Fn() -> io::Result<Option<Box<dyn Stream>>>>;
+    let accept: Box<Accept>;
     let listener: Box<dyn AsFd>;
     if let Some(path) = at.strip_prefix("unix:") {
         let own = UnixListener::bind(path)?;

@@ -135,10 +135,12 @@ async fn housekeep(thread: Rc<Thread>) {
 }
 
 fn listener(fd: OwnedFd) -> io::Result<Listener> {
-    if rpm_sys::net::listen::local_address(&fd).is_some() {
+    if let Some(local) = rpm_sys::net::listen::local_address(&fd) {
+        // Once, in place of once for each connection. What cannot be set costs speed only.
+        let _ = rpm_sys::net::listen::set_nodelay(&fd);
         let listener = std::net::TcpListener::from(fd);
         listener.set_nonblocking(true)?;
-        Ok(Listener::Tcp(TcpListener::from_std(listener)?))
+        Ok(Listener::Tcp(TcpListener::from_std(listener)?, local))
     } else {
         let listener = std::os::unix::net::UnixListener::from(fd);
         listener.set_nonblocking(true)?;

@@ -20,7 +20,10 @@ const PARTS: usize = 64;
 
 /// Seats by the addresses of clients.
 #[derive(Debug)]
-pub struct StickTable(Box<[Mutex<HashMap<IpAddr, (u64, Moment)>>]>);
+pub struct StickTable(Box<[Mutex<Part>]>);
+
+/// Seats, and when their clients came last.
+type Part = HashMap<IpAddr, (u64, Moment)>;
 
 impl Default for StickTable {
     fn default() -> Self {
@@ -54,7 +57,7 @@ impl StickTable {
         part.insert(client, (seat, now));
     }
 
-    fn part(&self, client: IpAddr) -> &Mutex<HashMap<IpAddr, (u64, Moment)>> {
+    fn part(&self, client: IpAddr) -> &Mutex<Part> {
         &self.0[(crate::pick::client_key(client) % PARTS as u64) as usize]
     }
 }

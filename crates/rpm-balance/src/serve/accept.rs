@@ -21,8 +21,8 @@ use crate::thread::Thread;
 
 /// A listening socket of one thread.
 pub enum Listener {
-    /// TCP.
-    Tcp(TcpListener),
+    /// TCP, and what it is bound to.
+    Tcp(TcpListener, SocketAddr),
     /// A socket file.
     Unix(UnixListener),
 }
@@ -31,10 +31,10 @@ impl Listener {
     /// Returns the next connection: itself, whom it is from, where it went to.
     async fn accept(&self) -> io::Result<(Io, SocketAddr, SocketAddr)> {
         match self {
-            Self::Tcp(listener) => {
+            Self::Tcp(listener, bound) => {
                 let (stream, peer) = listener.accept().await?;
-                stream.set_nodelay(true)?;
-                let local = stream.local_addr()?;
+                // A connection of a socket for every address came to one of them.
+                let local = if bound.ip().is_unspecified() { stream.local_addr()? } else { *bound };
                 Ok((stream.into(), peer, local))
             }
             Self::Unix(listener) => {
@@ -122,6 +122,18 @@ async fn serve(io: Io, mut client: Client, entry: Entry, open: &Open) {
                 first = rest;
             }
             None => return balancer.live.counts[thread.index].refused.add(1),
+        }
+    }
+    if first.is_empty() && balancer.mode == Mode::Http {
+        // Who connects speaks at once, most of the time: what is there need not be waited for.
+        let mut early = Buffer::small();
+        match io.with_fd(|fd| rpm_sys::net::receive_now(fd, early.space())) {
+            Some(Ok(Some(0)) | Err(_)) => return,
+            Some(Ok(Some(count))) => {
+                early.fill(count);
+                first = early;
+            }
+            Some(Ok(None)) | None => {}
         }
     }
     let (io, http2) = match (&balancer.tls, entry.tls) {

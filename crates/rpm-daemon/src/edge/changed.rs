@@ -14,6 +14,9 @@ use super::asked::Waiting;
 use crate::clients::Line;
 use crate::daemon::{Asked, Daemon};
 
+/// Whose, what comes, and what was.
+type Both = (AppId, Arc<AppSpec>, Arc<AppSpec>);
+
 /// A configuration on its way into processes that run.
 #[derive(Debug)]
 pub(super) struct Change {
@@ -21,8 +24,7 @@ pub(super) struct Change {
     line: Line,
     id: u64,
     request: Request,
-    /// What comes, and what was.
-    specs: Vec<(AppId, Arc<AppSpec>, Arc<AppSpec>)>,
+    specs: Vec<Both>,
     /// Who has not answered yet.
     open: Vec<Life>,
     mistakes: Vec<String>,
@@ -85,7 +87,7 @@ impl Daemon {
     }
 
     /// Returns what comes and what was, where that differs in nothing but the arrangement and everything is up.
-    fn only_arrangements(&self, specs: &[Respec]) -> Option<Vec<(AppId, Arc<AppSpec>, Arc<AppSpec>)>> {
+    fn only_arrangements(&self, specs: &[Respec]) -> Option<Vec<Both>> {
         let one = |respec: &Respec| {
             let app = self.core.app(respec.app)?;
             // A balancer has no use for the environment, which is another one in every shell.

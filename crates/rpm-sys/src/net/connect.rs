@@ -1,7 +1,7 @@
 //! Connecting from an address of one's choice, as probes do.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
@@ -29,5 +29,14 @@ pub fn connect_from(source: Ipv4Addr, to: SocketAddr) -> Result<OwnedFd> {
     match rustix::net::connect(&socket, &to) {
         Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(socket),
         Err(errno) => Err(SysError::new("connect", errno.raw_os_error())),
+    }
+}
+
+/// Receives what is there already, without waiting: `None` when nothing is, zero bytes at the end.
+pub fn receive_now(socket: impl AsFd, bytes: &mut [u8]) -> Result<Option<usize>> {
+    match rustix::net::recv(socket, bytes, rustix::net::RecvFlags::DONTWAIT) {
+        Ok((count, _)) => Ok(Some(count)),
+        Err(rustix::io::Errno::AGAIN) => Ok(None),
+        Err(error) => named("recv", Err(error)),
     }
 }

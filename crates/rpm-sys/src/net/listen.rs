@@ -81,6 +81,11 @@ pub fn local_address(socket: impl AsFd) -> Option<SocketAddr> {
     SocketAddr::try_from(rustix::net::getsockname(socket).ok()?).ok()
 }
 
+/// Lets small writes of a TCP socket go out at once; connections that a listening socket gives have it from there.
+pub fn set_nodelay(socket: impl AsFd) -> Result<()> {
+    named("setsockopt", sockopt::set_tcp_nodelay(socket, true))
+}
+
 /// Returns the number by which `/proc` and sock_diag know a socket.
 pub fn inode(socket: impl AsFd) -> Result<u64> {
     Ok(named("fstat", rustix::fs::fstat(socket))?.st_ino)
