@@ -42,6 +42,7 @@ pub mod run;
 mod children;
 mod daemon;
 mod link;
+mod message;
 mod mirror;
 mod request;
 mod store;

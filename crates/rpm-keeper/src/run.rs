@@ -23,10 +23,11 @@ use rpm_sys::signal::{SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGTERM};
 use rpm_sys::spawn::Spawn;
 
 use crate::children::{Child, Children, State};
-use crate::client::{Exit, KEY_MAX, NAME_MAX, NOTE_MAX, Told};
+use crate::client::{KEY_MAX, NAME_MAX, NOTE_MAX};
 use crate::daemon::{Connection, Cursor, Daemon, Process, say};
 use crate::handover::Inherited;
 use crate::link::{Incoming, Link, receive};
+use crate::message::{Exit, Told};
 use crate::request::{SpawnFields, about, only, only_field};
 use crate::store::Store;
 use crate::wire::{self, Malformed, PACKET_MAX, op, tag};

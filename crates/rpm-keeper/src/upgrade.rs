@@ -16,9 +16,9 @@ use rpm_sys::pidfd::Pidfd;
 use rpm_sys::spawn::execute;
 
 use crate::children::{Child, State};
-use crate::client::Told;
 use crate::daemon::{Connection, Process, joined};
 use crate::handover::HANDOVER_VAR;
+use crate::message::Told;
 use crate::run::{Keeper, KeeperError, greet_again, write_child};
 use crate::wire::{self, Fields, Malformed, Packet, tag};
 
