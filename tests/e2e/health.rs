@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use rpm_tests::{Load, Rpm, app, free_port, http, until};
+use rpm_tests::{Load, Rpm, app, free_port, http, signal, until};
 use serde_json::{Value, json};
 
 /// Writes an ecosystem file with one app.
@@ -159,4 +159,90 @@ fn checks_go_on_under_the_next_daemon() {
     make(&control(&rpm), &format!("ill.{}", before[0]));
     until("the ill worker is replaced", || rpm.pids("web").first().is_some_and(|pid| *pid != before[0] && *pid > 0));
     assert_eq!(rpm.pids("web")[1..], before[1..]);
+}
+
+#[test]
+fn a_node_worker_that_hangs_is_found_by_its_watchdog() {
+    let (rpm, port) = (Rpm::new(), free_port());
+    let mut web = web(&rpm, port, "one");
+    // By itself, so that no queue tells of it.
+    (web["exec_mode"], web["instances"], web["health_check"]) = (json!("fork"), json!(1), json!(null));
+    web["watchdog"] = json!("600ms");
+    rpm.ok(&["start", &ecosystem(&rpm, &web)]);
+    let before = rpm.pids("web");
+    let hung = hang(&rpm, port, &before);
+    let at = before.iter().position(|pid| *pid == hung).expect("one of ours");
+    until("it is replaced", || rpm.pids("web").get(at).is_some_and(|pid| *pid != hung && *pid > 0));
+    assert!(events(&rpm, "web").contains("no sign of life for"), "{}", events(&rpm, "web"));
+    assert!(rpm.ok(&["why", "web"]).contains("a hang"), "{}", rpm.ok(&["why", "web"]));
+    assert_eq!(rpm.restarts("web"), [1]);
+}
+
+/// Makes one of the workers hang, and returns which; the requests of others go on.
+fn hang(rpm: &Rpm, port: u16, pids: &[i32]) -> i32 {
+    make(&control(rpm), &format!("hang.{}", pids[0]));
+    // Somebody has to be the first whom it does not answer.
+    let asked: Vec<_> = (0..12).map(|_| std::thread::spawn(move || http::get(port, "/"))).collect();
+    drop(asked);
+    pids[0]
+}
+
+#[test]
+fn a_python_worker_that_stops_petting_its_watchdog_is_replaced() {
+    let rpm = Rpm::new();
+    let control = control(&rpm);
+    let py = json!({
+        "name": "py", "script": app("watchdog.py"), "env": { "CONTROL": control }, "watchdog": "500ms",
+        "stack_dump": "SIGUSR1", "wait_ready": true,
+    });
+    rpm.ok(&["start", &ecosystem(&rpm, &py)]);
+    let pid = rpm.pids("py")[0];
+    make(&control, &format!("hang.{pid}"));
+    rpm.until("it is restarted", "py", |list| list[0]["pid"] != pid && list[0]["pm2_env"]["status"] == "online");
+    assert!(rpm.log("py-error.log").contains("in hang_here"), "{}", rpm.log("py-error.log"));
+    assert!(events(&rpm, "py").contains("hang"), "{}", events(&rpm, "py"));
+}
+
+#[test]
+fn a_compiled_worker_that_accepts_nothing_is_replaced() {
+    let (rpm, port) = (Rpm::new(), free_port());
+    let program = rpm.home().join("server");
+    let built = std::process::Command::new("cc").args(["-O1", "-o"]).arg(&program).arg(app("passed.c")).status();
+    assert!(built.expect("cc runs").success());
+    let c = json!({
+        "name": "c", "script": program, "instances": 2, "exec_mode": "socket", "watchdog": "600ms",
+        "listen": format!("127.0.0.1:{port}"),
+    });
+    rpm.ok(&["start", &ecosystem(&rpm, &c)]);
+    let before = rpm.pids("c");
+    // Idle is not hung.
+    signal(before[0], SIGSTOP);
+    let _waiting: Vec<_> = (0..12).map(|_| std::thread::spawn(move || http::get(port, "/"))).collect();
+    until("it is replaced", || rpm.pids("c").first().is_some_and(|pid| *pid != before[0] && *pid > 0));
+    assert_eq!(rpm.pids("c")[1], before[1]);
+    assert!(events(&rpm, "c").contains("it accepts no connection"), "{}", events(&rpm, "c"));
+}
+
+const SIGSTOP: i32 = 19;
+
+#[test]
+fn behind_a_balancer_a_worker_that_hangs_costs_no_request() {
+    let (rpm, port, front) = (Rpm::new(), free_port(), free_port());
+    let mut api = web(&rpm, port, "one");
+    api["health_check"]["timeout"] = json!("300ms");
+    let file = json!({
+        "apps": [api],
+        "upstreams": [{ "name": "backend", "servers": [{ "app": "web" }], "retries": 2 }],
+        "balancers": [{ "name": "front", "listen": format!("127.0.0.1:{front}"), "upstream": "backend" }],
+    });
+    let path = rpm.home().join("eco.json");
+    std::fs::write(&path, file.to_string()).expect("a file");
+    rpm.ok(&["start", &path.to_string_lossy()]);
+    let before = rpm.pids("web");
+    let load = Load::start(front, "/", 4);
+    load.wait_for(20);
+    make(&control(&rpm), &format!("hang.{}", before[2]));
+    until("the hung worker is replaced", || rpm.pids("web").get(2).is_some_and(|pid| *pid != before[2] && *pid > 0));
+    load.wait_for(50);
+    assert_eq!(load.stop(), Vec::<String>::new());
 }

@@ -77,6 +77,7 @@ impl Daemon {
                     self.ports.retire(life);
                 }
             }
+            Effect::Dump { life } => self.dump_stack(life),
             Effect::Drain { life, until } => self.drain(life, until),
             Effect::Ask { life } => self.ask(life),
             Effect::Kill { life } => self.kill(life),
@@ -223,7 +224,8 @@ impl Daemon {
             child_input = Some(read);
             process.input = Some(write);
         }
-        if spec.wait_ready && !spec.is_balancer() {
+        descriptors.watchdog = spec.watchdog;
+        if (spec.wait_ready || spec.watchdog.is_some()) && !spec.is_balancer() {
             let (socket, address) = notify::open(&self.home, life).map_err(|error| failed(error.to_string()))?;
             process.notify = Some(socket);
             descriptors.notify = Some(address);
@@ -472,9 +474,12 @@ impl Daemon {
     /// Returns what the core does not say of a cause: which file has changed, what was wrong with a worker.
     fn why(&self, worker: WorkerId, happening: Happening) -> Option<String> {
         match happening {
-            Happening::Unhealthy | Happening::Stopping { cause: Cause::Health } => {
+            Happening::Unhealthy | Happening::Stopping { cause: Cause::Health | Cause::Hang } => {
                 let lives = self.processes.range(Life::new(worker, 0)..=Life::new(worker, u64::MAX));
-                lives.filter_map(|(_, process)| process.checked.as_ref()?.trouble()).next().map(str::to_owned)
+                let trouble = lives.filter_map(|(_, process)| process.checked.as_ref()?.trouble()).next();
+                let known =
+                    || self.core.worker(worker)?.why.map(|why| why.trim_start_matches("unhealthy: ").to_owned());
+                trouble.map(str::to_owned).or_else(known)
             }
             Happening::Started { cause: Cause::Watch } | Happening::Stopping { cause: Cause::Watch } => {
                 self.changes.why(self.core.app_of(worker)?)

@@ -351,7 +351,7 @@ fn tell_usage(record: &mut ExitRecord, usage: Usage) {
 fn asked_by_people(cause: Cause) -> bool {
     match cause {
         Cause::Start | Cause::Stop | Cause::Restart | Cause::Reload | Cause::Rollback | Cause::Scale => true,
-        Cause::Crash | Cause::Memory | Cause::Health | Cause::Watch | Cause::Cron => false,
+        Cause::Crash | Cause::Memory | Cause::Health | Cause::Hang | Cause::Watch | Cause::Cron => false,
     }
 }
 

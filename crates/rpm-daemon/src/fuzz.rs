@@ -42,7 +42,7 @@ pub fn launch(spec: &AppSpec, life: Life) {
         logs: &logs,
         pid_path: &pid_path,
     };
-    let descriptors = Descriptors { channel: Some(3), listen: spec.listen.clone(), notify: None, port: None };
+    let descriptors = Descriptors { channel: Some(3), listen: spec.listen.clone(), ..Descriptors::default() };
     launch::arguments(spec);
     launch::environment(spec, &spec.env, &seat, &descriptors);
     if spec.pid_file.is_none() {

@@ -4,6 +4,7 @@
 //! precedence: shell < declared by the app < secrets < ours.
 
 use std::path::Path;
+use std::time::Duration;
 
 use rpm_logs::LogPaths;
 use rpm_model::{AppId, AppSpec, Environment, ExecMode, Flavour, Home, Life};
@@ -36,6 +37,8 @@ pub(crate) struct Descriptors {
     pub(crate) listen: Vec<String>,
     /// Where `READY=1` may be sent.
     pub(crate) notify: Option<String>,
+    /// Within which time it is to give a sign of life.
+    pub(crate) watchdog: Option<Duration>,
     /// What it is to listen on, in proxy mode: a port, or a path.
     pub(crate) port: Option<String>,
 }
@@ -49,7 +52,7 @@ pub(crate) fn arguments(spec: &AppSpec) -> (String, Vec<String>) {
         None => (script, spec.args.clone()),
         Some(interpreter) => {
             let mut args = Vec::new();
-            if wants_source_maps(spec, interpreter) {
+            if wants_source_maps(spec) {
                 args.push("--enable-source-maps".into());
             }
             args.extend(spec.interpreter_args.iter().cloned());
@@ -61,10 +64,9 @@ pub(crate) fn arguments(spec: &AppSpec) -> (String, Vec<String>) {
 }
 
 /// Returns whether Node is to name the sources of compiled code in its stack traces: as in PM2, unless that was turned off.
-fn wants_source_maps(spec: &AppSpec, interpreter: &str) -> bool {
-    let is_node = Path::new(interpreter).file_name().is_some_and(|name| name == "node");
+fn wants_source_maps(spec: &AppSpec) -> bool {
     let says = |key: &str, what: bool| spec.other.get(key).and_then(serde_json::Value::as_bool) == Some(what);
-    is_node && !says("disable_source_map_support", true) && !says("source_map_support", false)
+    spec.is_run_by_node() && !says("disable_source_map_support", true) && !says("source_map_support", false)
 }
 
 /// Returns the environment as `KEY=VALUE`.
@@ -136,6 +138,9 @@ pub(crate) fn environment(
     }
     if let Some(address) = &descriptors.notify {
         set("NOTIFY_SOCKET", address.clone());
+    }
+    if let Some(time) = descriptors.watchdog {
+        set("WATCHDOG_USEC", time.as_micros().to_string());
     }
     if let Some(key) = &spec.increment_var
         && let Some(first) = spec.env.get(key).and_then(|value| value.parse::<i64>().ok())

@@ -45,8 +45,15 @@ impl Daemon {
                 Token::Channel(life) => self.take_some_from_channel(life),
                 Token::Notify(life) => {
                     let socket = self.processes.get(&life).and_then(|process| process.notify.as_ref());
-                    if socket.is_some_and(notify::receive) {
+                    let said = socket.map(notify::receive).unwrap_or_default();
+                    if said.ready {
                         self.events.push_back(Event::AppReady { life });
+                    }
+                    if said.ready || said.alive {
+                        self.gave_sign_of_life(life);
+                    }
+                    if said.gives_up {
+                        self.events.push_back(Event::Hung { life, why: "it says so itself".to_owned() });
                     }
                 }
                 Token::Leftover(life) => self.look_at_leftovers(life),
@@ -319,6 +326,10 @@ impl Daemon {
             }
             FromApp::Close { key } => {
                 self.ports.closed(life, &key);
+                Ok(())
+            }
+            FromApp::Pong => {
+                self.gave_sign_of_life(life);
                 Ok(())
             }
             FromApp::Message(value) => {

@@ -1,4 +1,4 @@
-//! `READY=1`, for apps that say so in systemd's way.
+//! `READY=1` and `WATCHDOG=1`, for apps that say so in systemd's way.
 //!
 //! Each life that is waited for has a datagram socket of its own, so a message needs no search for its sender.
 //! Protocol: sd_notify(3).
@@ -31,12 +31,27 @@ pub(crate) fn close(home: &Home, life: Life) {
     let _ = std::fs::remove_file(home.root().join(format!("notify-{life}.sock")));
 }
 
-/// Takes all messages that are there; returns whether one of them says that the app is ready.
-pub(crate) fn receive(socket: &OwnedFd) -> bool {
+/// What an app has said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Said {
+    /// `READY=1`.
+    pub(crate) ready: bool,
+    /// `WATCHDOG=1`.
+    pub(crate) alive: bool,
+    /// `WATCHDOG=trigger`: it knows itself that it hangs.
+    pub(crate) gives_up: bool,
+}
+
+/// Takes all messages that are there.
+pub(crate) fn receive(socket: &OwnedFd) -> Said {
     let mut bytes = [0; LONGEST];
-    let mut ready = false;
+    let mut said = Said::default();
     while let Ok((count, _)) = rustix::net::recv(socket, &mut bytes, rustix::net::RecvFlags::DONTWAIT) {
-        ready |= bytes[..count].split(|byte| *byte == b'\n').any(|line| line == b"READY=1");
+        for line in bytes[..count].split(|byte| *byte == b'\n') {
+            said.ready |= line == b"READY=1";
+            said.alive |= line == b"WATCHDOG=1";
+            said.gives_up |= line == b"WATCHDOG=trigger";
+        }
     }
-    ready
+    said
 }

@@ -14,6 +14,7 @@ use rpm_sys::pidfd::ProcessRef;
 
 use crate::cgroups::Group;
 use crate::health::Checked;
+use crate::health::watchdog::Watchdog;
 use crate::sampling::Sampler;
 use crate::settle::Settling;
 
@@ -42,6 +43,8 @@ pub(crate) struct Process {
     pub(crate) drain: Option<Draining>,
     /// What its health checks have found, where it has some.
     pub(crate) checked: Option<Checked>,
+    /// Its signs of life, where it is to give some.
+    pub(crate) watchdog: Option<Watchdog>,
     /// What the app said of itself.
     pub(crate) contact: Contact,
     /// Bytes of output that no file took.
@@ -70,6 +73,7 @@ impl Process {
             settling: None,
             drain: None,
             checked: None,
+            watchdog: None,
             contact: Contact::new(),
             output_lost: 0,
             cgroup: None,

@@ -13,7 +13,7 @@ use rpm_sys::pidfd::{Pidfd, ProcessRef};
 use rpm_sys::{proc, tree};
 
 use crate::daemon::Daemon;
-use crate::health::Answer;
+use crate::health::{Answer, wrong};
 use crate::launch::{self, Descriptors};
 use crate::process::Proxied;
 use crate::view;
@@ -147,7 +147,7 @@ impl Daemon {
     fn task_over(&mut self, purpose: Purpose, found: Result<String, String>) {
         match purpose {
             Purpose::Check { life, since } => {
-                self.take_answer(Answer { life, found, took: view::now().since(since) });
+                self.take_answer(Answer { life, found: found.map_err(wrong), took: view::now().since(since) });
             }
         }
     }

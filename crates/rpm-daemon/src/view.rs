@@ -152,6 +152,7 @@ pub(crate) fn cause_name(cause: Cause) -> &'static str {
         Cause::Crash => "crash",
         Cause::Memory => "memory",
         Cause::Health => "health",
+        Cause::Hang => "hang",
         Cause::Watch => "watch",
         Cause::Cron => "cron",
     }

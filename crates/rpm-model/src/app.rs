@@ -109,6 +109,12 @@ pub struct AppSpec {
     /// What is asked of every worker from time to time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthSpec>,
+    /// A worker that gives no sign of life for so long, or accepts no connection that waits, hangs and is replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "duration_ms::option")]
+    pub watchdog: Option<Duration>,
+    /// The signal, by its number on Linux, at which one that hangs tells where.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack_dump: Option<i32>,
     /// Replaced when its process tree uses more than this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_memory_restart: Option<Bytes>,
@@ -180,6 +186,8 @@ impl AppSpec {
             wait_ready: false,
             listen_timeout: None,
             health: None,
+            watchdog: None,
+            stack_dump: None,
             max_memory_restart: None,
             drain_timeout: Duration::from_secs(10),
             reload_parallel: 1,
@@ -205,6 +213,12 @@ impl AppSpec {
     /// Returns whether it is a balancer, shown beside the apps.
     pub fn is_balancer(&self) -> bool {
         self.balancer.is_some()
+    }
+
+    /// Returns whether Node runs it.
+    pub fn is_run_by_node(&self) -> bool {
+        let interpreter = self.interpreter.as_deref().map(std::path::Path::new);
+        interpreter.and_then(std::path::Path::file_name).is_some_and(|name| name == "node")
     }
 
     /// Returns whether two lives of a seat can serve side by side, so that one is replaced by the other without a gap:

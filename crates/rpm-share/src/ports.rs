@@ -427,6 +427,15 @@ impl Ports {
         drain
     }
 
+    /// Returns how many connections wait in the slots of a life. A socket that all workers have is nobody's own.
+    pub fn waiting(&self, life: Life) -> u32 {
+        let slots = self.ports.values().filter_map(|port| match port {
+            Port::Slots(slots) => Some(slots),
+            Port::Handle(_) => None,
+        });
+        slots.flat_map(|slots| slots.of(life)).map(Slot::waiting).sum()
+    }
+
     /// Returns what the keeper must do since the last call, in order.
     pub fn changes(&mut self) -> impl Iterator<Item = Change> + use<'_> {
         self.changes.drain(..)

@@ -106,6 +106,32 @@ fn garbage_is_named_and_the_next_line_read() {
 }
 
 #[test]
+fn a_handle_and_a_question_for_a_sign_of_life_wait_for_each_other() {
+    let (mut channel, mut worker) = pair();
+    channel.ping().unwrap();
+    channel.ping().unwrap();
+    channel.answer_bound(1, "a", &Value::Null, some_fd(), Kind::Tcp4).unwrap();
+    channel.flush().unwrap();
+    // Node gives a handle that comes in one piece with the question to the question.
+    let (question, handles) = line(&worker).unwrap();
+    assert_eq!((question.as_str(), handles.len()), ("{\"cmd\":\"NODE_HANDLE\"}\n", 0));
+    assert!(!channel.wants_write() && line(&worker).is_none());
+    worker.write_all(b"{\"cmd\":\"NODE_HANDLE_NACK\"}\n").unwrap();
+    assert!(matches!(channel.receive().unwrap()[..], [FromApp::Pong]));
+    channel.flush().unwrap();
+    assert_eq!(line(&worker).unwrap().1.len(), 1);
+    // While a handle is on its way nothing is asked: the answers look alike.
+    channel.ping().unwrap();
+    channel.flush().unwrap();
+    assert!(line(&worker).is_none());
+    worker.write_all(b"{\"cmd\":\"NODE_HANDLE_ACK\"}\n").unwrap();
+    assert!(channel.receive().unwrap().is_empty());
+    channel.ping().unwrap();
+    channel.flush().unwrap();
+    assert!(line(&worker).is_some());
+}
+
+#[test]
 fn handles_wait_for_the_one_before() {
     let (mut channel, mut worker) = pair();
     channel.answer_bound(1, "a", &json!({"k": 1}), some_fd(), Kind::Tcp4).unwrap();

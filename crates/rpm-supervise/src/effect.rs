@@ -45,6 +45,11 @@ pub enum Effect {
         /// Which process.
         life: Life,
     },
+    /// Makes a process that hangs tell where, as its app wants.
+    Dump {
+        /// Which process.
+        life: Life,
+    },
     /// Lets no new connection in, and waits for its queue and its requests in flight; answered by `Drained`.
     Drain {
         /// Which process.
@@ -124,6 +129,7 @@ impl Effect {
             | Effect::WatchSettling { .. }
             // Who is found ill is found ill again.
             | Effect::Withhold { .. }
+            | Effect::Dump { .. }
             | Effect::Close { .. }
             | Effect::Progress { .. }
             | Effect::Warn { .. }
@@ -140,6 +146,7 @@ impl Effect {
             | Effect::WatchSettling { life }
             | Effect::Admit { life }
             | Effect::Withhold { life }
+            | Effect::Dump { life }
             | Effect::Drain { life, .. }
             | Effect::Ask { life }
             | Effect::Kill { life } => Some(*life),
@@ -222,6 +229,8 @@ pub enum Cause {
     Memory,
     /// The process before it failed its health check too often.
     Health,
+    /// The process before it did not answer any more.
+    Hang,
     /// A watched file changed.
     Watch,
     /// The app's cron pattern came due.

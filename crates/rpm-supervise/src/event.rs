@@ -68,8 +68,20 @@ pub enum Event {
     Probed {
         /// Which process.
         life: Life,
-        /// Why not, as a fragment: `status 500`, `no answer within 2000 ms`.
-        found: Result<(), String>,
+        /// What was wrong, if something was.
+        found: Result<(), Trouble>,
+    },
+    /// The process gives no sign of life, or does not take what waits for it. Told again while that is so.
+    Hung {
+        /// Which process.
+        life: Life,
+        /// As a fragment: `no sign of life for 30 s`.
+        why: String,
+    },
+    /// A process that was said to hang gives signs of life again.
+    Revived {
+        /// Which process.
+        life: Life,
     },
     /// The process tree used this much memory.
     Memory {
@@ -80,6 +92,15 @@ pub enum Event {
     },
     /// The moment that [`Supervisor::next_deadline`](crate::Supervisor::next_deadline) named has come.
     Deadline,
+}
+
+/// What was wrong with a process that was asked how it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// As a fragment: `status 500`, `no answer within 2000 ms`.
+    pub why: String,
+    /// Whether it did not answer at all: it hangs, and should tell where.
+    pub is_silent: bool,
 }
 
 /// An address that somebody else holds.

@@ -14,6 +14,7 @@ use rpm_model::{HealthSpec, Life, Moment, WorkerId};
 
 use crate::command::FailureCause;
 use crate::effect::{Cause, Effect, Happening};
+use crate::event::Trouble;
 use crate::pending::Goal;
 use crate::process::Phase;
 use crate::seat::{Place, Then};
@@ -24,6 +25,8 @@ use crate::supervisor::{Supervisor, Turn};
 pub(crate) struct Checks {
     passes: u32,
     failures: u32,
+    /// Whether it was ill because it did not answer.
+    hangs: bool,
     well: Option<bool>,
 }
 
@@ -53,6 +56,11 @@ impl Checks {
 
     pub(crate) fn is_well(self) -> bool {
         self.well == Some(true)
+    }
+
+    /// Returns whether it was found to hang.
+    pub(crate) fn hangs(self) -> bool {
+        self.is_ill() && self.hangs
     }
 
     pub(crate) fn is_ill(self) -> bool {
@@ -88,7 +96,7 @@ impl Checks {
 
 impl Supervisor {
     /// Takes the answer to a question about a process's health.
-    pub(crate) fn probed(&mut self, turn: &mut Turn<'_>, life: Life, found: Result<(), String>) {
+    pub(crate) fn probed(&mut self, turn: &mut Turn<'_>, life: Life, found: Result<(), Trouble>) {
         // Not `seat_mut`: counting alone is not written down.
         let process = self.seats.get_mut(&life.worker).and_then(|seat| seat.process_mut(life.generation));
         let Some(process) = process.filter(|process| matches!(process.phase, Phase::Starting | Phase::Online)) else {
@@ -103,28 +111,64 @@ impl Supervisor {
                 let Some(seat) = self.seat_mut(life.worker) else { return };
                 if is_online {
                     seat.why = None;
-                    turn.ask_for(Effect::Admit { life });
-                    turn.publish(life.worker, Happening::Healthy);
+                    self.recovered(turn, life);
                 } else {
                     self.check_ready(turn, life);
                 }
             }
-            (Verdict::Ill, Err(why)) if is_online => self.fell_ill(turn, life, why),
+            (Verdict::Ill, Err(trouble)) if is_online => self.fell_ill(turn, life, trouble),
             (Verdict::StillIll, Err(_)) if is_online => self.replace_ill(turn, life.worker),
-            (Verdict::Ill | Verdict::StillIll, Err(why)) => {
-                self.give_up_starting(turn, life, FailureCause::Unhealthy { why });
+            (Verdict::Ill | Verdict::StillIll, Err(trouble)) => {
+                self.give_up_starting(turn, life, FailureCause::Unhealthy { why: trouble.why });
             }
             (Verdict::Ill | Verdict::StillIll, Ok(())) => {}
         }
     }
 
     /// Takes a process that serves out of rotation, and replaces it.
-    fn fell_ill(&mut self, turn: &mut Turn<'_>, life: Life, why: String) {
+    fn fell_ill(&mut self, turn: &mut Turn<'_>, life: Life, trouble: Trouble) {
         let Some(seat) = self.seat_mut(life.worker) else { return };
-        seat.why = Some(format!("unhealthy: {why}"));
+        seat.why = Some(format!("unhealthy: {}", trouble.why));
+        let Some(process) = seat.process_mut(life.generation) else { return };
+        process.checks.hangs = trouble.is_silent;
+        if trouble.is_silent && process.spec.stack_dump.is_some() {
+            turn.ask_for(Effect::Dump { life });
+        }
         turn.ask_for(Effect::Withhold { life });
         turn.publish(life.worker, Happening::Unhealthy);
         self.replace_ill(turn, life.worker);
+    }
+
+    fn recovered(&mut self, turn: &mut Turn<'_>, life: Life) {
+        turn.ask_for(Effect::Admit { life });
+        turn.publish(life.worker, Happening::Healthy);
+    }
+
+    /// Handles that a process hangs, whatever its health checks say.
+    pub(crate) fn hung(&mut self, turn: &mut Turn<'_>, life: Life, why: String) {
+        let Some(process) = self.process(life).filter(|process| process.phase == Phase::Online) else { return };
+        if process.checks.is_ill() {
+            return self.replace_ill(turn, life.worker);
+        }
+        if let Some(process) = self.process_mut(life) {
+            process.checks = Checks::found(Some(false));
+        }
+        self.fell_ill(turn, life, Trouble { why, is_silent: true });
+    }
+
+    /// Handles that a process that hung does so no longer. One with health checks has to pass them.
+    pub(crate) fn revived(&mut self, turn: &mut Turn<'_>, life: Life) {
+        let Some(process) = self.process(life).filter(|process| process.phase == Phase::Online) else { return };
+        if process.spec.health.is_some() || !process.checks.is_ill() {
+            return;
+        }
+        if let Some(seat) = self.seat_mut(life.worker) {
+            seat.why = None;
+            if let Some(process) = seat.process_mut(life.generation) {
+                process.checks = Checks::default();
+            }
+        }
+        self.recovered(turn, life);
     }
 
     /// Replaces a worker that is ill, unless that is under way, or others of its app are replaced just now: where all fall ill
@@ -141,7 +185,8 @@ impl Supervisor {
         if process.spec.shares_sockets() && replaced.count() >= at_once {
             return;
         }
-        self.renew(turn, worker, Cause::Health);
+        let cause = if process.checks.hangs { Cause::Hang } else { Cause::Health };
+        self.renew(turn, worker, cause);
     }
 
     /// Ends the start of a process that did not become well in its time.

@@ -1,5 +1,7 @@
 //! The way out of a process that is not wanted any more: drained, asked, killed, given up. And what comes due meanwhile.
 
+use std::time::Duration;
+
 use rpm_model::{Bytes, Life, WorkerId};
 
 use crate::command::FailureCause;
@@ -8,6 +10,9 @@ use crate::pending::Goal;
 use crate::process::{Phase, Sweep};
 use crate::seat::{Place, Second, Then};
 use crate::supervisor::{Supervisor, Turn};
+
+/// What a process that hangs has to tell where: the stacks of some hundred threads take a part of it.
+const DUMP_TIME: Duration = Duration::from_secs(1);
 
 impl Supervisor {
     /// Sees a seat's processes out; `then` follows. With `drain`, requests in flight are finished first where the app
@@ -34,8 +39,15 @@ impl Supervisor {
                     turn.ask_for(Effect::Drain { life, until });
                     turn.publish(worker, Happening::Stopping { cause });
                 }
+                // Nothing is asked of the world: it only stays until it has told where it hangs.
+                let tells = cause == Cause::Hang && process.phase == Phase::Online && process.spec.stack_dump.is_some();
+                if tells && !drains {
+                    process.phase = Phase::Draining { until: now + DUMP_TIME };
+                    process.leaving = Some(cause);
+                    turn.publish(worker, Happening::Stopping { cause });
+                }
                 seat.place = Place::Leaving(process, then);
-                (!drains).then_some(life)
+                (!drains && !tells).then_some(life)
             }
             Place::Leaving(process, _) => {
                 let life = process.life;

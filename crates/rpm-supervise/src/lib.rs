@@ -38,7 +38,7 @@ mod timers;
 
 pub use command::{Command, CommandId, Failure, FailureCause, Outcome, Refusal};
 pub use effect::{Cause, Effect, Happening, Warning};
-pub use event::{Event, Taken};
+pub use event::{Event, Taken, Trouble};
 pub use recovery::{Fact, Note};
 pub use saved::Saved;
 pub use supervisor::Supervisor;

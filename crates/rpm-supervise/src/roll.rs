@@ -27,6 +27,9 @@ use crate::supervisor::{Supervisor, Turn};
 /// and hurry would only add load.
 const RENEW_RETRY: Duration = Duration::from_secs(30);
 
+/// What a worker that hangs may still finish its requests in, once another one has taken its place.
+const HUNG_DRAIN: Duration = Duration::from_secs(1);
+
 /// One reload of an app.
 #[derive(Debug)]
 pub(crate) struct Roll {
@@ -127,7 +130,10 @@ impl Supervisor {
         seat.restarts = seat.restarts.saturating_add(1);
         let first = std::mem::replace(&mut seat.place, Place::Serving(incoming));
         if let Place::Serving(mut old) | Place::Leaving(mut old, _) = first {
-            let (life, until) = (old.life, now + old.spec.drain_timeout);
+            // One that hangs finishes nothing; what waits for it is handed on when it is gone.
+            let patience =
+                if old.checks.hangs() { HUNG_DRAIN.min(old.spec.drain_timeout) } else { old.spec.drain_timeout };
+            let (life, until) = (old.life, now + patience);
             old.phase = Phase::Draining { until };
             old.leaving = Some(cause);
             seat.second = Some(Second::Outgoing(old));

@@ -99,6 +99,8 @@ impl Supervisor {
             Event::Settled { life } => self.told(turn, life, |told| &mut told.settled),
             Event::Drained { life } => self.drained(turn, life),
             Event::Probed { life, found } => self.probed(turn, life, found),
+            Event::Hung { life, why } => self.hung(turn, life, why),
+            Event::Revived { life } => self.revived(turn, life),
             Event::Memory { life, used } => self.memory(turn, life, used),
             Event::Deadline => {
                 for worker in self.timers.take_due(now) {

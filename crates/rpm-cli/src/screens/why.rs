@@ -87,6 +87,7 @@ fn noun(cause: &str) -> String {
         "watch" => "a changed file".to_owned(),
         "cron" => "its cron pattern".to_owned(),
         "health" => "a failed health check".to_owned(),
+        "hang" => "a hang".to_owned(),
         "autoscale" => "the load".to_owned(),
         other => format!("a {}", format::one_line(other)),
     }

@@ -1,9 +1,11 @@
 //! `health_check` of an app: what is asked of each of its workers.
 
+use std::time::Duration;
+
 use rpm_model::{AppSpec, HealthSpec, Probe};
 use serde_json::Value;
 
-use super::Reader;
+use super::{Given, Reader, policy};
 use crate::balance::section::{Section, place};
 use crate::balance::upstream;
 use crate::values;
@@ -12,6 +14,7 @@ use crate::values;
 const SORTS: [&str; 3] = ["path", "tcp", "exec"];
 
 pub(super) fn apply(reader: &mut Reader<'_>, spec: &mut AppSpec) {
+    hang(reader, spec);
     let Some(setting) = reader.app.settings.get("health_check") else { return };
     match &setting.value {
         Value::Null | Value::Bool(false) => spec.health = None,
@@ -23,6 +26,25 @@ pub(super) fn apply(reader: &mut Reader<'_>, spec: &mut AppSpec) {
             section.finish();
         }
         _ => reader.refuse("health_check", "expected an object with `path`, `tcp` or `exec`, or true to connect only"),
+    }
+}
+
+/// The shortest time in which a worker may be asked for a sign of life.
+const WATCHDOG_LEAST: Duration = Duration::from_millis(100);
+
+fn hang(reader: &mut Reader<'_>, spec: &mut AppSpec) {
+    match reader.read("watchdog", values::duration) {
+        Given::Value(Duration::ZERO) => spec.watchdog = None,
+        Given::Value(short) if short < WATCHDOG_LEAST => reader.refuse("watchdog", "expected at least 100 ms"),
+        given => given.put_option(&mut spec.watchdog),
+    }
+    match reader.read("stack_dump", |value| Some(policy::signal(value))) {
+        Given::Value(None) => {
+            reader.refuse("stack_dump", "expected the name or number of a signal, for example \"SIGQUIT\"");
+        }
+        Given::Value(signal) => spec.stack_dump = signal,
+        Given::Default => spec.stack_dump = None,
+        Given::Absent => {}
     }
 }
 

@@ -73,7 +73,7 @@ fn stop(reader: &mut Reader<'_>, policy: &mut StopPolicy) {
 }
 
 /// Reads `SIGTERM`, `term` or 15.
-fn signal(value: &Value) -> Option<i32> {
+pub(super) fn signal(value: &Value) -> Option<i32> {
     let text = values::text(value)?.trim().to_ascii_uppercase();
     if let Ok(number) = text.parse::<i32>() {
         return Signal::try_from(number).ok().map(|signal| signal as i32);

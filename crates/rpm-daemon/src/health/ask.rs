@@ -12,6 +12,7 @@ use std::time::Duration;
 use memchr::memmem::find;
 use rpm_model::Probe;
 use rpm_model::balance::StatusRange;
+use rpm_supervise::Trouble;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -36,7 +37,7 @@ impl Place {
 }
 
 /// Asks once. Returns what was found, for people; as an error what was wrong.
-pub(crate) async fn ask(place: &Place, probe: &Probe, timeout: Duration) -> Result<String, String> {
+pub(crate) async fn ask(place: &Place, probe: &Probe, timeout: Duration) -> Result<String, Trouble> {
     let asked = async {
         match place {
             Place::Tcp { to, source } => question(connect(*to, *source).await, probe).await,
@@ -44,8 +45,8 @@ pub(crate) async fn ask(place: &Place, probe: &Probe, timeout: Duration) -> Resu
         }
     };
     match tokio::time::timeout(timeout, asked).await {
-        Ok(found) => found,
-        Err(_) => Err(format!("no answer within {} ms", timeout.as_millis())),
+        Ok(found) => found.map_err(super::wrong),
+        Err(_) => Err(Trouble { why: format!("no answer within {} ms", timeout.as_millis()), is_silent: true }),
     }
 }
 

@@ -4,8 +4,10 @@
 //! reaches it and no other. One question to a worker is under way at a time.
 //!
 //! - [`ask`]: one question over TCP or HTTP; one that is a command is a [task](crate::tasks)
+//! - [`watchdog`]: who hangs, seen without asking
 
 pub(crate) mod ask;
+pub(crate) mod watchdog;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,7 +15,7 @@ use std::time::Duration;
 use rpm_model::balance::ServerAddress;
 use rpm_model::edge::CheckResult;
 use rpm_model::{ExecMode, Health, HealthSpec, Life, Moment, Probe};
-use rpm_supervise::Event;
+use rpm_supervise::{Event, Trouble};
 use tokio::sync::mpsc;
 
 use crate::daemon::Daemon;
@@ -30,6 +32,8 @@ const EAGER_COMMAND: Duration = Duration::from_millis(500);
 /// The questions of all workers.
 pub(crate) struct Checks {
     due: BTreeSet<(Moment, Life)>,
+    /// When it is looked at whom, for signs of life.
+    looks: BTreeSet<(Moment, Life)>,
     /// One answer for each question, of which each worker has one at most.
     answers: (mpsc::UnboundedSender<Answer>, mpsc::UnboundedReceiver<Answer>),
 }
@@ -37,7 +41,7 @@ pub(crate) struct Checks {
 /// What became of one question.
 pub(crate) struct Answer {
     pub(crate) life: Life,
-    pub(crate) found: Result<String, String>,
+    pub(crate) found: Result<String, Trouble>,
     pub(crate) took: Duration,
 }
 
@@ -67,29 +71,31 @@ impl Checked {
 
 impl Default for Checks {
     fn default() -> Self {
-        Self { due: BTreeSet::new(), answers: mpsc::unbounded_channel() }
+        Self { due: BTreeSet::new(), looks: BTreeSet::new(), answers: mpsc::unbounded_channel() }
     }
 }
 
 impl Checks {
     pub(crate) fn next_due(&self) -> Option<Moment> {
-        self.due.first().map(|(at, _)| *at)
+        [&self.due, &self.looks].into_iter().filter_map(|due| due.first()).map(|(at, _)| *at).min()
     }
 
     /// Waits for the next answer.
     pub(crate) async fn news(&mut self) -> Option<Answer> {
         self.answers.1.recv().await
     }
+}
 
-    fn take_due(&mut self, now: Moment) -> Option<Life> {
-        self.due.first().filter(|(at, _)| *at <= now)?;
-        self.due.pop_first().map(|(_, life)| life)
-    }
+/// Takes out the first whose time has come.
+fn pop_due(due: &mut BTreeSet<(Moment, Life)>, now: Moment) -> Option<Life> {
+    due.first().filter(|(at, _)| *at <= now)?;
+    due.pop_first().map(|(_, life)| life)
 }
 
 impl Daemon {
     /// Begins to ask a process that runs.
     pub(crate) fn begin_checks(&mut self, life: Life, now: Moment) {
+        self.begin_watchdog(life, now);
         if let Some(process) = self.processes.get_mut(&life)
             && process.spec.health.is_some()
         {
@@ -100,7 +106,8 @@ impl Daemon {
 
     /// Asks everybody who is to be asked now.
     pub(crate) fn make_checks(&mut self, now: Moment) {
-        while let Some(life) = self.checks.take_due(now) {
+        self.look_at_watchdogs(now);
+        while let Some(life) = pop_due(&mut self.checks.due, now) {
             let Some(process) = self.processes.get(&life) else { continue };
             let (Some(pid), false) = (process.pid(), process.leaving) else { continue };
             let spec = process.spec.clone();
@@ -121,7 +128,7 @@ impl Daemon {
                     });
                 }
                 None => {
-                    let found = Err("it does not listen".to_owned());
+                    let found = Err(wrong("it does not listen"));
                     self.take_answer(Answer { life, found, took: Duration::ZERO });
                 }
             }
@@ -144,7 +151,7 @@ impl Daemon {
         let (Some(spec), Some(checked)) = (&process.spec.health, &mut process.checked) else { return };
         let (passed, text) = match &found {
             Ok(text) => (true, text.clone()),
-            Err(text) => (false, text.clone()),
+            Err(trouble) => (false, trouble.why.clone()),
         };
         if !passed {
             // It may listen elsewhere by now.
@@ -200,6 +207,11 @@ impl Daemon {
         let instance = self.core.worker(life.worker).map_or(0, |worker| worker.instance);
         edge::address_of(process, life, instance, &self.ports).0.map(|address| address.to_string())
     }
+}
+
+/// Returns a trouble of which the worker itself tells.
+pub(crate) fn wrong(why: impl Into<String>) -> Trouble {
+    Trouble { why: why.into(), is_silent: false }
 }
 
 /// Returns how long to wait before a worker that boots is asked again.

@@ -308,7 +308,9 @@ fn events(happening: Happening, cause: Option<Cause>) -> Vec<(&'static str, bool
                 Some(Cause::Restart) => events.push(("restart", true)),
                 Some(Cause::Reload) => events.push(("reload", true)),
                 Some(Cause::Rollback | Cause::Crash | Cause::Stop) | None => {}
-                Some(Cause::Memory | Cause::Health | Cause::Watch | Cause::Cron) => events.push(("restart", false)),
+                Some(Cause::Memory | Cause::Health | Cause::Hang | Cause::Watch | Cause::Cron) => {
+                    events.push(("restart", false))
+                }
             }
         }
         Happening::Exited { .. } => events.push(("exit", false)),

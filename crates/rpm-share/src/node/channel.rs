@@ -41,6 +41,8 @@ pub struct Channel {
     out: VecDeque<Outgoing>,
     out_bytes: usize,
     /// The handle that the worker has not acknowledged.
+    /// Whether a sign of life was asked for and is still due.
+    pinged: bool,
     unconfirmed: Option<Outgoing>,
     /// Connections handed over and not yet taken, by the number of their message.
     handed: BTreeMap<u64, OwnedFd>,
@@ -116,6 +118,7 @@ impl Channel {
             out: VecDeque::new(),
             out_bytes: 0,
             unconfirmed: None,
+            pinged: false,
             handed: BTreeMap::new(),
         })
     }
@@ -127,7 +130,9 @@ impl Channel {
 
     /// Returns whether something waits to be written: poll for writing then.
     pub fn wants_write(&self) -> bool {
-        self.out.front().is_some_and(|next| next.confirms || self.unconfirmed.is_none())
+        // A handle that arrives in one piece with a ping would be taken for the ping's.
+        let may_go = |next: &Outgoing| !self.pinged || next.handle.is_none() || next.written > 0;
+        self.out.front().is_some_and(|next| next.confirms || (self.unconfirmed.is_none() && may_go(next)))
     }
 
     /// Returns what has come in; empty when there is nothing more for now.
@@ -210,6 +215,8 @@ impl Channel {
             match message::read(line) {
                 Line::App(message) => said.push(message),
                 Line::HandleAck => self.unconfirmed = None,
+                // Answers come in the order of the questions, and nothing else was asked while a ping is out.
+                Line::HandleNack if std::mem::take(&mut self.pinged) => said.push(FromApp::Pong),
                 Line::HandleNack => self.send_handle_again(),
                 Line::HandleSent(message) => {
                     self.confirm_handle();
@@ -273,6 +280,18 @@ impl Channel {
         self.send_handle(message, connection, "net.Native")?;
         self.handed.insert(seq, ours);
         Ok(())
+    }
+
+    /// Asks a Node process for a sign of life, unless the one before is still due; [`FromApp::Pong`] follows.
+    ///
+    /// It is told that a handle comes, and gets none: Node says so from its event loop, and the app never sees it.
+    pub fn ping(&mut self) -> Result<(), ChannelError> {
+        // What waits to be confirmed would be taken for the answer.
+        if self.pinged || self.unconfirmed.is_some() || !self.out.is_empty() {
+            return Ok(());
+        }
+        self.pinged = true;
+        self.send(&json!({"cmd": "NODE_HANDLE"}), None, false)
     }
 
     /// Sends a message to the app: `process.on("message")` gets it.

@@ -42,6 +42,8 @@ pub enum FromApp {
         /// The connection.
         connection: OwnedFd,
     },
+    /// Its event loop runs: the answer to [`Channel::ping`](crate::Channel::ping).
+    Pong,
     /// The app's own message: `"ready"`, `{"type":"axm:…"}`, `{"type":"process:msg"}`, `{"node_version":…}`.
     Message(Value),
     /// A line that was too long or no JSON; it was skipped.

@@ -146,6 +146,7 @@ impl Daemon {
     fn handle(&mut self, life: Life, message: FromApp) {
         let worker = self.workers.get_mut(&life).unwrap();
         match message {
+            FromApp::Pong => {}
             FromApp::Online => worker.online = true,
             FromApp::QueryServer { seq, want } => match self.ports.claim(life, APP, &want, self.mode) {
                 Ok(claim) => {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rpm_model::{AppSpec, Bytes, ExecMode, Exit, Life, Moment, WorkerId};
-use rpm_supervise::{Effect, Event, Fact, Note, Taken};
+use rpm_supervise::{Effect, Event, Fact, Note, Taken, Trouble};
 
 use crate::rng::Rng;
 
@@ -73,7 +73,7 @@ enum Item {
     /// Its descendants end.
     Swept(Life),
     /// The daemon asks how it is.
-    Probe(Life),
+    Probe(Life, bool),
     /// The daemon is told.
     Tell(Event),
 }
@@ -153,6 +153,7 @@ impl Kernel {
                 let left: Vec<_> = self.living().filter(|life| life.worker == *worker).collect();
                 assert!(left.is_empty(), "seat {worker} is closed while {left:?} run");
             }
+            Effect::Dump { life } => drop(self.known(*life)),
             Effect::Reply { .. }
             | Effect::Progress { .. }
             | Effect::Warn { .. }
@@ -176,14 +177,21 @@ impl Kernel {
                 self.die(life, exit);
                 None
             }
-            Item::Probe(life) => {
+            Item::Probe(life, checked) => {
+                let silent = self.rng.percent(50);
                 let (now, ill) = (self.now, self.rng.percent(self.chaos.ill));
                 let again = 500 + self.rng.below(1500);
                 let proc = self.processes.get_mut(&life).filter(|proc| proc.exit.is_none() && !proc.failed)?;
                 proc.ill = if self.chaos.ill == 0 { false } else { proc.ill ^ ill };
                 let answers = !proc.ill && now >= proc.boots_until;
-                self.at(again, Item::Probe(life));
-                let found = if answers { Ok(()) } else { Err("status 500".to_owned()) };
+                self.at(again, Item::Probe(life, checked));
+                if !checked {
+                    // Without health checks a sign of life is all there is.
+                    let why = "no sign of life for 2 s".to_owned();
+                    return Some(if answers { Event::Revived { life } } else { Event::Hung { life, why } });
+                }
+                let trouble = || Trouble { why: "status 500".to_owned(), is_silent: silent };
+                let found = if answers { Ok(()) } else { Err(trouble()) };
                 Some(Event::Probed { life, found })
             }
             Item::Swept(life) => {
@@ -317,8 +325,8 @@ impl Kernel {
         self.tell(late, Event::Spawned { life, pid: self.pid });
         let boot = late + if self.rng.percent(chaos.slow_boot) { self.rng.below(8000) } else { self.rng.below(300) };
         proc.boots_until = self.now + Duration::from_millis(boot);
-        if spec.health.is_some() {
-            self.at(late + 1, Item::Probe(life));
+        if spec.health.is_some() || spec.watchdog.is_some() {
+            self.at(late + 1, Item::Probe(life, spec.health.is_some()));
         }
         if bad {
             self.at(boot, Item::Die(life, Exit::Code(1)));

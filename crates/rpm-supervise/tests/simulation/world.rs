@@ -460,6 +460,8 @@ impl World {
             fall: 1 + rng.below(3) as u32,
             ..HealthSpec::default()
         });
+        spec.watchdog = rng.percent(20).then_some(Duration::from_secs(2));
+        spec.stack_dump = rng.percent(30).then_some(3);
         spec.listen_timeout = rng.percent(20).then_some(Duration::from_millis(1500));
         Arc::new(spec)
     }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use rpm_model::{AppSpec, ExecMode, Health, HealthSpec, Life, Status};
-use rpm_supervise::{Cause, Command, Effect, Event, FailureCause, Happening};
+use rpm_supervise::{Cause, Command, Effect, Event, FailureCause, Happening, Trouble};
 
 use crate::stage::{Stage, ids, life, ms, spec};
 
@@ -24,7 +24,7 @@ fn passes(stage: &mut Stage, life: Life) {
 }
 
 fn fails(stage: &mut Stage, life: Life) {
-    stage.tell(Event::Probed { life, found: Err("status 500".into()) });
+    stage.tell(Event::Probed { life, found: Err(Trouble { why: "status 500".into(), is_silent: false }) });
 }
 
 fn unhealthy() -> FailureCause {
@@ -195,7 +195,8 @@ fn counting_is_not_written_down() {
     let mut stage = ready(checked(ExecMode::Cluster, 1, |_| {}));
     let mut effects = Vec::new();
     let now = stage.now;
-    for found in [Ok(()), Err("refused".to_owned()), Ok(())] {
+    let trouble = Trouble { why: "refused".to_owned(), is_silent: false };
+    for found in [Ok(()), Err(trouble), Ok(())] {
         stage.supervisor.handle(now, Event::Probed { life: life(0, 1), found }, &mut effects);
     }
     assert!(effects.is_empty(), "{effects:?}");
@@ -223,4 +224,48 @@ fn an_ill_worker_is_ill_to_the_next_daemon() {
     assert!(effects.contains(&Effect::Withhold { life: life(0, 1) }));
     assert!(!effects.contains(&Effect::Admit { life: life(0, 1) }));
     assert_eq!(stage.worker(0).health, Some(Health::Unhealthy));
+}
+
+#[test]
+fn a_worker_that_hangs_tells_where_and_is_given_little_time() {
+    let mut stage = Stage::with(spec(ExecMode::Cluster, 2, |spec| spec.stack_dump = Some(3)));
+    let hung = || Event::Hung { life: life(0, 1), why: "no sign of life for 30 s".into() };
+    stage.tell(hung());
+    assert_eq!(stage.effects[..2], [Effect::Dump { life: life(0, 1) }, Effect::Withhold { life: life(0, 1) }]);
+    assert_eq!(stage.spawns(), [life(0, 2)]);
+    assert_eq!(stage.worker(0).why.as_deref(), Some("unhealthy: no sign of life for 30 s"));
+    stage.tell(hung());
+    assert!(stage.effects.is_empty(), "once is enough");
+    stage.spawned(life(0, 2)).listening(life(0, 2));
+    let until = stage.now + ms(1000);
+    assert!(stage.has(&Effect::Drain { life: life(0, 1), until }));
+    assert_eq!(stage.worker(0).cause, Some(Cause::Hang));
+}
+
+#[test]
+fn one_that_did_not_hang_after_all_is_let_in_again() {
+    let mut stage = Stage::with(spec(ExecMode::Cluster, 2, |_| {}));
+    // The first is being replaced, the second has to wait for it.
+    for worker in 0..2 {
+        stage.tell(Event::Hung { life: life(worker, 1), why: "no sign of life for 30 s".into() });
+    }
+    assert!(stage.spawns().is_empty());
+    stage.tell(Event::Revived { life: life(1, 1) });
+    assert_eq!(stage.effects, [Effect::Admit { life: life(1, 1) }]);
+    assert_eq!(stage.worker(1).health, Some(Health::Ready));
+    stage.tell(Event::Revived { life: life(1, 1) });
+    assert!(stage.effects.is_empty());
+}
+
+#[test]
+fn a_check_without_an_answer_means_a_hang() {
+    let mut stage = ready(checked(ExecMode::Fork, 1, |spec| spec.stack_dump = Some(3)));
+    for _ in 0..2 {
+        let trouble = Trouble { why: "no answer within 500 ms".into(), is_silent: true };
+        stage.tell(Event::Probed { life: life(0, 1), found: Err(trouble) });
+    }
+    assert!(stage.has(&Effect::Dump { life: life(0, 1) }));
+    assert!(!stage.has(&Effect::Ask { life: life(0, 1) }), "it is given the time to tell");
+    assert_eq!(stage.happenings[1], (0, Happening::Stopping { cause: Cause::Hang }));
+    assert_eq!(stage.pass(ms(1000)).effects, [Effect::Ask { life: life(0, 1) }]);
 }
