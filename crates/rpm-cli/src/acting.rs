@@ -62,7 +62,7 @@ fn act_knowing(
             invocation.voice.warn(failure.text());
             Ok(Vec::new())
         }
-        other @ (Reply::Pong(_) | Reply::List(_) | Reply::Balancers(_) | Reply::Answers { .. }) => {
+        other @ (Reply::Pong(_) | Reply::List(_) | Reply::Balancers(_) | Reply::History(_) | Reply::Answers { .. }) => {
             Err(crate::session::unexpected(other))
         }
     }
@@ -99,6 +99,13 @@ pub fn act_and_show(
     };
     for workers in acted {
         tell(invocation, &workers, &[&after, before]);
+    }
+    for app in after.apps.iter().filter(|app| !app.canaries.is_empty()) {
+        let (name, program) = (&app.spec.name, invocation.voice.program());
+        let (count, all) = (app.canaries.len(), app.workers.len());
+        invocation.voice.say(format_args!(
+            "{name}: {count} of {all} run the new release; `{program} promote {name}` or `{program} abort {name}`"
+        ));
     }
     // What was done is told whether or not their counters are.
     let balancers = session.balancers(&after).unwrap_or_default();

@@ -252,10 +252,13 @@ pub fn unexpected(reply: Reply) -> Failure {
     match reply {
         Reply::Refused { message, hint } => Failure::new(message).maybe_hint(hint),
         Reply::Failed(failed) => Failure::of_action("do that", failed, false, "rpm"),
-        Reply::Pong(_) | Reply::List(_) | Reply::Done { .. } | Reply::Balancers(_) | Reply::Answers { .. } => {
-            Failure::new("the daemon answered something else than was asked")
-                .hint("client and daemon may differ in version")
-        }
+        Reply::Pong(_)
+        | Reply::List(_)
+        | Reply::Done { .. }
+        | Reply::Balancers(_)
+        | Reply::History(_)
+        | Reply::Answers { .. } => Failure::new("the daemon answered something else than was asked")
+            .hint("client and daemon may differ in version"),
     }
 }
 

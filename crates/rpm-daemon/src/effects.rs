@@ -74,7 +74,7 @@ impl Daemon {
                 // From a socket that all workers have, nobody can be kept away without closing it.
                 if let Some(process) = self.processes.get_mut(&life) {
                     process.withheld = true;
-                    self.ports.retire(life);
+                    self.ports.withhold(life);
                 }
             }
             Effect::Dump { life } => self.dump_stack(life),

@@ -214,6 +214,8 @@ impl Daemon {
             Command::Renew { workers, cause, .. } => (cause_name(*cause), workers.clone()),
             Command::Delete { workers } => ("delete", workers.clone()),
             Command::Scale { app, .. } => ("scale", self.core.app(*app).iter().flat_map(ids).collect()),
+            Command::Promote { app } => ("promote", self.core.app(*app).iter().flat_map(ids).collect()),
+            Command::Abort { app } => ("abort", self.core.app(*app).iter().flat_map(ids).collect()),
             Command::Reset { workers } => ("reset", workers.clone()),
             Command::Shutdown => ("kill", self.core.apps().flat_map(|app| ids(&app)).collect()),
         };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rpm_ipc::{DaemonInfo, List, Notice, Reply, Request};
+use rpm_ipc::{DaemonInfo, List, Notice, Release, Reply, Request};
 use rpm_model::{AppId, AppSpec, WorkerId};
 use rpm_supervise::{Command, CommandId, Event, Refusal};
 
@@ -55,6 +55,10 @@ impl Daemon {
                 return line.reply(id, reply);
             }
             Request::Balancers => return self.balancers((line, id)),
+            Request::History { app } => {
+                let reply = self.history(*app);
+                return line.reply(id, reply);
+            }
             Request::Server { upstream, server, change } => {
                 return self.change_server(upstream, server, *change, (line, id));
             }
@@ -70,6 +74,8 @@ impl Daemon {
             | Request::Reload { .. }
             | Request::Delete { .. }
             | Request::Scale { .. }
+            | Request::Promote { .. }
+            | Request::Abort { .. }
             | Request::Reset { .. }
             | Request::Kill => {
                 if self.change_balancers(&request, (&line, id)) {
@@ -128,6 +134,18 @@ impl Daemon {
         // PM2's order: the list is saved, then the apps are stopped.
         self.save(false, None);
         self.command(Command::Shutdown, Asked { line: None, request: Request::Kill });
+    }
+
+    fn history(&self, app: AppId) -> Reply {
+        let Some(view) = self.core.app(app) else {
+            return Reply::Refused { message: Refusal::UnknownApp(app).to_string(), hint: None };
+        };
+        let release = |past: &rpm_supervise::Past| Release {
+            spec: (*past.spec).clone(),
+            until_ms: self.clock.wall_ms(past.until),
+            rolled_back: past.fate == rpm_supervise::Fate::RolledBack,
+        };
+        Reply::History(view.history.iter().map(release).collect())
     }
 
     fn info(&self) -> DaemonInfo {
@@ -199,10 +217,13 @@ pub(crate) fn command(request: &Request) -> Result<Command, String> {
             bounded(u64::from(*instances))?;
             Command::Scale { app: *app, instances: *instances }
         }
+        Request::Promote { app } => Command::Promote { app: *app },
+        Request::Abort { app } => Command::Abort { app: *app },
         Request::Reset { workers } => Command::Reset { workers: workers.clone() },
         Request::Kill => Command::Shutdown,
         Request::Ping
         | Request::Balancers
+        | Request::History { .. }
         | Request::Server { .. }
         | Request::List { .. }
         | Request::Signal { .. }

@@ -51,7 +51,7 @@ pub(crate) fn app(
     }
     let user = user_of(view.spec);
     let workers = view.workers.iter().map(|worker| self::worker(worker, view, processes, home, clock, &user)).collect();
-    AppInfo { id: view.id, spec, rolling: view.rolling, workers }
+    AppInfo { id: view.id, spec, rolling: view.rolling, canaries: view.canaries.clone(), workers }
 }
 
 fn worker(

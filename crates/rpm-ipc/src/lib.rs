@@ -20,6 +20,6 @@ pub use client::{CallError, Client};
 pub use hello::{Hello, PROTOCOL};
 pub use reply::{
     ActionAnswer, AppInfo, BalancerInfo, Contact, DaemonInfo, Failed, FailureInfo, FromDaemon, Happened, List, Notice,
-    Reply, WorkerInfo,
+    Release, Reply, WorkerInfo,
 };
 pub use request::{FromClient, Request, Respec, SavedApp};

@@ -53,6 +53,8 @@ pub enum Reply {
     },
     /// To `Balancers`: one for each.
     Balancers(Vec<BalancerInfo>),
+    /// To `History`: oldest first.
+    History(Vec<Release>),
     /// It was begun and did not succeed.
     Failed(Failed),
     /// To `Trigger`: what each worker said, in the order in which they did.
@@ -62,6 +64,17 @@ pub enum Reply {
         /// Workers that said nothing in time, or ended.
         silent: Vec<WorkerId>,
     },
+}
+
+/// A spec that an app had before.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Release {
+    /// The spec.
+    pub spec: AppSpec,
+    /// Until when it was the app's, in milliseconds since the Unix epoch.
+    pub until_ms: u64,
+    /// Whether it failed and the one before was put back, or was replaced by the next.
+    pub rolled_back: bool,
 }
 
 /// What a balancer tells of itself.
@@ -171,6 +184,9 @@ pub struct AppInfo {
     pub spec: AppSpec,
     /// Whether a roll is under way.
     pub rolling: bool,
+    /// Workers of a new release that wait for `promote` or `abort`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub canaries: Vec<WorkerId>,
     /// Its workers, by id.
     pub workers: Vec<WorkerInfo>,
 }

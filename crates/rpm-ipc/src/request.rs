@@ -82,6 +82,21 @@ pub enum Request {
         /// How many workers are wanted.
         instances: u32,
     },
+    /// Lets a reload that waits after its first workers (`canary`) go on.
+    Promote {
+        /// Which app.
+        app: AppId,
+    },
+    /// Puts the old release back where a reload waits after its first workers.
+    Abort {
+        /// Which app.
+        app: AppId,
+    },
+    /// What an app was before; answered by [`Reply::History`](crate::Reply::History).
+    History {
+        /// Which app.
+        app: AppId,
+    },
     /// Sets the restart counters to zero.
     Reset {
         /// Which.

@@ -106,6 +106,9 @@ pub struct AppSpec {
     /// How long to wait for readiness; `None` is PM2's 3 s at a start, and 60 s in a reload.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "duration_ms::option")]
     pub listen_timeout: Option<Duration>,
+    /// Apps, by name, that must be there before this one starts, and that are stopped after it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub depends_on: BTreeMap<String, Dependency>,
     /// What is asked of every worker from time to time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthSpec>,
@@ -123,6 +126,18 @@ pub struct AppSpec {
     pub drain_timeout: Duration,
     /// How many workers a roll replaces at a time.
     pub reload_parallel: u32,
+    /// How long a new worker must stay ready in a roll before the old one goes.
+    #[serde(default, skip_serializing_if = "Duration::is_zero", with = "duration_ms")]
+    pub min_ready: Duration,
+    /// How long each worker of a roll has to become ready; `None` for `listen_timeout`, and what its checks allow.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "duration_ms::option")]
+    pub progress_deadline: Option<Duration>,
+    /// So many workers a roll replaces first, and then waits for `promote` or `abort`; 0 for none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub canary: u32,
+    /// Whether a roll that fails puts the old release back where the new one runs already.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub rollback: bool,
     /// Restarted when files change.
     #[serde(default, skip_serializing_if = "WatchSpec::is_default")]
     pub watch: WatchSpec,
@@ -185,12 +200,17 @@ impl AppSpec {
             stop: StopPolicy::default(),
             wait_ready: false,
             listen_timeout: None,
+            depends_on: BTreeMap::new(),
             health: None,
             watchdog: None,
             stack_dump: None,
             max_memory_restart: None,
             drain_timeout: Duration::from_secs(10),
             reload_parallel: 1,
+            min_ready: Duration::ZERO,
+            progress_deadline: None,
+            canary: 0,
+            rollback: true,
             watch: WatchSpec::default(),
             cron: None,
             logs: LogSpec::default(),
@@ -226,6 +246,30 @@ impl AppSpec {
     pub fn shares_sockets(&self) -> bool {
         matches!(self.exec_mode, ExecMode::Cluster | ExecMode::Socket | ExecMode::Proxy)
     }
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_true(flag: &bool) -> bool {
+    *flag
+}
+
+/// What an app must have done before one that depends on it starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dependency {
+    /// A process of it runs.
+    Started,
+    /// Its workers are ready.
+    Healthy,
+    /// Its processes have ended well: it is a job.
+    Completed,
 }
 
 /// How workers get their sockets.

@@ -30,7 +30,7 @@ pub mod time;
 pub mod worker;
 
 pub use app::{
-    AppId, AppSpec, Environment, ExecMode, LogFormat, LogSpec, LogTarget, ProxySocket, RestartPolicy, SocketMode,
+    AppId, AppSpec, Dependency, Environment, ExecMode, LogFormat, LogSpec, LogTarget, ProxySocket, RestartPolicy, SocketMode,
     StopPolicy, WatchSpec, is_inheritable,
 };
 pub use bytes::Bytes;

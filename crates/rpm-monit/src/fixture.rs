@@ -35,7 +35,7 @@ pub(crate) fn list() -> List {
     broken.why = Some("exit code 3 after 78 ms; 16 unstable restarts in a row".into());
     List {
         apps: vec![
-            AppInfo { id: AppId(0), spec: api, rolling: false, workers: vec![first, second] },
+            AppInfo { id: AppId(0), spec: api, rolling: false, canaries: Vec::new(), workers: vec![first, second] },
             app(1, "mailer \u{1b}[2J", vec![broken]),
             app(2, "日本語の名前", vec![worker(3, Status::Stopped)]),
         ],
@@ -49,7 +49,13 @@ pub(crate) fn list() -> List {
 }
 
 fn app(id: u32, name: &str, workers: Vec<WorkerInfo>) -> AppInfo {
-    AppInfo { id: AppId(id), spec: AppSpec::new(name, "/srv/other", "/srv"), rolling: false, workers }
+    AppInfo {
+        id: AppId(id),
+        spec: AppSpec::new(name, "/srv/other", "/srv"),
+        rolling: false,
+        canaries: Vec::new(),
+        workers,
+    }
 }
 
 fn worker(id: u32, status: Status) -> WorkerInfo {

@@ -104,7 +104,7 @@ pub(crate) fn is_down(status: Status) -> bool {
 pub(crate) fn outcome(deed: &str, result: Result<Reply, String>) -> Result<String, String> {
     match result {
         Ok(Reply::Done { workers }) => Ok(format!("{deed}: done ({})", count(workers.len(), "worker"))),
-        Ok(Reply::Pong(_) | Reply::List(_) | Reply::Balancers(_) | Reply::Answers { .. }) => {
+        Ok(Reply::Pong(_) | Reply::List(_) | Reply::Balancers(_) | Reply::History(_) | Reply::Answers { .. }) => {
             Ok(format!("{deed}: done"))
         }
         Ok(Reply::Refused { message, hint }) => {

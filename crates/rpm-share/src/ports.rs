@@ -243,7 +243,17 @@ impl Ports {
         self.set(life, |state| match state {
             // It has closed that server: nobody would accept.
             State::Vacant => State::Vacant,
-            State::Starting | State::Admitted | State::Retired { .. } => State::Admitted,
+            State::Starting | State::Admitted | State::Withheld | State::Retired { .. } => State::Admitted,
+        });
+    }
+
+    /// Sends no new connections to a life that is ill, as long as another one is admitted. [`Ports::admit`] takes it back.
+    ///
+    /// Works for slots, as [`Ports::retire`] does.
+    pub fn withhold(&mut self, life: Life) {
+        self.set(life, |state| match state {
+            State::Admitted => State::Withheld,
+            State::Starting | State::Withheld | State::Vacant | State::Retired { .. } => state,
         });
     }
 
@@ -256,7 +266,7 @@ impl Ports {
         self.set(life, |state| match state {
             State::Vacant => State::Vacant,
             State::Retired { since } => State::Retired { since },
-            State::Starting | State::Admitted => State::Retired { since },
+            State::Starting | State::Admitted | State::Withheld => State::Retired { since },
         });
     }
 

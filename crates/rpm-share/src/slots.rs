@@ -23,7 +23,7 @@
 //! the indexes. A stranger found when a slot is added makes that fail (EADDRINUSE), with the old workers serving on;
 //! one found at a restart of the daemon makes the group *uncertain*: no program, no spares, the kernel's own choice.
 //!
-//! **Who gets connections**: the admitted; without any, those that are starting (the first start of an app: reachable
+//! **Who gets connections**: the admitted; without any, those that were and are ill; without any, those that are starting (the first start of an app: reachable
 //! at once); without any, the vacant, whose connections wait for a replacement; without any, the retired.
 
 use std::net::SocketAddr;
@@ -72,6 +72,8 @@ pub(crate) enum State {
     Starting,
     /// Gets new connections.
     Admitted,
+    /// Was admitted and is ill: gets none as long as another one is admitted.
+    Withheld,
     /// Gets none any more, and finishes what it has.
     Retired {
         /// Since then.
@@ -289,9 +291,11 @@ impl Slots {
     fn targets(&self) -> Vec<u32> {
         let rank = |state: State| match state {
             State::Admitted => 0,
-            State::Starting => 1,
-            State::Vacant => 2,
-            State::Retired { .. } => 3,
+            // Ill, and still better than one that may not even listen.
+            State::Withheld => 1,
+            State::Starting => 2,
+            State::Vacant => 3,
+            State::Retired { .. } => 4,
         };
         let states = (0..).zip(&self.slots).filter_map(|(index, slot)| Some((index, rank(slot.holder?.1))));
         let Some(best) = states.clone().map(|(_, rank)| rank).min() else { return Vec::new() };

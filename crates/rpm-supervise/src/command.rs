@@ -79,6 +79,16 @@ pub enum Command {
         /// How many workers are wanted.
         instances: u32,
     },
+    /// Lets a reload that waits after its first workers go on.
+    Promote {
+        /// Which app.
+        app: AppId,
+    },
+    /// Puts the old release back where a reload waits after its first workers.
+    Abort {
+        /// Which app.
+        app: AppId,
+    },
     /// Sets the restart counters to zero, and `created_at` to now.
     Reset {
         /// Which.
@@ -119,12 +129,34 @@ pub enum Refusal {
         /// The app's name.
         app: String,
     },
+    /// A roll of that app waits for a decision.
+    CanaryWaits {
+        /// The app's name.
+        app: String,
+    },
+    /// No roll of that app waits for a decision.
+    NoCanary {
+        /// The app's name.
+        app: String,
+    },
     /// The app has that many workers already.
     SameScale {
         /// The app's name.
         app: String,
         /// The number.
         instances: u32,
+    },
+    /// An app depends on one that is not there.
+    UnknownDependency {
+        /// The app's name.
+        app: String,
+        /// What it depends on.
+        missing: String,
+    },
+    /// Apps depend on each other in a circle.
+    DependencyCircle {
+        /// Their names; the first is the last, too.
+        apps: Vec<String>,
     },
     /// The daemon is about to leave.
     ShuttingDown,
@@ -136,7 +168,15 @@ impl fmt::Display for Refusal {
             Refusal::UnknownWorker(id) => write!(f, "no worker has the id {id}"),
             Refusal::UnknownApp(id) => write!(f, "no app has the number {id}"),
             Refusal::AlreadyReloading { app } => write!(f, "a reload of {app} is already in progress"),
+            Refusal::CanaryWaits { app } => write!(f, "a canary of {app} waits for `promote {app}` or `abort {app}`"),
+            Refusal::NoCanary { app } => write!(f, "no canary of {app} waits for a decision"),
             Refusal::SameScale { app, instances } => write!(f, "{app} already runs {instances} instances"),
+            Refusal::UnknownDependency { app, missing } => {
+                write!(f, "{app} depends on {missing}, and no app is called so")
+            }
+            Refusal::DependencyCircle { apps } => {
+                write!(f, "these apps depend on each other in a circle: {}", apps.join(" → "))
+            }
             Refusal::ShuttingDown => f.write_str("the daemon is shutting down"),
         }
     }
@@ -179,6 +219,11 @@ pub enum FailureCause {
     Taken(Taken),
     /// It is still there after SIGKILL.
     Unkillable,
+    /// It waits for another app.
+    Dependency {
+        /// As a fragment: `waits for db to be healthy, which is down`.
+        why: String,
+    },
     /// A later command took its place.
     Superseded,
 }
@@ -196,6 +241,7 @@ impl fmt::Display for FailureCause {
             FailureCause::Taken(Taken { address, owner: None, error }) => {
                 write!(f, "could not listen on {address}: {error}")
             }
+            FailureCause::Dependency { why } => f.write_str(why),
             FailureCause::Unkillable => f.write_str("is still there after SIGKILL"),
             FailureCause::Superseded => f.write_str("was overtaken by a later command"),
         }

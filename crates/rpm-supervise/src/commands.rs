@@ -53,6 +53,8 @@ impl Supervisor {
             Command::Renew { workers, cause, roll: false } => self.restart(turn, id, workers, Vec::new(), cause),
             Command::Delete { workers } => self.delete(turn, id, workers),
             Command::Scale { app, instances } => self.scale(turn, id, app, instances),
+            Command::Promote { app } => self.promote_canary(turn, id, app),
+            Command::Abort { app } => self.abort_canary(turn, Some(id), app),
             Command::Reset { workers } => self.reset(turn, id, workers),
             Command::Adopt { specs } => self.take_up(turn, id, specs),
             Command::Shutdown => self.shut_down(turn, id),
@@ -67,7 +69,8 @@ impl Supervisor {
             return Err(Refusal::ShuttingDown);
         }
         match command {
-            Command::Start { .. } | Command::Resurrect { .. } | Command::Shutdown => Ok(()),
+            Command::Start { specs } => self.may_depend(specs),
+            Command::Resurrect { .. } | Command::Shutdown => Ok(()),
             Command::Stop { workers } | Command::Delete { workers } | Command::Reset { workers } => {
                 workers.iter().try_for_each(|worker| self.known(*worker))
             }
@@ -87,6 +90,7 @@ impl Supervisor {
                 self.all_known(workers, &Vec::new())?;
                 self.some_stay(workers)
             }
+            Command::Promote { app } | Command::Abort { app } => self.may_decide(*app),
             Command::Scale { app, instances } => {
                 let app = self.apps.get(app).ok_or(Refusal::UnknownApp(*app))?;
                 if self.staying(app.id).len() == *instances as usize {
@@ -102,7 +106,11 @@ impl Supervisor {
         self.some_stay(workers)?;
         let apps = workers.iter().filter_map(|worker| self.app_of(*worker));
         for app in apps.chain(specs.iter().map(|(app, _)| *app)).collect::<BTreeSet<_>>() {
-            if let Some(app) = self.apps.get(&app).filter(|app| app.roll.is_some()) {
+            let app = self.apps.get(&app);
+            if let Some(app) = app.filter(|app| app.roll.as_ref().is_some_and(|roll| roll.is_paused)) {
+                return Err(Refusal::CanaryWaits { app: app.spec.name.clone() });
+            }
+            if let Some(app) = app.filter(|app| app.roll.is_some()) {
                 return Err(Refusal::AlreadyReloading { app: app.spec.name.clone() });
             }
         }
@@ -136,11 +144,11 @@ impl Supervisor {
         self.dirty = true;
         let instances = spec.instances.max(1);
         let workers = BTreeSet::new();
-        self.apps.insert(app, App { id: app, spec, workers, roll: None, starting: Some(id) });
+        self.apps.insert(app, App { id: app, spec, workers, roll: None, history: Vec::new(), starting: Some(id) });
         for worker in self.add_seats(turn, app, instances) {
             self.wait(turn, Some(id), worker, Goal::Up);
             if wanted {
-                self.spawn(turn, worker, Cause::Start, false);
+                self.start_when_possible(turn, worker, Cause::Start);
             } else {
                 self.satisfy(turn, worker, &[Goal::Up]);
             }
@@ -149,11 +157,15 @@ impl Supervisor {
 
     fn stop(&mut self, turn: &mut Turn<'_>, id: CommandId, workers: Vec<WorkerId>) {
         let apps: BTreeSet<AppId> = workers.iter().filter_map(|worker| self.app_of(*worker)).collect();
+        let with: BTreeSet<WorkerId> = workers.iter().copied().collect();
+        // All of them first: one that is stopped later must not be taken for one that is wanted again.
+        for worker in &with {
+            self.enlist(turn, Some(id), *worker, Goal::Down);
+        }
         self.each(turn, workers, |this, turn, worker| {
-            this.enlist(turn, Some(id), worker, Goal::Down);
             let doomed = this.seats.get(&worker).is_some_and(Seat::is_doomed);
             let then = if doomed { Then::Delete } else { Then::Stop };
-            this.leave(turn, worker, then, Cause::Stop, false);
+            this.stop_in_order(turn, worker, then, &with);
         });
         for app in apps {
             self.end_watching(app);
@@ -174,16 +186,19 @@ impl Supervisor {
     }
 
     fn delete(&mut self, turn: &mut Turn<'_>, id: CommandId, workers: Vec<WorkerId>) {
+        let with: BTreeSet<WorkerId> = workers.iter().copied().collect();
+        for worker in &with {
+            self.enlist(turn, Some(id), *worker, Goal::Gone);
+        }
         self.each(turn, workers, |this, turn, worker| {
-            this.enlist(turn, Some(id), worker, Goal::Gone);
-            this.leave(turn, worker, Then::Delete, Cause::Stop, false);
+            this.stop_in_order(turn, worker, Then::Delete, &with);
         });
     }
 
     fn restart(&mut self, turn: &mut Turn<'_>, id: CommandId, workers: Vec<WorkerId>, specs: Specs, cause: Cause) {
         for (app, spec) in &specs {
             self.cancel_roll(turn, *app);
-            let rescale = self.apply(*app, spec);
+            let rescale = self.apply(turn, *app, spec);
             if rescale {
                 self.rescale(turn, Some(id), *app, spec.instances);
             }
@@ -224,7 +239,7 @@ impl Supervisor {
         }
         for (app, mut workers) in apps {
             let before = stood.remove(&app).unwrap_or_else(|| self.apps[&app].spec.clone());
-            let rescale = specs.remove(&app).is_some_and(|spec| self.apply(app, &spec));
+            let rescale = specs.remove(&app).is_some_and(|spec| self.apply(turn, app, &spec));
             let spec = self.apps[&app].spec.clone();
             if rescale {
                 // Those that leave at the end anyway are not replaced before.
@@ -246,6 +261,7 @@ impl Supervisor {
             for worker in &workers {
                 self.enlist(turn, Some(id), *worker, Goal::Rolled);
             }
+            let spec_canary = spec.canary;
             let roll = Roll {
                 command: Some(id),
                 cause,
@@ -255,6 +271,9 @@ impl Supervisor {
                 active: BTreeSet::new(),
                 replaced: Vec::new(),
                 back: false,
+                canary: if cause == Cause::Reload { spec_canary } else { 0 },
+                begun: 0,
+                is_paused: false,
                 rescale,
             };
             self.begin_roll(turn, app, &workers, roll);
@@ -345,10 +364,11 @@ impl Supervisor {
     }
 
     /// Makes a command wait for a seat, in the place of those that want something else of it.
-    fn enlist(&mut self, turn: &mut Turn<'_>, command: Option<CommandId>, worker: WorkerId, goal: Goal) {
+    pub(crate) fn enlist(&mut self, turn: &mut Turn<'_>, command: Option<CommandId>, worker: WorkerId, goal: Goal) {
         if let Some(app) = self.app_of(worker).and_then(|app| self.apps.get_mut(&app)) {
             app.starting = None;
         }
+        self.forget_deferred(worker);
         self.let_go(turn, worker, |waiting| !waiting.is_served_by(goal), Some(FailureCause::Superseded));
         self.wait(turn, command, worker, goal);
     }
@@ -363,10 +383,10 @@ impl Supervisor {
     }
 
     /// Makes a spec the app's. Returns whether it asks for another number of workers.
-    fn apply(&mut self, app: AppId, spec: &Arc<AppSpec>) -> bool {
+    fn apply(&mut self, turn: &Turn<'_>, app: AppId, spec: &Arc<AppSpec>) -> bool {
         let Some(app) = self.app_mut(app) else { return false };
         let rescale = app.spec.instances != spec.instances;
-        app.spec = spec.clone();
+        app.succeed(spec.clone(), turn.now);
         rescale
     }
 

@@ -157,6 +157,8 @@ impl Supervisor {
         }
         if on_trial {
             self.roll_failed(turn, worker, cause);
+        } else {
+            self.canary_failed(turn, worker);
         }
     }
 

@@ -127,6 +127,11 @@ impl Supervisor {
 
     /// Takes a process that serves out of rotation, and replaces it.
     fn fell_ill(&mut self, turn: &mut Turn<'_>, life: Life, trouble: Trouble) {
+        // A new release that falls ill while it is on trial has failed it; so has one that runs ahead of the others.
+        if self.process(life).is_some_and(|process| process.trial.is_some()) {
+            return self.roll_failed(turn, life.worker, FailureCause::Unhealthy { why: trouble.why });
+        }
+        self.canary_failed(turn, life.worker);
         let Some(seat) = self.seat_mut(life.worker) else { return };
         seat.why = Some(format!("unhealthy: {}", trouble.why));
         let Some(process) = seat.process_mut(life.generation) else { return };
@@ -176,7 +181,11 @@ impl Supervisor {
     fn replace_ill(&mut self, turn: &mut Turn<'_>, worker: WorkerId) {
         let Some(seat) = self.seats.get(&worker) else { return };
         let Place::Serving(process) = &seat.place else { return };
-        if process.phase != Phase::Online || seat.is_rolling() || self.rolls(worker) || turn.now < seat.renew_after {
+        if process.phase != Phase::Online
+            || seat.is_rolling()
+            || self.is_rolled_now(worker)
+            || turn.now < seat.renew_after
+        {
             return;
         }
         let at_once = process.spec.reload_parallel.max(1) as usize;

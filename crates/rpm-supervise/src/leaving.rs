@@ -165,6 +165,7 @@ impl Supervisor {
         let now = turn.now;
         let Some(process) = self.process(life) else { return };
         match process.phase {
+            Phase::Online if process.proven_at.is_some_and(|at| at <= now) => self.trial_is_over(turn, life),
             Phase::Spawning | Phase::Online | Phase::Stuck => {}
             Phase::Starting => self.check_ready(turn, life),
             Phase::Draining { until } if until <= now => self.drained(turn, life),
@@ -188,7 +189,7 @@ impl Supervisor {
         let Place::Serving(process) = &seat.place else { return };
         let too_much = process.spec.max_memory_restart.is_some_and(|limit| used > limit);
         let may = process.life == life && process.phase == Phase::Online && !seat.is_rolling();
-        if !too_much || !may || now < seat.renew_after || self.rolls(life.worker) {
+        if !too_much || !may || now < seat.renew_after || self.is_rolled_now(life.worker) {
             return;
         }
         self.renew(turn, life.worker, Cause::Memory);

@@ -13,7 +13,7 @@
 //! Rooms, from outside: [`event`], [`effect`], [`command`] (what clients may ask, and what they are told), [`view`]
 //! (what can be seen), [`saved`] (what is written down), [`recovery`] (the work of a daemon that died is taken up).
 //! Within: `supervisor` (the way of an event), `seat` and `process` (the two machines), `starting`, `ending` and `leaving`
-//! (what happens to a process), `health`, `roll`, `commands` and `pending` (who waits for what), `restart` (the policy), `timers`.
+//! (what happens to a process), `health`, `depends`, `roll`, `canary`, `commands` and `pending` (who waits for what), `restart` (the policy), `timers`.
 #![forbid(unsafe_code)]
 
 pub mod command;
@@ -23,9 +23,12 @@ pub mod recovery;
 pub mod saved;
 pub mod view;
 
+mod canary;
 mod commands;
+mod depends;
 mod ending;
 mod health;
+pub mod history;
 mod leaving;
 mod pending;
 mod process;
@@ -39,6 +42,7 @@ mod timers;
 pub use command::{Command, CommandId, Failure, FailureCause, Outcome, Refusal};
 pub use effect::{Cause, Effect, Happening, Warning};
 pub use event::{Event, Taken, Trouble};
+pub use history::{Fate, Past};
 pub use recovery::{Fact, Note};
 pub use saved::Saved;
 pub use supervisor::Supervisor;

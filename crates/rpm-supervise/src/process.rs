@@ -46,6 +46,8 @@ pub(crate) struct Process {
     pub(crate) phase: Phase,
     /// Whether it has to prove itself before it counts.
     pub(crate) trial: Option<Trial>,
+    /// It is ready, and on trial until then: it must stay so.
+    pub(crate) proven_at: Option<Moment>,
     /// What it has told so far.
     pub(crate) told: Told,
     /// What its health checks have shown.
@@ -125,6 +127,7 @@ impl Process {
             started_at: now,
             phase: Phase::Spawning,
             trial,
+            proven_at: None,
             told: Told::default(),
             checks: Checks::default(),
             ready: false,
@@ -169,6 +172,9 @@ impl Process {
 
     /// Returns the time that it has to become ready. One with a health check has at least what that allows it.
     fn allowed(&self) -> Duration {
+        if let (Some(_), Some(deadline)) = (self.trial, self.spec.progress_deadline) {
+            return deadline;
+        }
         let usual = if self.trial.is_some() { READY_IN_ROLL } else { READY_AT_START };
         let allowed = self.spec.listen_timeout.unwrap_or(usual);
         self.spec.health.as_ref().map_or(allowed, |health| allowed.max(health.patience()))
@@ -177,7 +183,8 @@ impl Process {
     /// Returns when something is due although nothing happens.
     pub(crate) fn deadline(&self, now: Moment) -> Option<Moment> {
         match self.phase {
-            Phase::Spawning | Phase::Online | Phase::Stuck => None,
+            Phase::Spawning | Phase::Stuck => None,
+            Phase::Online => self.proven_at,
             Phase::Starting => match self.readiness(now) {
                 Readiness::Wait(at) => Some(at),
                 Readiness::Ready | Readiness::Late { .. } => Some(now),

@@ -93,8 +93,9 @@ impl Supervisor {
         let dead: BTreeSet<Life> = lives.into_iter().filter(dead).collect();
         turn.effects.retain(|effect| effect.life().is_none_or(|life| !dead.contains(&life)));
         for worker in wanted {
-            this.spawn(turn, worker, Cause::Start, false);
+            this.start_when_possible(turn, worker, Cause::Start);
         }
+        this.release_held(turn);
         for app in this.apps.keys().copied().collect::<Vec<_>>() {
             this.advance_roll(turn, app);
         }

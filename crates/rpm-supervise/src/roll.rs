@@ -49,6 +49,12 @@ pub(crate) struct Roll {
     pub(crate) replaced: Vec<(WorkerId, Arc<AppSpec>)>,
     /// Whether it has failed and goes backwards.
     pub(crate) back: bool,
+    /// So many seats it begins with, and then waits; 0 for all.
+    pub(crate) canary: u32,
+    /// Seats begun so far, one after another.
+    pub(crate) begun: u32,
+    /// Whether it waits for `promote` or `abort`.
+    pub(crate) is_paused: bool,
     /// Whether the number of workers is to be made the spec's at the end.
     pub(crate) rescale: bool,
 }
@@ -82,6 +88,15 @@ impl Supervisor {
             if roll.active.is_empty() && roll.queue.is_empty() {
                 return self.finish_roll(turn, app);
             }
+            if !roll.back && roll.canary > 0 && roll.begun >= roll.canary {
+                // Later commands may have taken those that ran ahead out of the roll: nothing is left to decide.
+                match (roll.active.is_empty(), roll.replaced.is_empty()) {
+                    (true, true) => self.abort_canary(turn, None, app),
+                    (true, false) if !roll.is_paused => self.pause_roll(turn, app),
+                    (true, false) | (false, _) => {}
+                }
+                return;
+            }
             if roll.active.len() >= roll.spec.reload_parallel.max(1) as usize {
                 return;
             }
@@ -91,6 +106,7 @@ impl Supervisor {
             let Some(roll) = self.app_mut(app).and_then(|app| app.roll.as_mut()) else { return };
             let Some((worker, spec)) = roll.queue.remove(index) else { return };
             roll.active.insert(worker);
+            roll.begun = roll.begun.saturating_add(1);
             self.try_out(turn, worker, spec, cause);
         }
     }
@@ -163,7 +179,8 @@ impl Supervisor {
     pub(crate) fn roll_failed(&mut self, turn: &mut Turn<'_>, worker: WorkerId, cause: FailureCause) {
         self.give_trial_up(turn, worker);
         let failure = self.failure(worker, cause);
-        let retry_at = turn.now + RENEW_RETRY;
+        let now = turn.now;
+        let retry_at = now + RENEW_RETRY;
         let Some(app) = self.app_of(worker) else { return };
         let Some(owner) = self.app_mut(app) else { return };
         let Some(roll) = owner.roll.as_mut().filter(|roll| roll.active.contains(&worker)) else {
@@ -172,18 +189,25 @@ impl Supervisor {
             }
             return self.check_roll(turn, worker);
         };
+        let mut goes_back_to = None;
         let going_back_failed = roll.back;
         let dropped = std::mem::take(&mut roll.queue);
         if !roll.back {
             roll.back = true;
             let changed = |before: &Arc<AppSpec>| !Arc::ptr_eq(before, &roll.spec) && *before != roll.spec;
-            roll.queue = roll.replaced.drain(..).filter(|(_, before)| changed(before)).collect();
-            if let Some(previous) = roll.previous.take() {
-                owner.spec = previous;
+            if roll.spec.rollback {
+                roll.queue = roll.replaced.drain(..).filter(|(_, before)| changed(before)).collect();
+            }
+            if let Some(previous) = roll.previous.take().filter(|_| roll.spec.rollback) {
+                goes_back_to = Some(previous);
             }
         }
+        let command = roll.command;
         let others: Vec<_> = roll.active.iter().copied().filter(|other| *other != worker).collect();
-        if let Some(command) = roll.command {
+        if let Some(previous) = goes_back_to {
+            owner.fall_back(previous, now);
+        }
+        if let Some(command) = command {
             self.commands.fail(command, failure, going_back_failed);
         }
         for (dropped, _) in dropped {
@@ -214,9 +238,9 @@ impl Supervisor {
             second => seat.second = second,
         }
         if let Place::Serving(process) = &mut seat.place
-            && !process.ready
+            && (!process.ready || process.proven_at.is_some())
         {
-            process.trial = None;
+            (process.trial, process.proven_at) = (None, None);
             let then = Then::Start { at: now, cause: Cause::Rollback, again: false };
             let life = process.life;
             if let Place::Serving(process) = std::mem::replace(&mut seat.place, Place::Stopped) {
@@ -301,6 +325,14 @@ impl Supervisor {
         }
         self.roll_over(turn, roll.command);
         roll.previous
+    }
+
+    /// Returns whether a seat's process is about to be replaced by its app's roll; while that waits for somebody's word, a
+    /// worker that fails is replaced as ever.
+    pub(crate) fn is_rolled_now(&self, worker: WorkerId) -> bool {
+        let app = self.app_of(worker).and_then(|app| self.apps.get(&app));
+        let is_paused = app.and_then(|app| app.roll.as_ref()).is_some_and(|roll| roll.is_paused);
+        !is_paused && self.rolls(worker)
     }
 
     /// Returns whether a seat has a part in its app's roll, now or later.

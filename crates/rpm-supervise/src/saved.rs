@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::effect::Cause;
 use crate::health::Checks;
+use crate::history::{Fate, Past};
 use crate::process::{Phase, Process, Sweep, Told, Trial};
 use crate::restart::Streak;
 use crate::roll::Roll;
@@ -65,6 +66,8 @@ pub(crate) struct SavedApp {
     seats: Vec<SavedSeat>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     roll: Option<SavedRoll>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    history: Vec<(usize, Moment, Fate)>,
 }
 
 /// One seat. A spec is an index into the app's.
@@ -89,6 +92,8 @@ struct SavedSeat {
     trial: Option<usize>,
     #[serde(default, rename = "memory_retry_at")]
     renew_after: Moment,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_held: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_exit: Option<(Exit, Moment)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -138,6 +143,9 @@ struct SavedProcess {
     /// Set for a process on trial: whether it must listen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     must_listen: Option<bool>,
+    /// It is ready, and on trial until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    proven_at: Option<Moment>,
     #[serde(default)]
     listened: bool,
     #[serde(default)]
@@ -178,6 +186,12 @@ struct SavedRoll {
     active: Vec<WorkerId>,
     replaced: Vec<(WorkerId, usize)>,
     back: bool,
+    #[serde(default)]
+    canary: u32,
+    #[serde(default)]
+    begun: u32,
+    #[serde(default)]
+    is_paused: bool,
     rescale: bool,
 }
 
@@ -216,9 +230,13 @@ impl Supervisor {
             active: roll.active.iter().copied().collect(),
             replaced: roll.replaced.iter().map(|(worker, spec)| (*worker, specs.index(spec))).collect(),
             back: roll.back,
+            canary: roll.canary,
+            begun: roll.begun,
+            is_paused: roll.is_paused,
             rescale: roll.rescale,
         });
-        SavedApp { id: app.id, specs: specs.0, seats, roll }
+        let history = app.history.iter().map(|past| (specs.index(&past.spec), past.until, past.fate)).collect();
+        SavedApp { id: app.id, specs: specs.0, seats, roll, history }
     }
 
     pub(crate) fn load_app(&mut self, saved: SavedApp, now: Moment, wanted: &mut Vec<WorkerId>) {
@@ -235,6 +253,9 @@ impl Supervisor {
             active: roll.active.into_iter().filter(|worker| workers.contains(worker)).collect(),
             replaced: roll.replaced.into_iter().map(|(worker, index)| (worker, spec(index))).collect(),
             back: roll.back,
+            canary: roll.canary,
+            begun: roll.begun,
+            is_paused: roll.is_paused,
             rescale: roll.rescale,
         });
         for seat in saved.seats {
@@ -242,12 +263,18 @@ impl Supervisor {
                 wanted.push(seat.id);
             }
             let seat = load_seat(seat, saved.id, now, &spec);
+            if seat.is_held {
+                self.held.insert(seat.id);
+            }
             self.next_worker = self.next_worker.max(seat.id.0.saturating_add(1));
             self.seats.insert(seat.id, seat);
         }
         self.next_app = self.next_app.max(saved.id.0.saturating_add(1));
         if !workers.is_empty() {
-            self.apps.insert(saved.id, App { id: saved.id, spec: spec(0), workers, roll, starting: None });
+            let past =
+                |(index, until, fate): &(usize, Moment, Fate)| Past { spec: spec(*index), until: *until, fate: *fate };
+            let history = saved.history.iter().map(past).collect();
+            self.apps.insert(saved.id, App { id: saved.id, spec: spec(0), workers, roll, history, starting: None });
         }
     }
 }
@@ -412,6 +439,7 @@ fn save_seat(seat: &Seat, specs: &mut Specs) -> SavedSeat {
         }),
         trial: seat.trial.as_ref().map(|spec| specs.index(spec)),
         renew_after: seat.renew_after,
+        is_held: seat.is_held,
         last_exit: seat.last_exit,
         why: seat.why.clone(),
     }
@@ -436,6 +464,7 @@ fn save_process(process: &Process, specs: &mut Specs) -> SavedProcess {
             Phase::Stuck => SavedPhase::Stuck,
         },
         must_listen: process.trial.map(|trial| trial.must_listen),
+        proven_at: process.proven_at,
         listened: process.told.listened,
         app_ready: process.told.app_ready,
         settled: process.told.settled,
@@ -462,6 +491,7 @@ fn load_seat(saved: SavedSeat, app: AppId, now: Moment, spec: &impl Fn(usize) ->
         place: match saved.place {
             SavedPlace::Stopped | SavedPlace::Wanted => Place::Stopped,
             SavedPlace::Errored => Place::Errored,
+            SavedPlace::Waiting { until } if saved.is_held => Place::Waiting { until },
             SavedPlace::Waiting { until } => Place::Waiting { until: soonest(until) },
             SavedPlace::Serving(process) => Place::Serving(load_process(process, id, now, spec)),
             SavedPlace::Leaving(process, then) => {
@@ -481,6 +511,7 @@ fn load_seat(saved: SavedSeat, app: AppId, now: Moment, spec: &impl Fn(usize) ->
         }),
         trial: saved.trial.map(spec),
         renew_after: soonest(saved.renew_after),
+        is_held: saved.is_held,
         last_exit: saved.last_exit,
         why: saved.why,
         spec: own,
@@ -513,6 +544,7 @@ fn load_process(saved: SavedProcess, worker: WorkerId, now: Moment, spec: &impl 
             SavedPhase::Stuck => Phase::Stuck,
         },
         trial: saved.must_listen.map(|must_listen| Trial { must_listen }),
+        proven_at: saved.proven_at.map(|at| at.min(now + spec.min_ready)),
         told: Told { listened: saved.listened, app_ready: saved.app_ready, settled: saved.settled },
         checks: Checks::found(saved.well),
         ready: saved.ready,

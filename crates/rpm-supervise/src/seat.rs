@@ -39,6 +39,8 @@ pub(crate) struct Seat {
     pub(crate) trial: Option<Arc<AppSpec>>,
     /// No replacement for a reason of our own (memory, health) before then: the last one failed.
     pub(crate) renew_after: Moment,
+    /// Whether it waits for other apps, and not for a time.
+    pub(crate) is_held: bool,
     pub(crate) last_exit: Option<(Exit, Moment)>,
     /// Why it is down or waiting.
     pub(crate) why: Option<String>,
@@ -128,6 +130,7 @@ impl Seat {
             second: None,
             trial: None,
             renew_after: Moment(0),
+            is_held: false,
             last_exit: None,
             why: None,
             waiters: Vec::new(),
@@ -208,7 +211,9 @@ impl Seat {
         let place = match &self.place {
             Place::Stopped | Place::Errored | Place::Deleted => None,
             Place::Waiting { until } => Some(*until),
-            Place::Serving(process) if process.phase == Phase::Online => self.backoff_ends(process),
+            Place::Serving(process) if process.phase == Phase::Online => {
+                self.backoff_ends(process).into_iter().chain(process.proven_at).min()
+            }
             Place::Serving(process) | Place::Leaving(process, _) => process.deadline(now),
         };
         let second = self.second.as_ref().and_then(|second| second.process().deadline(now));

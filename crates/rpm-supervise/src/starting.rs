@@ -40,6 +40,7 @@ impl Supervisor {
         let trial = seat.trial.is_some().then_some(Trial { must_listen: false });
         let process = seat.launch(turn, cause, trial, seat.restarts);
         seat.place = Place::Serving(process);
+        seat.is_held = false;
         seat.why = None;
     }
 
@@ -114,9 +115,30 @@ impl Supervisor {
         let Some(process) = seat.process_mut(life.generation) else { return };
         process.phase = Phase::Online;
         process.ready = true;
-        process.trial = None;
+        if process.trial.is_some() && !process.spec.min_ready.is_zero() {
+            process.proven_at = Some(turn.now + process.spec.min_ready);
+        } else {
+            process.trial = None;
+        }
+        let is_proven = process.proven_at.is_none();
         turn.ask_for(Effect::Admit { life });
         turn.publish(life.worker, Happening::Online);
+        if is_proven {
+            self.proven(turn, life, incoming);
+        }
+    }
+
+    /// Ends the trial of a process that has stayed ready for long enough.
+    pub(crate) fn trial_is_over(&mut self, turn: &mut Turn<'_>, life: Life) {
+        let Some(seat) = self.seat_mut(life.worker) else { return };
+        let incoming = seat.incoming().is_some_and(|process| process.life == life);
+        if let Some(process) = seat.process_mut(life.generation) {
+            (process.trial, process.proven_at) = (None, None);
+        }
+        self.proven(turn, life, incoming);
+    }
+
+    fn proven(&mut self, turn: &mut Turn<'_>, life: Life, incoming: bool) {
         if incoming {
             self.promote(turn, life.worker);
         } else {

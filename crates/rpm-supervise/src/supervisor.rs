@@ -9,8 +9,10 @@ use std::sync::Arc;
 use rpm_model::{AppId, AppSpec, Life, Moment, WorkerId};
 
 use crate::command::{CommandId, Failure, FailureCause};
+use crate::depends::Deferred;
 use crate::effect::{Effect, Happening};
 use crate::event::Event;
+use crate::history::Past;
 use crate::pending::{Commands, Goal};
 use crate::process::Process;
 use crate::restart::Pace;
@@ -33,6 +35,10 @@ pub struct Supervisor {
     pub(crate) generation_seen: u64,
     pub(crate) shutdown: Option<Shutdown>,
     pub(crate) pace: Pace,
+    /// Seats that wait for other apps.
+    pub(crate) held: BTreeSet<WorkerId>,
+    /// Stops that wait for other apps, and with which workers each was asked for.
+    pub(crate) deferred: Vec<(Deferred, BTreeSet<WorkerId>)>,
     timers: Timers,
     /// Seats changed in this turn: their deadlines are to be worked out anew.
     touched: Vec<WorkerId>,
@@ -48,6 +54,8 @@ pub(crate) struct App {
     pub(crate) spec: Arc<AppSpec>,
     pub(crate) workers: BTreeSet<WorkerId>,
     pub(crate) roll: Option<Roll>,
+    /// What it was before, oldest first.
+    pub(crate) history: Vec<Past>,
     /// The command that creates this app, while no other has touched it.
     pub(crate) starting: Option<CommandId>,
 }
@@ -108,6 +116,8 @@ impl Supervisor {
                 }
             }
         }
+        self.stop_deferred(turn);
+        self.release_held(turn);
         self.end_turn(turn);
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rpm_model::{AppId, AppSpec, Exit, Health, Life, Moment, Status, WorkerId};
 
 use crate::effect::Cause;
+use crate::history::Past;
 use crate::process::Process;
 use crate::seat::{Place, Seat, Then};
 use crate::supervisor::{App, Supervisor};
@@ -19,6 +20,10 @@ pub struct AppView<'a> {
     pub spec: &'a Arc<AppSpec>,
     /// Whether a reload of it is under way.
     pub rolling: bool,
+    /// Workers of a new release that wait for `promote` or `abort`.
+    pub canaries: Vec<WorkerId>,
+    /// What it was before, oldest first.
+    pub history: &'a [Past],
     /// Its workers, by id.
     pub workers: Vec<WorkerView<'a>>,
 }
@@ -104,7 +109,9 @@ impl Supervisor {
 
     fn app_view<'a>(&'a self, app: &'a App) -> AppView<'a> {
         let workers = app.workers.iter().filter_map(|worker| self.worker(*worker)).collect();
-        AppView { id: app.id, spec: &app.spec, rolling: app.roll.is_some(), workers }
+        let waits = app.roll.as_ref().filter(|roll| roll.is_paused);
+        let canaries = waits.into_iter().flat_map(|roll| &roll.replaced).map(|(worker, _)| *worker).collect();
+        AppView { id: app.id, spec: &app.spec, rolling: app.roll.is_some(), canaries, history: &app.history, workers }
     }
 }
 

@@ -34,6 +34,9 @@ Apps:
   restart          Stop and start again
   reload           Replace the workers one after another without losing a request
   scale            Change the number of workers of an app
+  promote, abort   Let a reload with a canary go on; put the old release back
+  history          Show what an app was before; rollback puts it back
+  diff, apply      Show what a file would change; make it so (--prune, --dry-run)
   delete           Stop and forget (del)
   startOrRestart   Restart the apps of an ecosystem file, start the missing ones
   startOrReload    Reload the apps of an ecosystem file, start the missing ones
@@ -136,6 +139,18 @@ pub enum Command {
     Reload(Again),
     /// Change the number of workers of an app
     Scale(Scale),
+    /// Let a reload that waits after its first workers go on
+    Promote(OneApp),
+    /// Put the old release back where a reload waits after its first workers
+    Abort(OneApp),
+    /// Show what an app was before
+    History(History),
+    /// Put an earlier release of an app back, as a reload does
+    Rollback(Rollback),
+    /// Show what an ecosystem file would change
+    Diff(Desired),
+    /// Make everything as an ecosystem file says; what is so already is left alone
+    Apply(Apply),
     /// Stop and forget
     #[command(visible_alias = "del")]
     Delete(Leave),
@@ -309,6 +324,59 @@ pub struct Scale {
     /// N, +N, -N or max
     #[arg(value_name = "N|+N|-N|max", allow_hyphen_values = true)]
     pub number: String,
+}
+
+/// Commands that take one app.
+#[derive(Debug, Args)]
+pub struct OneApp {
+    /// Name of the app
+    pub app: String,
+}
+
+/// `history`.
+#[derive(Debug, Args)]
+pub struct History {
+    /// Name of the app
+    pub app: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `rollback`.
+#[derive(Debug, Args)]
+pub struct Rollback {
+    /// Name of the app
+    pub app: String,
+    /// So many releases back
+    #[arg(default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub back: u32,
+}
+
+/// An ecosystem file as the desired state.
+#[derive(Debug, Args)]
+pub struct Desired {
+    /// Ecosystem file, or - for standard input
+    pub file: String,
+    /// Count what the file does not name as too much
+    #[arg(long)]
+    pub prune: bool,
+    /// Choose the file's variables `env_NAME`
+    #[arg(long, value_name = "NAME")]
+    pub env: Option<String>,
+    /// Print the plan as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `apply`.
+#[derive(Debug, Args)]
+pub struct Apply {
+    #[command(flatten)]
+    pub desired: Desired,
+    /// Show the plan and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// `trigger`.

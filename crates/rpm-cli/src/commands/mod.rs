@@ -1,6 +1,8 @@
 //! The commands, one file each.
 
+mod apply;
 mod attach;
+mod canary;
 mod cleardump;
 pub mod completion;
 mod crashes;
@@ -15,6 +17,7 @@ mod flush;
 mod foreground;
 mod foreign;
 mod foreign_config;
+mod history;
 mod id;
 mod import;
 mod init;
@@ -95,6 +98,12 @@ pub fn run(command: Command, invocation: &Invocation) -> Result<(), Failure> {
         Command::Restart(args) => restart::run(&args, How::Restart, invocation),
         Command::Reload(args) => restart::run(&args, How::Reload, invocation),
         Command::Scale(args) => scale::run(&args, invocation),
+        Command::Promote(args) => canary::promote(&args, invocation),
+        Command::Abort(args) => canary::abort(&args, invocation),
+        Command::History(args) => history::show(&args, invocation),
+        Command::Rollback(args) => history::rollback(&args, invocation),
+        Command::Diff(args) => apply::diff(&args, invocation),
+        Command::Apply(args) => apply::run(&args, invocation),
         Command::Delete(args) => delete::run(&args, invocation),
         Command::StartOrRestart(args) => start_or::run(&args, How::Restart, invocation),
         Command::StartOrReload(args) => start_or::run(&args, How::Reload, invocation),

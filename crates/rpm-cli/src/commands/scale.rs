@@ -32,7 +32,7 @@ pub(super) fn run(args: &Scale, invocation: &Invocation) -> Result<(), Failure> 
     acting::act_and_show(&mut session, invocation, &before, vec![("scale", request)])
 }
 
-fn find<'a>(word: &str, list: &'a List) -> Result<&'a AppInfo, Failure> {
+pub(super) fn find<'a>(word: &str, list: &'a List) -> Result<&'a AppInfo, Failure> {
     let by_name = list.apps.iter().find(|app| app.spec.name == word);
     let by_id = || word.parse().ok().and_then(|id| target::find(list, WorkerId(id))).map(|(app, _)| app);
     by_name.or_else(by_id).ok_or_else(|| target::unknown(word, list))

@@ -3,6 +3,7 @@
 //! One path for everything: a new app starts from PM2's defaults and its settings are applied; a change of a running
 //! app starts from what it is. `null` takes a setting back to its default.
 
+mod depends;
 mod health;
 mod interpreter;
 mod limits;
@@ -196,6 +197,7 @@ fn apply(reader: &mut Reader<'_>, spec: &mut AppSpec) {
     workers::apply(reader, spec);
     policy::apply(reader, spec);
     health::apply(reader, spec);
+    depends::apply(reader, spec);
     logs::apply(reader, spec);
     user::apply(reader, spec);
     triggers::apply(reader, spec);

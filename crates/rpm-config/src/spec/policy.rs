@@ -19,6 +19,13 @@ pub(super) fn apply(reader: &mut Reader<'_>, spec: &mut AppSpec) {
     reader.read("autostart", Value::as_bool).put(&mut spec.autostart, true);
     reader.read("wait_ready", Value::as_bool).put(&mut spec.wait_ready, false);
     reader.read("listen_timeout", values::duration).put_option(&mut spec.listen_timeout);
+    reader.read("min_ready", values::duration).put(&mut spec.min_ready, Duration::ZERO);
+    match reader.read("progress_deadline", values::duration) {
+        Given::Value(Duration::ZERO) => spec.progress_deadline = None,
+        given => given.put_option(&mut spec.progress_deadline),
+    }
+    reader.read("canary", values::number).put(&mut spec.canary, 0);
+    reader.read("rollback", Value::as_bool).put(&mut spec.rollback, true);
     reader.read("drain_timeout", values::duration).put(&mut spec.drain_timeout, Duration::from_secs(10));
     match reader.read("max_memory_restart", values::memory) {
         Given::Value(bytes) if bytes.0 == 0 => spec.max_memory_restart = None,

@@ -133,8 +133,15 @@ impl Kernel {
                 self.tell(after, Event::Drained { life: *life });
             }
             Effect::Ask { life } => {
+                let now = self.now;
                 let proc = self.known(*life);
+                // A replacement that served already and fell ill while on trial is as good as lost.
+                let lost = proc.admitted && (proc.ill || now < proc.boots_until);
                 (proc.asked, proc.admitted) = (true, false);
+                if lost {
+                    *self.lost.entry(life.worker).or_default() += 1;
+                }
+                let proc = self.known(*life);
                 if !proc.deaf && proc.exit.is_none() {
                     let after = self.rng.below(2500);
                     let exit = *self.rng.pick(&[Exit::Code(0), Exit::Signal { signal: 2, core: false }]);

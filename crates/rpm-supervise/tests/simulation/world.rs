@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rpm_model::{AppId, AppSpec, Bytes, ExecMode, Health, HealthSpec, Moment, Status, WorkerId};
+use rpm_model::{AppId, AppSpec, Bytes, Dependency, ExecMode, Health, HealthSpec, Moment, Status, WorkerId};
 use rpm_supervise::{Cause, Command, CommandId, Effect, Event, Outcome, Saved, Supervisor, WorkerView};
 
 use crate::kernel::{Chaos, Kernel};
@@ -100,6 +100,11 @@ impl World {
         }
         // The world calms down: whoever waits gets an answer, and both sides agree.
         self.kernel.chaos = Chaos::default();
+        self.run_until(self.kernel.now + Duration::from_secs(400), 0);
+        let waiting = self.supervisor.apps().filter(|app| !app.canaries.is_empty()).map(|app| app.id);
+        for app in waiting.collect::<Vec<_>>() {
+            self.ask(Command::Promote { app });
+        }
         self.run_until(self.kernel.now + Duration::from_secs(400), 0);
         assert!(self.unanswered.is_empty(), "never answered: {:?}", self.unanswered.keys());
         self.agree();
@@ -251,7 +256,11 @@ impl World {
                 }
             }
             (Command::Reload { specs, .. }, Outcome::Done { workers }) => {
+                let canaries = |worker: &WorkerView<'_>| worker.spec.canary > 0;
                 for worker in workers.iter().filter_map(|worker| self.supervisor.worker(*worker)) {
+                    if canaries(&worker) || specs.iter().any(|(_, spec)| spec.canary > 0) {
+                        continue;
+                    }
                     let wanted = specs.iter().find(|(app, _)| *app == worker.app);
                     let wanted = wanted.map_or(&worker.spec.version, |(_, spec)| &spec.version);
                     assert_eq!(worker.spec.version, *wanted, "the reload of {} is said to be done", worker.id);
@@ -264,11 +273,12 @@ impl World {
                     let same = |worker: &WorkerView<'_>| {
                         asked.releases.get(&worker.id).is_none_or(|before| *before == worker.spec.version)
                     };
-                    for worker in app
-                        .workers
-                        .iter()
-                        .filter(|worker| rolled && matches!(worker.status, Status::Online | Status::Launching))
-                    {
+                    for worker in app.workers.iter().filter(|worker| {
+                        rolled
+                            && worker.spec.rollback
+                            && specs.iter().all(|(_, spec)| spec.rollback)
+                            && matches!(worker.status, Status::Online | Status::Launching)
+                    }) {
                         assert!(same(worker), "the reload of {} is said to be undone", worker.id);
                     }
                 }
@@ -359,7 +369,7 @@ impl World {
             whole.iter().map(|w| w.id).filter(|_| part || self.rng.percent(60)).collect()
         };
         let app = *self.rng.pick(&apps);
-        match self.rng.below(23) {
+        match self.rng.below(25) {
             0..2 => self.ask(Command::Stop { workers: some }),
             2..6 => {
                 let specs = self.new_specs(&some);
@@ -379,6 +389,8 @@ impl World {
                 let roll = self.rng.percent(50);
                 self.ask(Command::Renew { workers: some, cause: Cause::Cron, roll });
             }
+            22 => self.ask(Command::Promote { app }),
+            23 => self.ask(Command::Abort { app }),
             _ => self.ask(Command::Reset { workers: some }),
         }
     }
@@ -438,6 +450,7 @@ impl World {
     }
 
     fn spec(&mut self) -> Arc<AppSpec> {
+        let other = self.supervisor.apps().last().map(|app| app.spec.name.clone());
         let rng = &mut self.rng;
         let mut spec = AppSpec::new(format!("app{}", self.next_command), "/app.js", "/");
         spec.exec_mode = *rng.pick(&[ExecMode::Cluster, ExecMode::Cluster, ExecMode::Socket, ExecMode::Fork]);
@@ -460,9 +473,17 @@ impl World {
             fall: 1 + rng.below(3) as u32,
             ..HealthSpec::default()
         });
+        spec.min_ready = Duration::from_millis(*rng.pick(&[0, 0, 0, 1500]));
+        spec.canary = u32::from(rng.percent(15));
+        spec.rollback = !rng.percent(10);
         spec.watchdog = rng.percent(20).then_some(Duration::from_secs(2));
         spec.stack_dump = rng.percent(30).then_some(3);
         spec.listen_timeout = rng.percent(20).then_some(Duration::from_millis(1500));
+        if rng.percent(30)
+            && let Some(other) = other
+        {
+            spec.depends_on.insert(other, *rng.pick(&[Dependency::Started, Dependency::Healthy]));
+        }
         Arc::new(spec)
     }
 

@@ -1,7 +1,9 @@
 //! Stories: events in, effects out. One file per capability; a test's name is what is promised.
 
+mod canary;
 mod commands;
 mod crash;
+mod depends;
 mod health;
 mod recovery;
 mod reload;

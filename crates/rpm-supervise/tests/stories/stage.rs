@@ -187,4 +187,13 @@ impl Stage {
         let failures = causes.iter().map(failure).collect();
         assert_eq!(self.replies(), [(command, &Outcome::Failed { failures, undone })]);
     }
+
+    /// Asserts that the last turn answered the command with failure, of this worker among others.
+    #[track_caller]
+    pub(crate) fn failed_for(&self, command: CommandId, worker: u32, cause: &FailureCause) {
+        let replies = self.replies();
+        let [(id, Outcome::Failed { failures, .. })] = &replies[..] else { panic!("{replies:?}") };
+        assert_eq!(*id, command);
+        assert!(failures.iter().any(|one| one.worker == WorkerId(worker) && one.cause == *cause), "{failures:?}");
+    }
 }

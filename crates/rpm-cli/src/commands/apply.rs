@@ -1,0 +1,300 @@
+//! `diff`, `apply`: an ecosystem file is the desired state. The plan is shown first; what is so already is left alone.
+
+use std::fmt::Write as _;
+
+use rpm_config::AppOptions;
+use rpm_ipc::{AppInfo, List, Request, Respec};
+use rpm_model::AppSpec;
+use serde_json::{Map, Value, json};
+
+use crate::acting;
+use crate::args::{Apply, Desired};
+use crate::commands::{Invocation, cwd};
+use crate::report::Failure;
+use crate::say;
+use crate::screens::format::one_line;
+use crate::settings::Settings;
+use crate::specs;
+use crate::target::Target;
+
+/// Longer values are cut: what matters is that they differ.
+const VALUE_MAX: usize = 60;
+
+pub(super) fn diff(args: &Desired, invocation: &Invocation) -> Result<(), Failure> {
+    let (plan, ..) = plan(args, invocation)?;
+    print(&plan, args.json, invocation);
+    Ok(())
+}
+
+pub(super) fn run(args: &Apply, invocation: &Invocation) -> Result<(), Failure> {
+    let (plan, mut session, before) = plan(&args.desired, invocation)?;
+    print(&plan, args.desired.json, invocation);
+    let requests = plan.requests();
+    if args.dry_run || requests.is_empty() {
+        return Ok(());
+    }
+    if !args.desired.json {
+        return acting::act_and_show(&mut session, invocation, &before, requests);
+    }
+    for (verb, request) in requests {
+        acting::act(&mut session, invocation, verb, request)?;
+    }
+    Ok(())
+}
+
+/// What is to be done with one app.
+#[derive(Debug)]
+enum Step {
+    Start(Box<AppSpec>),
+    /// With what differs: path, before, after.
+    Reload(Box<Respec>, Vec<rpm_model::WorkerId>, Vec<(String, Value, Value)>),
+    Scale(rpm_model::AppId, u32, u32),
+    Delete(Vec<rpm_model::WorkerId>),
+    Nothing,
+}
+
+/// What is to be done, app by app.
+#[derive(Debug, Default)]
+struct Plan {
+    steps: Vec<(String, Step)>,
+}
+
+fn plan(args: &Desired, invocation: &Invocation) -> Result<(Plan, crate::session::Session, List), Failure> {
+    if args.file != "-" && !rpm_config::is_config_file(&args.file) {
+        return Err(Failure::new(format!("{} is not an ecosystem file: its name does not say so", args.file)));
+    }
+    let target = if args.file == "-" { Target::Stdin } else { Target::File(cwd().join(&args.file)) };
+    let context = specs::context(&invocation.home)?;
+    let options = AppOptions { env_name: args.env.clone(), ..AppOptions::default() };
+    let mut wanted = specs::of_file(&target, &options, &context, &invocation.voice)?;
+    match Settings::read(&invocation.home) {
+        Ok(settings) => wanted.iter_mut().for_each(|spec| settings.overlay(spec)),
+        Err(failure) => invocation.voice.warn(failure.text()),
+    }
+    let mut session = invocation.session()?;
+    let before = session.list(true)?;
+    Ok((Plan::of(wanted, &before, args.prune), session, before))
+}
+
+impl Plan {
+    fn of(wanted: Vec<AppSpec>, list: &List, prune: bool) -> Self {
+        let names: Vec<String> = wanted.iter().map(|spec| spec.name.clone()).collect();
+        let mut plan = Self::default();
+        for spec in wanted {
+            let step = match list.apps.iter().find(|app| app.spec.name == spec.name) {
+                Some(app) => change(spec, app),
+                None => Step::Start(Box::new(spec)),
+            };
+            let name = names[plan.steps.len()].clone();
+            plan.steps.push((name, step));
+        }
+        let stays = |app: &&AppInfo| !prune || names.contains(&app.spec.name) || app.spec.is_module();
+        for app in list.apps.iter().filter(|app| !stays(app)) {
+            let workers = app.workers.iter().map(|worker| worker.id).collect();
+            plan.steps.push((app.spec.name.clone(), Step::Delete(workers)));
+        }
+        plan
+    }
+
+    /// Returns what is asked for: what is too much goes first, so that its ports are free.
+    fn requests(self) -> Vec<(&'static str, Request)> {
+        let (mut requests, mut deleted, mut started) = (Vec::new(), Vec::new(), Vec::new());
+        for (_, step) in self.steps {
+            match step {
+                Step::Start(spec) => started.push(*spec),
+                Step::Reload(respec, workers, _) => {
+                    requests.push(("reload", Request::Reload { workers, specs: vec![*respec], force: false }));
+                }
+                Step::Scale(app, _, instances) => requests.push(("scale", Request::Scale { app, instances })),
+                Step::Delete(workers) => deleted.extend(workers),
+                Step::Nothing => {}
+            }
+        }
+        if !deleted.is_empty() {
+            requests.insert(0, ("delete", Request::Delete { workers: deleted }));
+        }
+        // All at once: they may depend on each other.
+        if !started.is_empty() {
+            requests.push(("start", Request::Start { specs: started }));
+        }
+        requests
+    }
+}
+
+/// Returns what makes an app as it is wanted.
+fn change(mut wanted: AppSpec, app: &AppInfo) -> Step {
+    let current = &app.spec;
+    // The shell's variables are no part of the file; nor is the number of workers where it names none.
+    wanted.env_shell = current.env_shell.clone();
+    if !wanted.instances_given {
+        (wanted.instances, wanted.instances_given) = (current.instances, current.instances_given);
+    }
+    // `stop` turns it off.
+    if app.workers.iter().all(|worker| worker.status == rpm_model::Status::Stopped) {
+        wanted.watch.enabled &= current.watch.enabled;
+    }
+    let tree = |spec: &AppSpec| serde_json::to_value(spec).unwrap_or_default();
+    let mut differences = Vec::new();
+    compare("", &tree(current), &tree(&wanted), &mut differences);
+    match &differences[..] {
+        [] => Step::Nothing,
+        all if all.iter().all(|(path, ..)| path.starts_with("instances")) => {
+            Step::Scale(app.id, current.instances, wanted.instances)
+        }
+        _ => {
+            let workers = app.workers.iter().map(|worker| worker.id).collect();
+            Step::Reload(Box::new(Respec { app: app.id, spec: wanted }), workers, differences)
+        }
+    }
+}
+
+/// Collects what differs, by path.
+pub(super) fn compare(path: &str, before: &Value, after: &Value, out: &mut Vec<(String, Value, Value)>) {
+    if before == after {
+        return;
+    }
+    let (Value::Object(one), Value::Object(other)) = (before, after) else {
+        out.push((path.to_owned(), before.clone(), after.clone()));
+        return;
+    };
+    let none = Value::Null;
+    let mut keys: Vec<&String> = one.keys().chain(other.keys()).collect();
+    keys.sort();
+    keys.dedup();
+    for key in keys {
+        let inner = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        compare(&inner, one.get(key).unwrap_or(&none), other.get(key).unwrap_or(&none), out);
+    }
+}
+
+fn print(plan: &Plan, as_json: bool, invocation: &Invocation) {
+    if as_json {
+        let steps: Vec<Value> = plan.steps.iter().map(|(name, step)| step_json(name, step)).collect();
+        invocation.voice.data(&format!("{:#}\n", Value::Array(steps)));
+    } else {
+        invocation.voice.show(&text(plan));
+    }
+}
+
+fn step_json(name: &str, step: &Step) -> Value {
+    let mut out = Map::new();
+    out.insert("app".into(), name.into());
+    let action = match step {
+        Step::Start(spec) => {
+            out.insert("instances".into(), spec.instances.into());
+            "start"
+        }
+        Step::Reload(_, _, differences) => {
+            let each = differences.iter().map(|(path, before, after)| {
+                let (before, after) = (shown(path, before), shown(path, after));
+                json!({ "path": path, "before": before, "after": after })
+            });
+            out.insert("changes".into(), each.collect());
+            "reload"
+        }
+        Step::Scale(_, before, after) => {
+            out.insert("changes".into(), json!([{ "path": "instances", "before": before, "after": after }]));
+            "scale"
+        }
+        Step::Delete(_) => "delete",
+        Step::Nothing => "none",
+    };
+    out.insert("action".into(), action.into());
+    Value::Object(out)
+}
+
+fn text(plan: &Plan) -> String {
+    let mut out = String::new();
+    let mark = |sign: &str, style: anstyle::Style| format!("{style}{sign}{style:#}");
+    for (name, step) in &plan.steps {
+        let name = one_line(name);
+        let _ = match step {
+            Step::Start(spec) => {
+                let s = if spec.instances == 1 { "" } else { "s" };
+                writeln!(out, "{} {name}: start, {} worker{s}", mark("+", say::GREEN), spec.instances)
+            }
+            Step::Reload(_, _, differences) => {
+                let _ = writeln!(out, "{} {name}: reload", mark("~", say::YELLOW));
+                differences.iter().try_for_each(|(path, before, after)| {
+                    writeln!(out, "    {path}: {} → {}", shown(path, before), shown(path, after))
+                })
+            }
+            Step::Scale(_, before, after) => {
+                writeln!(out, "{} {name}: scale, {before} → {after} workers", mark("~", say::YELLOW))
+            }
+            Step::Delete(_) => writeln!(out, "{} {name}: delete", mark("-", say::RED)),
+            Step::Nothing => Ok(()),
+        };
+    }
+    let idle = plan.steps.iter().filter(|(_, step)| matches!(step, Step::Nothing)).count();
+    let _ = match (idle, idle == plan.steps.len()) {
+        (_, true) => writeln!(out, "Nothing to do: everything is as the file says"),
+        (0, false) => Ok(()),
+        (1, false) => writeln!(out, "  1 app is as the file says"),
+        (idle, false) => writeln!(out, "  {idle} apps are as the file says"),
+    };
+    out
+}
+
+/// Writes a value for people; one of a variable whose name sounds like a secret is not shown.
+pub(super) fn shown(path: &str, value: &Value) -> String {
+    const TOLD_BY: [&str; 5] = ["SECRET", "PASSWORD", "TOKEN", "KEY", "CREDENTIAL"];
+    let name = path.to_ascii_uppercase();
+    if value.is_null() {
+        return "nothing".to_owned();
+    }
+    if path.starts_with("env.") && TOLD_BY.iter().any(|word| name.contains(word)) {
+        return "(not shown)".to_owned();
+    }
+    let raw = value.to_string();
+    let text = one_line(&raw);
+    let end = text.floor_char_boundary(VALUE_MAX);
+    if end < text.len() { format!("{}…", &text[..end]) } else { text.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::screens::samples::{app, list};
+
+    fn wanted(name: &str) -> AppSpec {
+        app(9, name, "default", &[0, 1]).spec
+    }
+
+    #[test]
+    fn what_is_so_already_is_left_alone() {
+        let list = list(vec![app(1, "api", "default", &[0, 1])]);
+        let plan = Plan::of(vec![wanted("api")], &list, true);
+        assert!(matches!(plan.steps[..], [(_, Step::Nothing)]));
+        assert_eq!(text(&plan), "Nothing to do: everything is as the file says\n");
+        assert!(plan.requests().is_empty());
+    }
+
+    #[test]
+    fn a_plan_starts_reloads_scales_and_deletes() {
+        let list = list(vec![
+            app(1, "api", "default", &[0, 1]),
+            app(2, "old", "default", &[2]),
+            app(3, "grown", "default", &[3]),
+        ]);
+        let mut api = wanted("api");
+        api.env.insert("PORT".into(), "3001".into());
+        api.env.insert("DB_PASSWORD".into(), "hunter2".into());
+        let mut grown = list.apps[2].spec.clone();
+        (grown.instances, grown.instances_given) = (4, true);
+        let specs = vec![api, grown, wanted("new")];
+        let plan = Plan::of(specs.clone(), &list, true);
+        let told = anstream::adapter::strip_str(&text(&plan)).to_string();
+        assert!(
+            told.contains(
+                "~ api: reload\n    env.DB_PASSWORD: nothing → (not shown)\n    env.PORT: nothing → \"3001\"\n"
+            ),
+            "{told}"
+        );
+        assert!(told.contains("~ grown: scale, ") && told.contains("→ 4 workers"), "{told}");
+        assert!(told.contains("+ new: start") && told.contains("- old: delete"), "{told}");
+        let verbs: Vec<&str> = plan.requests().into_iter().map(|(verb, _)| verb).collect();
+        assert_eq!(verbs, ["delete", "reload", "scale", "start"]);
+        assert!(!Plan::of(specs, &list, false).steps.iter().any(|(name, _)| name == "old"), "only when asked");
+    }
+}

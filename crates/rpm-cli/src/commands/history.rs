@@ -1,0 +1,84 @@
+//! `history`, `rollback`: what an app was before, and to have it so again.
+
+use std::fmt::Write as _;
+
+use rpm_ipc::{AppInfo, Release, Reply, Request, Respec};
+use rpm_model::AppSpec;
+use serde_json::{Value, json};
+
+use crate::acting;
+use crate::args::{History, Rollback};
+use crate::commands::{Invocation, apply, scale};
+use crate::report::Failure;
+use crate::screens::format::{self, one_line};
+use crate::session::{Session, unexpected};
+
+pub(super) fn show(args: &History, invocation: &Invocation) -> Result<(), Failure> {
+    let mut session = invocation.session()?;
+    let list = session.list(true)?;
+    let app = scale::find(&args.app, &list)?;
+    let releases = ask(&mut session, app)?;
+    if args.json {
+        let each = (1..).zip(releases.iter().rev()).map(|(back, release)| {
+            let fate = if release.rolled_back { "rolled_back" } else { "replaced" };
+            json!({ "back": back, "until_ms": release.until_ms, "fate": fate, "spec": release.spec })
+        });
+        invocation.voice.data(&format!("{:#}\n", each.collect::<Value>()));
+    } else {
+        invocation.voice.show(&text(app, &releases, acting::now_ms()));
+    }
+    Ok(())
+}
+
+pub(super) fn rollback(args: &Rollback, invocation: &Invocation) -> Result<(), Failure> {
+    let mut session = invocation.session()?;
+    let list = session.list(true)?;
+    let app = scale::find(&args.app, &list)?;
+    let releases = ask(&mut session, app)?;
+    let name = &app.spec.name;
+    // What has failed is no place to go back to.
+    let good: Vec<&Release> = releases.iter().rev().filter(|release| !release.rolled_back).collect();
+    let Some(release) = good.get(args.back as usize - 1) else {
+        let what = match good.len() {
+            0 => format!("{name} has no earlier release"),
+            1 => format!("{name} has one earlier release"),
+            count => format!("{name} has {count} earlier releases"),
+        };
+        return Err(Failure::new(format!("could not roll back: {what}"))
+            .hint(format!("`{} history {name}` shows them", invocation.voice.program())));
+    };
+    // As many workers as there are now: that was not what was wrong with it.
+    let spec = AppSpec { instances: app.spec.instances, canary: 0, ..release.spec.clone() };
+    let workers = app.workers.iter().map(|worker| worker.id).collect();
+    let request = Request::Reload { workers, specs: vec![Respec { app: app.id, spec }], force: false };
+    acting::act_and_show(&mut session, invocation, &list, vec![("reload", request)])
+}
+
+fn ask(session: &mut Session, app: &AppInfo) -> Result<Vec<Release>, Failure> {
+    match session.act(Request::History { app: app.id }, |_| {})? {
+        Reply::History(releases) => Ok(releases),
+        Reply::Refused { message, hint } => Err(Failure::new(message).maybe_hint(hint)),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// Tells the releases, the newest first, and how each differs from the one after it.
+fn text(app: &AppInfo, releases: &[Release], now_ms: u64) -> String {
+    let mut out = format!("{}: now\n", one_line(&app.spec.name));
+    if releases.is_empty() {
+        out.push_str("  nothing is known of it before\n");
+    }
+    let mut later = &app.spec;
+    for (back, release) in (1..).zip(releases.iter().rev()) {
+        let fate = if release.rolled_back { "failed, rolled back" } else { "replaced" };
+        let _ = writeln!(out, "{back}: {fate} {} ago", format::uptime(release.until_ms, now_ms));
+        let mut differences = Vec::new();
+        let tree = |spec: &AppSpec| serde_json::to_value(spec).unwrap_or_default();
+        apply::compare("", &tree(&release.spec), &tree(later), &mut differences);
+        for (path, before, after) in differences.iter().filter(|(path, ..)| !path.starts_with("env_shell")) {
+            let _ = writeln!(out, "    {path}: {} → {}", apply::shown(path, before), apply::shown(path, after));
+        }
+        later = &release.spec;
+    }
+    out
+}

@@ -1,0 +1,172 @@
+use std::sync::Arc;
+
+use rpm_model::{AppSpec, ExecMode};
+use rpm_supervise::{Command, CommandId, Effect, Event, FailureCause, Fate, Outcome, Refusal};
+
+use crate::stage::{Stage, ids, life, ms, spec};
+
+fn version(version: &str, change: impl FnOnce(&mut AppSpec)) -> Arc<AppSpec> {
+    spec(ExecMode::Cluster, 3, |spec| {
+        spec.version = Some(version.into());
+        change(spec);
+    })
+}
+
+fn replace(stage: &mut Stage, worker: u32, old: u64, new: u64) {
+    stage.spawned(life(worker, new)).listening(life(worker, new));
+    stage.tell(Event::Drained { life: life(worker, old) }).exited(life(worker, old), 0);
+}
+
+/// Returns a stage where one of three workers runs ahead.
+fn ahead() -> (Stage, CommandId) {
+    let mut stage = Stage::with(version("1", |_| {}));
+    let app = stage.app();
+    let two = version("2", |spec| spec.canary = 1);
+    let reload = stage.ask(Command::Reload { workers: ids([0, 1, 2]), specs: vec![(app, two)], force: false });
+    assert_eq!(stage.spawns(), [life(0, 2)]);
+    replace(&mut stage, 0, 1, 2);
+    (stage, reload)
+}
+
+fn versions(stage: &Stage) -> Vec<&str> {
+    (0..3).map(|worker| stage.worker(worker).spec.version.as_deref().expect("a version")).collect()
+}
+
+#[test]
+fn a_canary_is_answered_and_waits() {
+    let (mut stage, reload) = ahead();
+    stage.done(reload, [0, 1, 2]);
+    assert!(stage.spawns().is_empty());
+    let app = stage.app();
+    assert_eq!(stage.supervisor.app(app).expect("it is there").canaries, ids([0]));
+    assert_eq!(versions(&stage), ["2", "1", "1"]);
+    stage.ask(Command::Reload { workers: ids([1]), specs: vec![], force: false });
+    assert!(matches!(stage.replies()[..], [(_, Outcome::Refused(Refusal::CanaryWaits { .. }))]));
+}
+
+#[test]
+fn promoted_it_is_followed_by_the_others() {
+    let (mut stage, _) = ahead();
+    let app = stage.app();
+    let promote = stage.ask(Command::Promote { app });
+    assert_eq!(stage.spawns(), [life(1, 2)]);
+    replace(&mut stage, 1, 1, 2);
+    replace(&mut stage, 2, 1, 2);
+    stage.done(promote, [1, 2]);
+    assert_eq!(versions(&stage), ["2", "2", "2"]);
+    stage.ask(Command::Promote { app });
+    assert!(matches!(stage.replies()[..], [(_, Outcome::Refused(Refusal::NoCanary { .. }))]));
+}
+
+#[test]
+fn aborted_it_goes_back() {
+    let (mut stage, _) = ahead();
+    let app = stage.app();
+    let abort = stage.ask(Command::Abort { app });
+    assert_eq!(stage.spawns(), [life(0, 3)]);
+    replace(&mut stage, 0, 2, 3);
+    stage.done(abort, [0]);
+    assert_eq!(versions(&stage), ["1", "1", "1"]);
+    assert_eq!(stage.supervisor.app(app).expect("it is there").spec.version.as_deref(), Some("1"));
+}
+
+#[test]
+fn one_that_crashes_while_it_waits_goes_back_by_itself() {
+    let (mut stage, _) = ahead();
+    stage.pass(ms(60_000)).exited(life(0, 2), 1);
+    assert!(stage.has(&Effect::Ask { life: life(0, 3) }), "the new release is not started again");
+    stage.exited(life(0, 3), 0);
+    assert_eq!(stage.spawns(), [life(0, 4)]);
+    stage.spawned(life(0, 4)).listening(life(0, 4));
+    assert_eq!(stage.worker(0).spec.version.as_deref(), Some("1"));
+    assert!(stage.supervisor.app(stage.app()).expect("it is there").canaries.is_empty());
+}
+
+#[test]
+fn a_canary_outlives_the_daemon() {
+    let (mut stage, _) = ahead();
+    let facts: Vec<_> = [life(0, 2), life(1, 1), life(2, 1)]
+        .map(|life| rpm_supervise::Fact {
+            life,
+            pid: 1000 + life.generation.0 as i32,
+            started_at: stage.now,
+            exit: None,
+            leftovers: false,
+            note: None,
+        })
+        .into();
+    let mut effects = Vec::new();
+    let saved = stage.supervisor.saved();
+    stage.supervisor = rpm_supervise::Supervisor::restore(stage.now, saved, &facts, &mut effects);
+    let app = stage.app();
+    assert_eq!(stage.supervisor.app(app).expect("it is there").canaries, ids([0]));
+    stage.ask(Command::Promote { app });
+    assert_eq!(stage.spawns().len(), 1);
+}
+
+#[test]
+fn min_ready_keeps_the_old_worker_until_the_new_one_has_stayed_ready() {
+    let mut stage = Stage::with(version("1", |_| {}));
+    let app = stage.app();
+    let two = version("2", |spec| spec.min_ready = ms(5000));
+    let reload = stage.ask(Command::Reload { workers: ids([0, 1, 2]), specs: vec![(app, two)], force: false });
+    stage.spawned(life(0, 2)).listening(life(0, 2));
+    assert_eq!(stage.effects, [Effect::Admit { life: life(0, 2) }], "both serve");
+    assert!(stage.pass(ms(4999)).effects.is_empty());
+    assert!(stage.pass(ms(1)).effects.iter().any(|effect| matches!(effect, Effect::Drain { .. })));
+    // The second dies before its time is up.
+    stage.tell(Event::Drained { life: life(0, 1) }).exited(life(0, 1), 0);
+    stage.spawned(life(1, 2)).listening(life(1, 2)).pass(ms(3000)).exited(life(1, 2), 7);
+    assert_eq!(stage.worker(1).life, Some(life(1, 1)), "the old one never left");
+    assert_eq!(stage.spawns(), [life(0, 3)], "what was replaced goes back");
+    replace(&mut stage, 0, 2, 3);
+    let uptime = ms(3000);
+    let cause = FailureCause::Exited { exit: rpm_model::Exit::Code(7), uptime };
+    stage.failed(reload, &[(1, cause)], true);
+    assert_eq!(versions(&stage), ["1", "1", "1"]);
+}
+
+#[test]
+fn progress_deadline_says_how_long_a_worker_may_take() {
+    let mut stage = Stage::with(version("1", |_| {}));
+    let app = stage.app();
+    let two = version("2", |spec| {
+        (spec.progress_deadline, spec.wait_ready) = (Some(ms(90_000)), true);
+    });
+    let reload = stage.ask(Command::Reload { workers: ids([0, 1, 2]), specs: vec![(app, two)], force: false });
+    stage.spawned(life(0, 2)).pass(ms(89_999));
+    assert!(stage.effects.is_empty());
+    stage.pass(ms(1)).exited(life(0, 2), 0);
+    stage.failed(reload, &[(0, FailureCause::NotReady { waited: ms(90_000) })], true);
+}
+
+#[test]
+fn without_rollback_what_was_replaced_stays() {
+    let mut stage = Stage::with(version("1", |_| {}));
+    let app = stage.app();
+    let two = version("2", |spec| spec.rollback = false);
+    stage.ask(Command::Reload { workers: ids([0, 1, 2]), specs: vec![(app, two)], force: false });
+    replace(&mut stage, 0, 1, 2);
+    stage.spawned(life(1, 2)).exited(life(1, 2), 1);
+    assert!(stage.spawns().is_empty());
+    assert_eq!(versions(&stage), ["2", "1", "1"]);
+}
+
+#[test]
+fn what_an_app_was_is_remembered_with_its_fate() {
+    let (mut stage, _) = ahead();
+    let app = stage.app();
+    let history = |stage: &Stage| -> Vec<(Option<String>, Fate)> {
+        let view = stage.supervisor.app(app).expect("it is there");
+        view.history.iter().map(|past| (past.spec.version.clone(), past.fate)).collect()
+    };
+    assert_eq!(history(&stage), [(Some("1".into()), Fate::Replaced)]);
+    stage.ask(Command::Abort { app });
+    replace(&mut stage, 0, 2, 3);
+    assert_eq!(history(&stage), [(Some("2".into()), Fate::RolledBack)]);
+    for number in 3..20 {
+        let next = version(&number.to_string(), |_| {});
+        stage.ask(Command::Restart { workers: ids([0]), specs: vec![(app, next)] });
+    }
+    assert_eq!(history(&stage).len(), 5, "not without end");
+}

@@ -1,0 +1,144 @@
+use std::sync::Arc;
+
+use rpm_model::{AppSpec, Dependency, ExecMode, Exit, Status};
+use rpm_supervise::{Command, Effect, Event, FailureCause, Outcome, Refusal};
+
+use crate::stage::{Stage, ids, life, ms, spec};
+
+fn app(name: &str, depends_on: &[(&str, Dependency)], change: impl FnOnce(&mut AppSpec)) -> Arc<AppSpec> {
+    spec(ExecMode::Fork, 1, |spec| {
+        spec.name = name.into();
+        spec.depends_on = depends_on.iter().map(|(name, wants)| ((*name).to_owned(), *wants)).collect();
+        change(spec);
+    })
+}
+
+#[test]
+fn an_app_starts_when_what_it_depends_on_is_started() {
+    let mut stage = Stage::new();
+    let specs = vec![app("web", &[("db", Dependency::Started)], |_| {}), app("db", &[], |_| {})];
+    let start = stage.ask(Command::Start { specs });
+    assert_eq!(stage.spawns(), [life(1, 1)]);
+    assert_eq!(
+        (stage.status(0), stage.worker(0).why.as_deref()),
+        (Status::WaitingRestart, Some("waits for db to be started"))
+    );
+    stage.spawned(life(1, 1));
+    assert_eq!(stage.spawns(), [life(0, 1)]);
+    stage.settled(life(1, 1)).spawned(life(0, 1)).settled(life(0, 1));
+    stage.done(start, [0, 1]);
+}
+
+#[test]
+fn healthy_means_ready() {
+    let mut stage = Stage::new();
+    let web = app("web", &[("db", Dependency::Healthy)], |_| {});
+    stage.ask(Command::Start { specs: vec![app("db", &[], |spec| spec.wait_ready = true), web] });
+    stage.spawned(life(0, 1)).settled(life(0, 1));
+    assert!(stage.spawns().is_empty());
+    stage.tell(Event::AppReady { life: life(0, 1) });
+    assert_eq!(stage.spawns(), [life(1, 1)]);
+}
+
+#[test]
+fn completed_means_ended_well() {
+    for (code, starts) in [(0, true), (1, false)] {
+        let mut stage = Stage::new();
+        let job = app("migrate", &[], |spec| spec.restart.autorestart = false);
+        let web = app("web", &[("migrate", Dependency::Completed)], |_| {});
+        let start = stage.ask(Command::Start { specs: vec![job, web] });
+        stage.spawned(life(0, 1)).settled(life(0, 1));
+        assert!(stage.spawns().is_empty());
+        stage.exited(life(0, 1), code);
+        assert_eq!(stage.spawns().len(), usize::from(starts), "{code}");
+        if !starts {
+            let why = "waits for migrate to be completed, which is down".to_owned();
+            stage.failed_for(start, 1, &FailureCause::Dependency { why });
+        }
+    }
+}
+
+#[test]
+fn what_depends_on_something_that_fails_is_told_and_starts_when_it_comes_up() {
+    let mut stage = Stage::new();
+    let db = app("db", &[], |spec| spec.restart.autorestart = false);
+    let start = stage.ask(Command::Start { specs: vec![db, app("web", &[("db", Dependency::Healthy)], |_| {})] });
+    stage.spawned(life(0, 1)).exited(life(0, 1), 1);
+    let why = "waits for db to be healthy, which is down".to_owned();
+    stage.failed_for(start, 1, &FailureCause::Dependency { why });
+    stage.ask(Command::Restart { workers: ids([0]), specs: vec![] });
+    stage.spawned(life(0, 2)).settled(life(0, 2));
+    assert_eq!(stage.spawns(), [life(1, 1)]);
+}
+
+#[test]
+fn a_circle_and_a_stranger_are_refused_by_name() {
+    let mut stage = Stage::new();
+    let circle = [("a", "b"), ("b", "c"), ("c", "a")].map(|(name, on)| app(name, &[(on, Dependency::Started)], |_| {}));
+    stage.ask(Command::Start { specs: circle.into() });
+    let apps = ["a", "b", "c", "a"].map(str::to_owned).into();
+    assert!(
+        matches!(&stage.replies()[..], [(_, Outcome::Refused(refusal))] if *refusal == Refusal::DependencyCircle { apps })
+    );
+    stage.ask(Command::Start { specs: vec![app("a", &[("nobody", Dependency::Started)], |_| {})] });
+    assert!(
+        matches!(&stage.replies()[..], [(_, Outcome::Refused(Refusal::UnknownDependency { missing, .. }))] if missing == "nobody")
+    );
+    stage.ask(Command::Start { specs: vec![app("a", &[("a", Dependency::Started)], |_| {})] });
+    assert!(matches!(&stage.replies()[..], [(_, Outcome::Refused(Refusal::DependencyCircle { .. }))]));
+}
+
+#[test]
+fn a_stop_goes_the_other_way_round() {
+    let mut stage = Stage::new();
+    let specs = vec![app("db", &[], |_| {}), app("web", &[("db", Dependency::Started)], |_| {})];
+    stage.ask(Command::Start { specs });
+    stage.spawned(life(0, 1)).settled(life(0, 1)).spawned(life(1, 1)).settled(life(1, 1));
+    let stop = stage.ask(Command::Stop { workers: ids([0, 1]) });
+    assert!(stage.has(&Effect::Ask { life: life(1, 1) }) && !stage.has(&Effect::Ask { life: life(0, 1) }));
+    stage.exited(life(1, 1), 0);
+    assert!(stage.has(&Effect::Ask { life: life(0, 1) }));
+    stage.exited(life(0, 1), 0);
+    stage.done(stop, [0, 1]);
+    // Alone it is stopped at once.
+    stage.ask(Command::Restart { workers: ids([0, 1]), specs: vec![] });
+    stage.spawned(life(0, 2)).settled(life(0, 2)).spawned(life(1, 2)).settled(life(1, 2));
+    stage.ask(Command::Stop { workers: ids([0]) });
+    assert!(stage.has(&Effect::Ask { life: life(0, 2) }));
+}
+
+#[test]
+fn a_shutdown_goes_in_order_past_one_that_cannot_be_killed() {
+    let mut stage = Stage::new();
+    let specs = vec![app("db", &[], |_| {}), app("web", &[("db", Dependency::Started)], |_| {})];
+    stage.ask(Command::Start { specs });
+    stage.spawned(life(0, 1)).settled(life(0, 1)).spawned(life(1, 1)).settled(life(1, 1));
+    stage.ask(Command::Shutdown);
+    assert!(!stage.has(&Effect::Ask { life: life(0, 1) }));
+    assert!(stage.pass(ms(5000)).has(&Effect::Ask { life: life(0, 1) }));
+    stage.exited(life(0, 1), 0);
+    assert!(stage.has(&Effect::Leave));
+}
+
+#[test]
+fn a_held_app_is_held_by_the_next_daemon_too() {
+    let mut stage = Stage::new();
+    let specs = vec![app("db", &[], |spec| spec.wait_ready = true), app("web", &[("db", Dependency::Healthy)], |_| {})];
+    stage.ask(Command::Start { specs });
+    stage.spawned(life(0, 1));
+    let fact = rpm_supervise::Fact {
+        life: life(0, 1),
+        pid: 1001,
+        started_at: stage.now,
+        exit: None::<(Exit, _)>,
+        leftovers: false,
+        note: None,
+    };
+    let mut effects = Vec::new();
+    let saved = stage.supervisor.saved();
+    stage.supervisor = rpm_supervise::Supervisor::restore(stage.now, saved, &[fact], &mut effects);
+    stage.pass(ms(20_000));
+    assert!(stage.spawns().len() <= 1);
+    stage.tell(Event::AppReady { life: life(0, 1) });
+    assert_eq!(stage.status(1), Status::Launching);
+}

@@ -1,0 +1,84 @@
+//! Apps that wait for others, and are stopped before them.
+
+use rpm_tests::{Rpm, app, free_port};
+use serde_json::{Value, json};
+
+fn start(rpm: &Rpm, apps: &Value) -> String {
+    let path = rpm.home().join("eco.json");
+    std::fs::write(&path, json!({ "apps": apps }).to_string()).expect("a file");
+    path.to_string_lossy().into_owned()
+}
+
+/// Returns the order of what happened: `app event`.
+fn story(rpm: &Rpm) -> Vec<String> {
+    let events = rpm.ok(&["events", "--json"]);
+    let line = |line: &str| {
+        let event: Value = serde_json::from_str(line).ok()?;
+        Some(format!("{} {}", event["app"].as_str()?, event["event"].as_str()?))
+    };
+    match serde_json::from_str::<Vec<Value>>(&events) {
+        Ok(list) => list.iter().filter_map(|event| line(&event.to_string())).collect(),
+        Err(_) => events.lines().filter_map(line).collect(),
+    }
+}
+
+fn position(story: &[String], what: &str) -> usize {
+    story.iter().position(|line| line == what).unwrap_or_else(|| panic!("no {what:?} in {story:?}"))
+}
+
+#[test]
+fn a_chain_starts_in_order_and_stops_the_other_way_round() {
+    let (rpm, port) = (Rpm::new(), free_port());
+    let file = start(
+        &rpm,
+        &json!([
+            { "name": "web", "script": app("idle.sh"), "depends_on": { "api": "healthy", "migrate": "completed" } },
+            { "name": "api", "script": app("http.js"), "exec_mode": "cluster", "env": { "PORT": port },
+              "health_check": { "path": "/", "interval": "200ms" }, "depends_on": ["db"] },
+            { "name": "migrate", "script": "sleep 0.3; true", "autorestart": false, "depends_on": ["db"] },
+            { "name": "db", "script": app("idle.sh") },
+        ]),
+    );
+    rpm.ok(&["start", &file]);
+    let up = story(&rpm);
+    assert!(position(&up, "db start") < position(&up, "api start"));
+    assert!(position(&up, "api online") < position(&up, "web start"));
+    assert!(position(&up, "migrate exit") < position(&up, "web start"));
+    rpm.ok(&["stop", "all"]);
+    let down = story(&rpm);
+    assert!(position(&down, "web exit") < position(&down, "api stopping"));
+    assert!(position(&down, "api exit") < position(&down, "db stopping"));
+}
+
+#[test]
+fn a_circle_is_refused_by_its_names() {
+    let rpm = Rpm::new();
+    let file = start(
+        &rpm,
+        &json!([
+            { "name": "hen", "script": app("idle.sh"), "depends_on": ["egg"] },
+            { "name": "egg", "script": app("idle.sh"), "depends_on": ["hen"] },
+        ]),
+    );
+    let error = rpm.fails(&["start", &file]);
+    assert!(error.contains("hen → egg → hen"), "{error}");
+    assert!(rpm.jlist().is_empty());
+    let file = start(&rpm, &json!([{ "name": "hen", "script": app("idle.sh"), "depends_on": ["egg"] }]));
+    let error = rpm.fails(&["start", &file]);
+    assert!(error.contains("hen depends on egg, and no app is called so"), "{error}");
+}
+
+#[test]
+fn what_depends_on_a_failed_job_does_not_start_and_says_why() {
+    let rpm = Rpm::new();
+    let file = start(
+        &rpm,
+        &json!([
+            { "name": "migrate", "script": "exit 3", "autorestart": false },
+            { "name": "web", "script": app("idle.sh"), "depends_on": { "migrate": "completed" } },
+        ]),
+    );
+    let error = rpm.fails(&["start", &file]);
+    assert!(error.contains("waits for migrate to be completed, which is down"), "{error}");
+    assert_eq!(rpm.statuses("web"), ["waiting restart"]);
+}
