@@ -30,8 +30,8 @@ pub mod time;
 pub mod worker;
 
 pub use app::{
-    AppId, AppSpec, Dependency, Environment, ExecMode, LogFormat, LogSpec, LogTarget, ProxySocket, RestartPolicy, SocketMode,
-    StopPolicy, WatchSpec, is_inheritable,
+    AppId, AppSpec, Dependency, Environment, ExecMode, LogFormat, LogSpec, LogTarget, ProxySocket, RestartPolicy,
+    SocketMode, StopPolicy, WatchSpec, is_inheritable,
 };
 pub use bytes::Bytes;
 pub use health::{Health, HealthSpec, Probe};
