@@ -303,7 +303,7 @@ impl Supervisor {
 
     fn take_up(&mut self, turn: &mut Turn<'_>, id: CommandId, specs: Specs) {
         for (app, spec) in specs {
-            self.apply(app, &spec);
+            self.apply(turn, app, &spec);
             let workers: Vec<WorkerId> = self.apps[&app].workers.iter().copied().collect();
             for worker in workers {
                 self.commands.wait_for(id, worker);
