@@ -11,7 +11,7 @@ as_root() {
 missing=
 for pair in python3:python3 wrk:wrk caddy:caddy cc:gcc tmux:tmux logrotate:logrotate node:nodejs npm:npm git:git ssh:openssh-client sshd:openssh-server \
     curl:curl h2load:nghttp2-client nginx:nginx haproxy:haproxy redis-server:redis-server openssl:openssl \
-    zsh:zsh fish:fish; do
+    zsh:zsh fish:fish promtool:prometheus chromium:chromium; do
     PATH="$PATH:/usr/sbin" command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
 done
 # In Debian nginx's streams are a module of their own.
@@ -57,4 +57,12 @@ if ! [ -d "$deps/modules/node_modules/pm2-logrotate" ] || ! [ -d "$deps/modules/
 }
 END
     (cd "$deps/modules" && npm install --silent --no-audit --no-fund)
+fi
+
+# Drives Debian's Chromium; brings no browser of its own.
+if ! [ -d "$deps/browser/node_modules/playwright-core" ]; then
+    echo "installing npm packages: playwright-core"
+    mkdir -p "$deps/browser"
+    echo '{ "private": true }' >"$deps/browser/package.json"
+    (cd "$deps/browser" && npm install --silent --no-audit --no-fund --no-save playwright-core@1)
 fi

@@ -40,4 +40,5 @@ mod socket;
 mod supervision;
 mod update;
 mod watch;
+mod web;
 mod words;

@@ -89,6 +89,7 @@ fn run(command: Command, voice: Voice) -> Result<(), Failure> {
         Command::Balance(args::Balance::Edge) => return commands::roles::edge(),
         Command::Completion(completion) => return commands::completion::run(&completion, &voice),
         Command::System(args::System::StaticServer) => return commands::serve::server(),
+        Command::System(args::System::WebServer(server)) => return commands::web::server(server),
         _ => {}
     }
     let home = home::find(voice.flavour, variable)?;

@@ -385,6 +385,23 @@ pub struct Latency {
     pub buckets: BTreeMap<u64, u64>,
 }
 
+impl Latency {
+    /// Returns the time in microseconds that `share` of the requests took at most that were measured after `before`;
+    /// nothing when there were none.
+    pub fn percentile_since(&self, before: &Self, share: f64) -> Option<u64> {
+        let earlier = |bound| before.buckets.get(bound).copied().unwrap_or_default();
+        let news = || self.buckets.iter().map(|(bound, count)| (*bound, count.saturating_sub(earlier(bound))));
+        let total: u64 = news().map(|(_, count)| count).sum();
+        // The smallest rank that covers the share, and the first at least.
+        let rank = ((total as f64 * share).ceil() as u64).max(1);
+        let mut seen = 0;
+        news().find_map(|(bound, count)| {
+            seen += count;
+            (count > 0 && seen >= rank).then_some(bound)
+        })
+    }
+}
+
 /// What an active check found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -406,4 +423,21 @@ pub struct CheckResult {
 /// Several descriptors of the same name are the sockets of one SO_REUSEPORT group, in the order in which they joined.
 pub fn listener_name(address: &crate::balance::ListenAddress) -> String {
     address.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentile_is_of_what_came_since() {
+        let at = |buckets: &[(u64, u64)]| Latency { buckets: buckets.iter().copied().collect(), ..Latency::default() };
+        let (before, after) = (at(&[(100, 1000)]), at(&[(100, 1098), (200, 1), (900, 1)]));
+        assert_eq!(after.percentile_since(&before, 0.5), Some(100));
+        assert_eq!(after.percentile_since(&before, 0.99), Some(200));
+        assert_eq!(after.percentile_since(&before, 1.0), Some(900));
+        assert_eq!(after.percentile_since(&after, 0.99), None);
+        // An edge that was started anew counts from nothing.
+        assert_eq!(at(&[(300, 2)]).percentile_since(&before, 0.99), Some(300));
+    }
 }

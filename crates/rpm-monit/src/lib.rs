@@ -63,6 +63,11 @@ pub trait Source {
         Ok(Traffic::new())
     }
 
+    /// Returns what happened before the dashboard was opened, oldest first.
+    fn past(&mut self) -> Vec<Happened> {
+        Vec::new()
+    }
+
     /// Asks, and waits for the last word on it; `progress` hears how many workers of how many are done.
     ///
     /// # Errors

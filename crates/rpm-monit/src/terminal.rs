@@ -318,6 +318,11 @@ fn act_always(mut source: impl Source, asked: &Receiver<Request>, events: &Sende
 }
 
 fn hear_always(mut source: impl Source, events: &Sender<Event>) {
+    for happened in source.past() {
+        if events.send(Event::Happened(happened)).is_err() {
+            return;
+        }
+    }
     loop {
         let mut is_gone = false;
         // That the daemon is gone is told by the thread that asks for the list.

@@ -13,7 +13,7 @@ pub enum Balance {
     Ready(Server),
     /// Give a server of an upstream another weight, until the configuration changes it
     Weight(Weight),
-    /// Write the balancers of an ecosystem file as a configuration of nginx or HAProxy
+    /// Write the balancers of an ecosystem file as a configuration of nginx or HAProxy, or a dashboard for Grafana
     Export(Export),
     /// The data plane of a balancer
     #[command(hide = true)]
@@ -43,7 +43,7 @@ pub struct Weight {
 /// `export`.
 #[derive(Debug, Args)]
 pub struct Export {
-    /// What for: nginx, haproxy
+    /// What for: nginx, haproxy; grafana: a dashboard for the metrics of `rpm web`
     pub what: String,
     /// The ecosystem file; the one in this directory
     pub file: Option<PathBuf>,

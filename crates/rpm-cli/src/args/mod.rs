@@ -23,7 +23,9 @@ pub use bare::bare;
 pub use foreign::{Foreign, Monitored};
 pub use manage::{Deploy, Generate, Import, Install, Key, Manage, Multiset, Set, Unset};
 pub use misunderstood::misunderstood;
-pub use system::{Boot, Dev, Form, Init, Logrotate, Platform, Runtime, Serve, Slist, System};
+pub use system::{
+    Boot, Dev, Form, Init, Logrotate, Platform, Runtime, Serve, Slist, System, Web, WebHow, WebServer, WebVerb,
+};
 pub use words::{called_by_role, understood, without_options_of_others};
 
 /// The commands by task: a list by the alphabet helps nobody who does not know the word yet.

@@ -35,8 +35,68 @@ pub enum System {
     Cleardump,
     /// Show examples
     Examples,
+    /// Serve metrics, the dashboard and the HTTP API: `rpm web [start|stop|token|url]`
+    Web(Web),
     #[command(hide = true, name = "static-server")]
     StaticServer,
+    #[command(hide = true, name = "web-server")]
+    WebServer(WebServer),
+}
+
+/// `web`.
+#[derive(Debug, Args)]
+pub struct Web {
+    /// What to do
+    #[arg(value_enum, default_value_t = WebVerb::Start)]
+    pub verb: WebVerb,
+    #[command(flatten)]
+    pub how: WebHow,
+    /// With `token`: the token that reads metrics and nothing else
+    #[arg(long)]
+    pub metrics: bool,
+}
+
+/// What to do with the web server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum WebVerb {
+    /// Start it, or start it anew with other options
+    Start,
+    /// Stop it and forget it
+    Stop,
+    /// Print the token that it asks for
+    Token,
+    /// Print where it is
+    Url,
+}
+
+/// How the web server serves.
+#[derive(Debug, Args)]
+pub struct WebHow {
+    /// Address and port [default: 127.0.0.1:9615]
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "socket")]
+    pub listen: Option<String>,
+    /// Listen on this unix socket instead
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Nothing can be done with it, only looked at
+    #[arg(long)]
+    pub read_only: bool,
+    /// A name by which browsers may call it, besides localhost and the address
+    #[arg(long, value_name = "NAME")]
+    pub allow_host: Vec<String>,
+}
+
+/// `web-server`: the role itself.
+#[derive(Debug, Args)]
+pub struct WebServer {
+    /// The state directory
+    #[arg(long, value_name = "DIRECTORY")]
+    pub home: PathBuf,
+    /// Whether that directory is PM2's
+    #[arg(long)]
+    pub pm2: bool,
+    #[command(flatten)]
+    pub how: WebHow,
 }
 
 /// `serve`.

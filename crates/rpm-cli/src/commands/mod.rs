@@ -27,6 +27,7 @@ mod logrotate;
 mod logs;
 mod modules;
 mod monit;
+mod monit_traffic;
 mod past;
 mod pid;
 mod ping;
@@ -53,6 +54,7 @@ mod startup;
 mod stop;
 mod trigger;
 mod update;
+pub mod web;
 mod why;
 
 use std::path::PathBuf;
@@ -144,6 +146,7 @@ fn run_balance(command: Balance, invocation: &Invocation) -> Result<(), Failure>
         Balance::Drain(args) => server::drain(&args, invocation),
         Balance::Ready(args) => server::ready(&args, invocation),
         Balance::Weight(args) => server::weight(&args, invocation),
+        Balance::Export(args) if args.what == "grafana" => web::grafana(&args, invocation),
         Balance::Export(args) => foreign_config::export(&args, invocation),
         Balance::Edge => roles::edge(),
     }
@@ -152,7 +155,9 @@ fn run_balance(command: Balance, invocation: &Invocation) -> Result<(), Failure>
 fn run_system(command: System, invocation: &Invocation) -> Result<(), Failure> {
     match command {
         System::Serve(args) => serve::run(&args, invocation),
+        System::Web(args) => web::run(&args, invocation),
         System::StaticServer => serve::server(),
+        System::WebServer(args) => web::server(args),
         System::Runtime(args) => runtime::run(args, invocation),
         System::Dev(args) => dev::run(args, invocation),
         System::Startup(args) => startup::startup(&args, invocation),

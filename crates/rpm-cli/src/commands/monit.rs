@@ -1,11 +1,14 @@
 //! `monit`: the dashboard, on connections of its own.
 
+use std::time::Instant;
+
 use rpm_ipc::{CallError, Happened, List, Notice, Reply, Request};
 use rpm_model::Home;
-use rpm_monit::{Options, Sources};
+use rpm_monit::{Options, Sources, Traffic};
 
 use crate::args::Monit;
 use crate::commands::Invocation;
+use crate::commands::monit_traffic::Meter;
 use crate::report::Failure;
 use crate::session::Session;
 
@@ -22,7 +25,7 @@ pub(super) fn run(args: &Monit, invocation: &Invocation) -> Result<(), Failure> 
     if let Some(recording) = &args.replay {
         return rpm_monit::replay(recording, &options).map_err(failed);
     }
-    let source = |session| Source { home: invocation.home.clone(), session };
+    let source = |session| Source { home: invocation.home.clone(), session, seen: None, meter: Meter::default() };
     // The first connection starts a daemon where there is none; one that goes later is waited for, not started.
     let list = source(Some(invocation.session()?));
     rpm_monit::run(Sources { list, act: source(None), events: source(None) }, &options).map_err(failed)
@@ -32,7 +35,13 @@ pub(super) fn run(args: &Monit, invocation: &Invocation) -> Result<(), Failure> 
 struct Source {
     home: Home,
     session: Option<Session>,
+    /// The last list, where it has a balancer.
+    seen: Option<List>,
+    meter: Meter,
 }
+
+/// Events of before that the dashboard begins with.
+const PAST: usize = 200;
 
 impl Source {
     fn session(&mut self) -> Result<Session, String> {
@@ -57,6 +66,27 @@ impl rpm_monit::Source for Source {
             Reply::List(list) => Ok(list),
             other => Err(crate::session::unexpected(other)),
         })
+        .inspect(|list| self.seen = list.apps.iter().any(|app| app.spec.is_balancer()).then(|| list.clone()))
+    }
+
+    fn traffic(&mut self) -> Result<Traffic, String> {
+        let Some(list) = self.seen.take() else { return Ok(Traffic::new()) };
+        let balancers = self.ask(|session| match session.once(Request::Balancers)? {
+            Reply::Balancers(balancers) => Ok(balancers),
+            other => Err(crate::session::unexpected(other)),
+        })?;
+        Ok(self.meter.read(Instant::now(), &list, balancers))
+    }
+
+    fn past(&mut self) -> Vec<Happened> {
+        // What cannot be read is not there; `rpm events` says why.
+        let events = rpm_records::events(self.home.root(), |event| event.app.is_some()).unwrap_or_default();
+        let last = events.len().saturating_sub(PAST);
+        let happened = events.into_iter().skip(last).filter_map(|event| {
+            let worker = event.worker?;
+            Some(Happened { at_ms: event.at_ms, worker, app: event.app?, event: event.event, detail: event.detail })
+        });
+        happened.collect()
     }
 
     fn act(&mut self, request: Request, progress: &mut dyn FnMut(u32, u32)) -> Result<Reply, String> {

@@ -1,0 +1,152 @@
+//! `web`: metrics, dashboard and HTTP API by a managed process; and the hidden role that is that process.
+
+use std::path::Path;
+
+use rpm_ipc::{List, Request};
+use rpm_model::{AppSpec, Flavour, Home};
+use rpm_web::{Listen, Options, WebError};
+
+use crate::args::{Export, Web, WebHow, WebServer, WebVerb};
+use crate::commands::{Invocation, cwd, roles};
+use crate::report::{Failure, chain};
+use crate::{modules, target};
+
+/// Its name in the list of modules.
+const NAME: &str = "rpm-web";
+
+/// The loopback only; the port is the one that exporters of PM2's metrics use.
+const LISTEN: &str = "127.0.0.1:9615";
+
+pub(super) fn run(args: &Web, invocation: &Invocation) -> Result<(), Failure> {
+    match args.verb {
+        WebVerb::Start => start(&args.how, invocation),
+        WebVerb::Stop => stop(invocation),
+        WebVerb::Token => {
+            crate::home::prepare(&invocation.home)?;
+            let token = if args.metrics { rpm_web::metrics_token } else { rpm_web::token };
+            let token = token(&invocation.home).map_err(failed)?;
+            invocation.voice.data(&format!("{token}\n"));
+            Ok(())
+        }
+        WebVerb::Url => {
+            let list = invocation.session()?.list(false)?;
+            let spec = find(&list).ok_or_else(|| {
+                Failure::new("it does not run").hint(format!("`{} web` starts it", invocation.voice.program()))
+            })?;
+            invocation.voice.data(&format!("{}\n", address(spec)));
+            Ok(())
+        }
+    }
+}
+
+fn start(how: &WebHow, invocation: &Invocation) -> Result<(), Failure> {
+    let listen = listen(how)?;
+    let spec = spec(how, &listen, invocation)?;
+    let mut session = invocation.session()?;
+    let before = session.list(false)?;
+    remove(&mut session, &before)?;
+    rpm_web::token(&invocation.home).map_err(failed)?;
+    modules::start(&mut session, spec)?;
+    invocation.voice.say(format_args!("Serving dashboard, metrics and API on {listen}"));
+    invocation.voice.say(format_args!("`{} web token` prints the token that it asks for", invocation.voice.program()));
+    Ok(())
+}
+
+fn stop(invocation: &Invocation) -> Result<(), Failure> {
+    let mut session = invocation.session()?;
+    let list = session.list(false)?;
+    if !remove(&mut session, &list)? {
+        return Err(Failure::new("it does not run"));
+    }
+    invocation.voice.say(format_args!("Stopped"));
+    Ok(())
+}
+
+fn remove(session: &mut crate::session::Session, list: &List) -> Result<bool, Failure> {
+    let workers = target::ids(list, |app| app.spec.is_module() && app.spec.name == NAME);
+    if workers.is_empty() {
+        return Ok(false);
+    }
+    session.act(Request::Delete { workers }, |_| {})?;
+    Ok(true)
+}
+
+fn find(list: &List) -> Option<&AppSpec> {
+    list.apps.iter().map(|app| &app.spec).find(|spec| spec.is_module() && spec.name == NAME)
+}
+
+/// Returns where a server listens, as it was started.
+fn address(spec: &AppSpec) -> String {
+    let after = |option: &str| {
+        let at = spec.args.iter().position(|word| word == option)?;
+        spec.args.get(at + 1).cloned()
+    };
+    match after("--socket") {
+        Some(path) => Listen::Unix(path.into()).to_string(),
+        None => Listen::Tcp(after("--listen").unwrap_or_else(|| LISTEN.to_owned())).to_string(),
+    }
+}
+
+fn listen(how: &WebHow) -> Result<Listen, Failure> {
+    if let Some(path) = &how.socket {
+        return Ok(Listen::Unix(cwd().join(path)));
+    }
+    let text = how.listen.as_deref().unwrap_or(LISTEN);
+    let whole = if text.contains(':') { text.to_owned() } else { format!("127.0.0.1:{text}") };
+    let port = whole.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    if port.is_none() {
+        return Err(Failure::new(format!("--listen is `{text}`: expected an address and a port, such as {LISTEN}")));
+    }
+    Ok(Listen::Tcp(whole))
+}
+
+fn spec(how: &WebHow, listen: &Listen, invocation: &Invocation) -> Result<AppSpec, Failure> {
+    let role = roles::role("web-server", &invocation.home)?;
+    let mut words = role.into_iter().map(|word| word.to_string_lossy().into_owned());
+    let program = words.next().unwrap_or_default();
+    let mut spec = AppSpec::new(NAME, program, invocation.home.root());
+    spec.args = words.collect();
+    match listen {
+        Listen::Tcp(address) => spec.args.extend(["--listen".into(), address.clone()]),
+        Listen::Unix(path) => spec.args.extend(["--socket".into(), path.to_string_lossy().into_owned()]),
+    }
+    if how.read_only {
+        spec.args.push("--read-only".into());
+    }
+    for host in &how.allow_host {
+        spec.args.extend(["--allow-host".into(), host.clone()]);
+    }
+    spec.instances = 1;
+    spec.version = Some(env!("CARGO_PKG_VERSION").to_owned());
+    // Listed and managed with the modules, and not meant by `all`.
+    spec.other.insert("pmx_module".into(), true.into());
+    Ok(spec)
+}
+
+/// Serves.
+pub fn server(args: WebServer) -> Result<(), Failure> {
+    let listen = listen(&args.how)?;
+    let flavour = if args.pm2 { Flavour::Pm2 } else { Flavour::Rpm };
+    let variable = |name: &str| std::env::var_os(name).map(std::path::PathBuf::from);
+    let home = Home::new(args.home, flavour).with_variables(variable);
+    rpm_web::run(Options { home, listen, read_only: args.how.read_only, hosts: args.how.allow_host }).map_err(failed)
+}
+
+/// Writes a dashboard for Grafana.
+pub(super) fn grafana(args: &Export, invocation: &Invocation) -> Result<(), Failure> {
+    if let Some(file) = &args.file {
+        return Err(Failure::new(format!("`export grafana` reads no file, and {} was named", file.display()))
+            .hint("`-o FILE` writes to a file"));
+    }
+    let text = format!("{:#}\n", rpm_web::grafana::dashboard());
+    let Some(path) = &args.output else {
+        invocation.voice.data(&text);
+        return Ok(());
+    };
+    let path: &Path = &cwd().join(path);
+    std::fs::write(path, text).map_err(|error| Failure::new(format!("{} cannot be written: {error}", path.display())))
+}
+
+fn failed(error: WebError) -> Failure {
+    Failure::new(chain(&error))
+}

@@ -1,0 +1,105 @@
+//! What `rpm web` serves: `/metrics`, the HTTP API and the dashboard.
+//!
+//! A process of its own, managed like a module: while nobody asks for it, not a page of it is in the daemon's memory, and
+//! a fault in it touches nobody. It speaks to the daemon over the local socket as the command line does, and reads logs
+//! and records from their files. It decides nothing and keeps nothing but the history of the last hour.
+//!
+//! ```text
+//! daemon ──List, Balancers──▶ watch (a thread) ──▶ Snapshot ──▶ metrics, api
+//!        ──Events───────────▶ news  (a thread) ──▶ counts, streams
+//! ```
+//!
+//! - [`metrics`]: a snapshot as Prometheus text
+//! - [`grafana`]: a dashboard for these metrics
+//! - `watch`: asks the daemon; `look`: what it sees; `history`: the last hour
+//! - `guard`: who may ask what; `secret`: the tokens
+//! - `api`: the routes; `view`: what they show; `stream`: server-sent events
+//! - `server`: sockets and connections
+#![forbid(unsafe_code)]
+
+pub mod grafana;
+pub mod metrics;
+
+mod api;
+mod guard;
+mod history;
+mod look;
+mod secret;
+mod server;
+mod stream;
+mod view;
+mod watch;
+
+use std::io;
+use std::path::PathBuf;
+
+use rpm_model::Home;
+
+pub use secret::{metrics_token, token};
+
+/// How it serves.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Whose daemon.
+    pub home: Home,
+    /// Where it listens.
+    pub listen: Listen,
+    /// Nothing can be done, only looked at.
+    pub read_only: bool,
+    /// Names by which browsers may call it, besides those of the loopback and the address it listens on.
+    pub hosts: Vec<String>,
+}
+
+/// Where it listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// `HOST:PORT`.
+    Tcp(String),
+    /// A unix socket, for its owner only.
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for Listen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Listen::Tcp(address) => write!(f, "http://{address}"),
+            Listen::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Why it could not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum WebError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// A token cannot be read or made.
+    #[error("{path} cannot be read or made: {error}")]
+    Token {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The system refused something basic.
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+/// Serves until SIGINT or SIGTERM.
+///
+/// # Errors
+/// When it cannot start.
+pub fn run(options: Options) -> Result<(), WebError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let done = runtime.block_on(server::serve(options));
+    // Threads that wait for the daemon are not waited for.
+    runtime.shutdown_background();
+    done
+}

@@ -1,0 +1,397 @@
+//! A snapshot as Prometheus text, the classic format.
+//!
+//! Base units, `_total` for what only grows, no pid in a label: a worker keeps its series when it is replaced.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use rpm_model::edge::{Latency, ServerState};
+use rpm_model::{AppId, ExecMode, Status};
+
+use crate::look::{Measured, Snapshot};
+use crate::watch::Counts;
+
+/// The media type of the text.
+pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Upper bounds of the buckets in microseconds: from what a fast app needs to what a person leaves for.
+const BOUNDS: [u64; 13] = [
+    1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000,
+];
+
+/// Values of `axm:monitor` of one worker beyond this many are left out: each is a series that Prometheus keeps.
+const CUSTOM_MAX: usize = 64;
+
+/// One metric with its samples; empty ones are not written.
+struct Family<'a> {
+    text: &'a mut String,
+    name: &'static str,
+    help: &'static str,
+    kind: &'static str,
+    begun: bool,
+}
+
+impl<'a> Family<'a> {
+    fn new(text: &'a mut String, name: &'static str, kind: &'static str, help: &'static str) -> Self {
+        Self { text, name, help, kind, begun: false }
+    }
+
+    fn add(&mut self, labels: &[(&str, &str)], value: f64) {
+        self.part("", labels, value);
+    }
+
+    fn part(&mut self, suffix: &str, labels: &[(&str, &str)], value: f64) {
+        if !std::mem::replace(&mut self.begun, true) {
+            let _ = writeln!(self.text, "# HELP {0} {1}\n# TYPE {0} {2}", self.name, self.help, self.kind);
+        }
+        let _ = write!(self.text, "{}{suffix}", self.name);
+        for (index, (name, value)) in labels.iter().enumerate() {
+            let _ = write!(self.text, "{}{name}=\"", if index == 0 { '{' } else { ',' });
+            escape(self.text, value);
+            self.text.push('"');
+        }
+        let _ = writeln!(self.text, "{} {value}", if labels.is_empty() { "" } else { "}" });
+    }
+
+    fn histogram(&mut self, labels: &[(&str, &str)], latency: &Latency) {
+        for bound in BOUNDS {
+            // A bucket that reaches over the bound is not wholly below it.
+            let below: u64 = latency.buckets.range(..=bound).map(|(_, count)| count).sum();
+            let bound = (bound as f64 / 1e6).to_string();
+            self.part("_bucket", &[labels, &[("le", bound.as_str())]].concat(), below as f64);
+        }
+        self.part("_bucket", &[labels, &[("le", "+Inf")]].concat(), latency.count as f64);
+        self.part("_sum", labels, latency.sum_us as f64 / 1e6);
+        self.part("_count", labels, latency.count as f64);
+    }
+}
+
+fn escape(text: &mut String, value: &str) {
+    for letter in value.chars() {
+        match letter {
+            '\\' => text.push_str("\\\\"),
+            '"' => text.push_str("\\\""),
+            '\n' => text.push_str("\\n"),
+            other => text.push(other),
+        }
+    }
+}
+
+/// Returns the text.
+pub(crate) fn text(snapshot: &Snapshot, counts: &Counts) -> String {
+    let mut text = String::with_capacity(64 * 1024);
+    daemon(&mut text, snapshot);
+    host(&mut text, snapshot);
+    workers(&mut text, snapshot);
+    apps(&mut text, snapshot, counts);
+    custom(&mut text, snapshot);
+    edge(&mut text, snapshot);
+    text
+}
+
+fn daemon(text: &mut String, snapshot: &Snapshot) {
+    let info = &snapshot.list.daemon;
+    let mut one =
+        |name, kind, help, labels: &[(&str, &str)], value| Family::new(text, name, kind, help).add(labels, value);
+    one("rpm_build_info", "gauge", "The version of rpm.", &[("version", &info.version)], 1.0);
+    let started = info.started_at_ms as f64 / 1000.0;
+    one("rpm_daemon_start_time_seconds", "gauge", "When the daemon started, in Unix time.", &[], started);
+    let roles = [("daemon", snapshot.daemon), ("keeper", snapshot.keeper)];
+    let measured = || roles.iter().filter_map(|(role, measured)| Some((*role, measured.as_ref()?)));
+    let mut cpu = Family::new(text, "rpm_process_cpu_seconds_total", "counter", "CPU time that rpm itself used.");
+    measured().for_each(|(role, seen)| cpu.add(&[("role", role)], seen.cpu_seconds));
+    let mut memory = Family::new(
+        text,
+        "rpm_process_memory_resident_bytes",
+        "gauge",
+        "Resident memory of rpm itself, shared pages too.",
+    );
+    measured().for_each(|(role, seen)| memory.add(&[("role", role)], seen.resident_bytes as f64));
+}
+
+fn host(text: &mut String, snapshot: &Snapshot) {
+    let host = &snapshot.host;
+    let mut one =
+        |name, help, labels: &[(&str, &str)], value| Family::new(text, name, "gauge", help).add(labels, value);
+    one("rpm_host_cpus", "Processors that may be used.", &[], host.cpus as f64);
+    one("rpm_host_memory_total_bytes", "Memory of the machine.", &[], host.memory_total as f64);
+    one("rpm_host_memory_available_bytes", "Memory that programs could still have.", &[], host.memory_available as f64);
+    let mut load = Family::new(text, "rpm_host_load_average", "gauge", "Processes that ran or wanted to, on average.");
+    for (minutes, value) in ["1", "5", "15"].iter().zip(host.load) {
+        load.add(&[("minutes", minutes)], value);
+    }
+}
+
+/// The labels of one worker.
+struct Of<'a> {
+    app: &'a str,
+    namespace: &'a str,
+    instance: String,
+    worker: &'a rpm_ipc::WorkerInfo,
+    measured: Option<&'a Measured>,
+}
+
+impl Of<'_> {
+    fn labels(&self) -> [(&str, &str); 3] {
+        [("app", self.app), ("instance", &self.instance), ("namespace", self.namespace)]
+    }
+}
+
+fn workers(text: &mut String, snapshot: &Snapshot) {
+    let names = distinct(snapshot);
+    let all: Vec<Of<'_>> = snapshot
+        .list
+        .apps
+        .iter()
+        .flat_map(|app| app.workers.iter().map(move |worker| (app, worker)))
+        .map(|(app, worker)| Of {
+            app: &names[&app.id],
+            namespace: &app.spec.namespace,
+            instance: worker.instance.to_string(),
+            worker,
+            measured: snapshot.workers.get(&worker.id),
+        })
+        .collect();
+    let mut each = |name, kind, help, value: &dyn Fn(&Of<'_>) -> Option<f64>| {
+        let mut family = Family::new(text, name, kind, help);
+        for of in &all {
+            if let Some(value) = value(of) {
+                family.add(&of.labels(), value);
+            }
+        }
+    };
+    each("rpm_worker_up", "gauge", "Whether the worker serves.", &|of| {
+        Some(if of.worker.status == Status::Online { 1.0 } else { 0.0 })
+    });
+    each("rpm_worker_cpu_seconds_total", "counter", "CPU time that the present process used.", &|of| {
+        of.measured.map(|seen| seen.cpu_seconds)
+    });
+    each("rpm_worker_cpu_ratio", "gauge", "CPU used since the last look; 1 is one core.", &|of| {
+        of.worker.pid.map(|_| f64::from(of.worker.cpu) / 100.0)
+    });
+    each("rpm_worker_memory_resident_bytes", "gauge", "Resident memory of the worker's process tree.", &|of| {
+        of.worker.pid.map(|_| of.worker.memory.0 as f64)
+    });
+    each("rpm_worker_open_fds", "gauge", "Descriptors that the process has open.", &|of| {
+        of.measured?.open_fds.map(|count| count as f64)
+    });
+    each("rpm_worker_threads", "gauge", "Threads of the process.", &|of| {
+        of.measured.map(|seen| f64::from(seen.threads))
+    });
+    each("rpm_worker_start_time_seconds", "gauge", "When the process started, in Unix time.", &|of| {
+        of.worker.pid?;
+        of.worker.started_at_ms.map(|at| at as f64 / 1000.0)
+    });
+    each("rpm_worker_restarts_total", "counter", "How often the worker was started again.", &|of| {
+        Some(f64::from(of.worker.restarts))
+    });
+    each("rpm_worker_unstable_restarts", "gauge", "Restarts in a row after too short a life.", &|of| {
+        Some(f64::from(of.worker.unstable))
+    });
+    each("rpm_log_lost_bytes_total", "counter", "Output that no file took, because the disk was full.", &|of| {
+        Some(of.worker.output_lost as f64)
+    });
+    let mut state = Family::new(text, "rpm_worker_state", "gauge", "1 for the state that the worker is in.");
+    for of in &all {
+        let status = of.worker.status.to_string();
+        state.add(&[&of.labels()[..], &[("state", status.as_str())]].concat(), 1.0);
+    }
+}
+
+/// Returns the names of the apps. Two of the same name (`start -f`) would give the same series twice, which Prometheus
+/// refuses: the later ones have their number behind the name.
+fn distinct(snapshot: &Snapshot) -> BTreeMap<AppId, String> {
+    let mut taken: Vec<&str> = Vec::new();
+    let mut names = BTreeMap::new();
+    for app in &snapshot.list.apps {
+        let name = app.spec.name.as_str();
+        let own = if taken.contains(&name) { format!("{name}#{}", app.id) } else { name.to_owned() };
+        taken.push(name);
+        names.insert(app.id, own);
+    }
+    names
+}
+
+fn apps(text: &mut String, snapshot: &Snapshot, counts: &Counts) {
+    let names = distinct(snapshot);
+    let mut each = |name, help, value: &dyn Fn(&rpm_ipc::AppInfo) -> f64| {
+        let mut family = Family::new(text, name, "gauge", help);
+        for app in &snapshot.list.apps {
+            family.add(&[("app", &names[&app.id]), ("namespace", &app.spec.namespace)], value(app));
+        }
+    };
+    each("rpm_app_instances_desired", "Workers that are wanted.", &|app| app.workers.len() as f64);
+    each("rpm_app_instances_ready", "Workers that serve.", &|app| {
+        app.workers.iter().filter(|worker| worker.status == Status::Online).count() as f64
+    });
+    each("rpm_app_rolling", "Whether the app's workers are being replaced.", &|app| f64::from(u8::from(app.rolling)));
+    each("rpm_app_proxied", "Whether requests come by a balancer only.", &|app| {
+        f64::from(u8::from(app.spec.exec_mode == ExecMode::Proxy))
+    });
+    let help = "What happened to the workers since `rpm web` runs: exit, restart, online, ...";
+    let mut events = Family::new(text, "rpm_app_events_total", "counter", help);
+    for ((app, event), count) in counts {
+        events.add(&[("app", app), ("event", event)], *count as f64);
+    }
+}
+
+/// What the apps measure themselves (`axm:monitor`): numbers, and numbers with a unit behind them.
+fn custom(text: &mut String, snapshot: &Snapshot) {
+    let names = distinct(snapshot);
+    let help = "What the app itself measures, by its own names.";
+    let mut family = Family::new(text, "rpm_custom_metric", "gauge", help);
+    for app in &snapshot.list.apps {
+        for worker in &app.workers {
+            let Some(monitor) = worker.contact.get("axm_monitor").and_then(serde_json::Value::as_object) else {
+                continue;
+            };
+            let instance = worker.instance.to_string();
+            for (name, entry) in monitor.iter().take(CUSTOM_MAX) {
+                let Some(value) = entry.get("value").and_then(number) else { continue };
+                let unit = entry.get("unit").and_then(serde_json::Value::as_str).unwrap_or_default();
+                let labels =
+                    [("app", names[&app.id].as_str()), ("instance", &instance), ("name", name), ("unit", unit)];
+                family.add(&labels, value);
+            }
+        }
+    }
+}
+
+fn number(value: &serde_json::Value) -> Option<f64> {
+    let number = match value {
+        serde_json::Value::Number(number) => number.as_f64()?,
+        serde_json::Value::Bool(yes) => f64::from(u8::from(*yes)),
+        serde_json::Value::String(text) => {
+            let end = text.find(|letter: char| !matches!(letter, '0'..='9' | '.' | '-' | '+')).unwrap_or(text.len());
+            text[..end].parse().ok()?
+        }
+        _ => return None,
+    };
+    number.is_finite().then_some(number)
+}
+
+fn edge(text: &mut String, snapshot: &Snapshot) {
+    let running: Vec<_> = snapshot.balancers.iter().filter_map(|one| one.stats.as_ref()).collect();
+    let balancers: Vec<_> = running.iter().flat_map(|stats| &stats.balancers).collect();
+    let mut each = |name, kind, help, value: &dyn Fn(&rpm_model::edge::BalancerStats) -> u64| {
+        let mut family = Family::new(text, name, kind, help);
+        balancers.iter().for_each(|one| family.add(&[("balancer", &one.name)], value(one) as f64));
+    };
+    each("rpm_lb_connections_active", "gauge", "Clients' connections that are open.", &|one| one.connections);
+    each("rpm_lb_connections_total", "counter", "Clients' connections so far.", &|one| one.connections_total);
+    each("rpm_lb_requests_in_flight", "gauge", "Requests that have no answer yet.", &|one| one.in_flight);
+    each("rpm_lb_limited_total", "counter", "Requests refused by the rate limit.", &|one| one.limited);
+    each("rpm_lb_refused_total", "counter", "Requests that were no HTTP, too long, or too slow.", &|one| one.refused);
+    let mut bytes = Family::new(text, "rpm_lb_bytes_total", "counter", "Bytes from and to clients.");
+    for one in &balancers {
+        bytes.add(&[("balancer", &one.name), ("direction", "in")], one.bytes_in as f64);
+        bytes.add(&[("balancer", &one.name), ("direction", "out")], one.bytes_out as f64);
+    }
+    let mut requests = Family::new(text, "rpm_lb_requests_total", "counter", "Answers by class of status.");
+    for one in &balancers {
+        let by = &one.answers;
+        let classes = [
+            ("1xx", by.informational),
+            ("2xx", by.success),
+            ("3xx", by.redirect),
+            ("4xx", by.client_error),
+            ("5xx", by.server_error),
+        ];
+        for (class, count) in classes {
+            requests.add(&[("balancer", &one.name), ("code", class)], count as f64);
+        }
+    }
+    let help = "From a request's head to the last byte of its answer.";
+    let mut duration = Family::new(text, "rpm_lb_request_duration_seconds", "histogram", help);
+    balancers.iter().for_each(|one| duration.histogram(&[("balancer", &one.name)], &one.latency));
+    servers(text, &running);
+}
+
+fn servers(text: &mut String, running: &[&rpm_model::edge::EdgeStats]) {
+    let upstreams: Vec<_> = running.iter().flat_map(|stats| &stats.upstreams).collect();
+    let mut queue = Family::new(text, "rpm_lb_queue", "gauge", "Requests that wait for a server.");
+    upstreams.iter().for_each(|one| queue.add(&[("upstream", &one.name)], one.queue as f64));
+    let mut failed = Family::new(
+        text,
+        "rpm_lb_queue_failed_total",
+        "counter",
+        "Requests that found the queue full, or waited too long.",
+    );
+    upstreams.iter().for_each(|one| failed.add(&[("upstream", &one.name)], one.queue_failed as f64));
+    // Members are named by their seat: a life more is no other series.
+    let seat = |name: &str| name.rsplit_once('.').map_or(name, |(seat, _)| seat).to_owned();
+    type Sums = BTreeMap<(String, String, String), [f64; 6]>;
+    let mut sums = Sums::new();
+    for upstream in &upstreams {
+        for server in &upstream.servers {
+            let (app, name) = match &server.app {
+                Some(app) => (app.clone(), seat(&server.name)),
+                None => (String::new(), server.name.clone()),
+            };
+            let one = sums.entry((upstream.name.clone(), app, name)).or_default();
+            one[0] += server.requests as f64;
+            one[1] += server.in_flight as f64;
+            one[2] += server.retries as f64;
+            one[3] += server.connect_errors as f64;
+            one[4] += server.answer_errors as f64;
+            let used = matches!(server.state, ServerState::Up | ServerState::SlowStart);
+            one[5] = one[5].max(f64::from(u8::from(used)));
+        }
+    }
+    let mut each = |name, kind, help, index: usize| {
+        let mut family = Family::new(text, name, kind, help);
+        for ((upstream, app, server), values) in &sums {
+            family.add(&[("upstream", upstream), ("app", app), ("server", server)], values[index]);
+        }
+    };
+    each("rpm_lb_server_requests_total", "counter", "Requests sent to a server, retries included.", 0);
+    each("rpm_lb_server_in_flight", "gauge", "Requests at a server without an answer yet.", 1);
+    each("rpm_lb_retries_total", "counter", "Requests that were tried elsewhere after a server failed.", 2);
+    each("rpm_lb_server_up", "gauge", "Whether a server is used.", 5);
+    let mut errors = Family::new(text, "rpm_lb_errors_total", "counter", "Failures of a server, by kind.");
+    for ((upstream, app, server), values) in &sums {
+        for (kind, value) in [("connect", values[3]), ("answer", values[4])] {
+            errors.add(&[("upstream", upstream), ("app", app), ("server", server), ("kind", kind)], value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn numbers_with_units_are_numbers() {
+        let number = |value: serde_json::Value| number(&value);
+        assert_eq!(number("12.5ms".into()), Some(12.5));
+        assert_eq!(number("-3".into()), Some(-3.0));
+        assert_eq!(number(7.into()), Some(7.0));
+        assert_eq!(number("fast".into()), None);
+        assert_eq!(number(serde_json::Value::Null), None);
+    }
+
+    #[test]
+    fn buckets_grow_up_to_the_count() {
+        let buckets = [(900, 3), (4_000, 2), (60_000_000, 1)].into_iter().collect();
+        let latency = Latency { count: 6, sum_us: 60_010_700, buckets, ..Latency::default() };
+        let mut text = String::new();
+        Family::new(&mut text, "x", "histogram", "Help.").histogram(&[], &latency);
+        assert!(text.contains("x_bucket{le=\"0.001\"} 3\n") && text.contains("x_bucket{le=\"0.005\"} 5\n"), "{text}");
+        assert!(text.contains("x_bucket{le=\"10\"} 5\nx_bucket{le=\"+Inf\"} 6\nx_sum 60.0107\nx_count 6\n"), "{text}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_label_breaks_out_of_its_line(value in "\\PC*|[\"\\\\\n{}]*") {
+            let mut text = String::new();
+            Family::new(&mut text, "x", "gauge", "Help.").add(&[("app", &value)], 1.0);
+            prop_assert_eq!(text.matches('\n').count(), 3, "{}", text);
+            let line = text.lines().last().unwrap();
+            let inside = line.strip_prefix("x{app=\"").and_then(|rest| rest.strip_suffix("\"} 1")).unwrap();
+            let back = inside.replace("\\\\", "\u{1}").replace("\\n", "\n").replace("\\\"", "\"").replace('\u{1}', "\\");
+            prop_assert_eq!(back, value);
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Asks the daemon: a thread that looks, and a thread that hears what happens.
+
+use std::collections::BTreeMap;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rpm_ipc::{CallError, Client, Happened, Notice, Reply, Request};
+use rpm_model::{AppId, Home};
+use tokio::sync::broadcast;
+
+use crate::history::{EVERY, History, Point};
+use crate::look::Snapshot;
+
+/// Between two looks while somebody watches.
+const WATCHED_EVERY: Duration = Duration::from_secs(1);
+
+/// A snapshot is new enough for a question when it is younger than this.
+const FRESH: Duration = Duration::from_millis(900);
+
+/// A daemon that lives answers at once; one that does not within this is stuck.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// A daemon that is gone is tried again after this; the keeper starts the next one sooner.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// What a slow reader may lag behind before it misses something.
+const STREAM_DEPTH: usize = 64;
+
+/// Kinds of events of one app that are counted; there are fewer than this, so the bound is for a daemon gone mad.
+const KINDS_MAX: usize = 20_000;
+
+/// What is heard by those who watch.
+#[derive(Debug, Clone)]
+pub(crate) enum News {
+    /// There is a newer snapshot.
+    Looked,
+    /// Something happened.
+    Happened(Arc<Happened>),
+}
+
+/// What is known of the daemon.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    home: Home,
+    state: Mutex<State>,
+    /// One conversation at a time.
+    link: Mutex<Option<Client<UnixStream>>>,
+    wanted: Condvar,
+    pub(crate) news: broadcast::Sender<News>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    snapshot: Option<Arc<Snapshot>>,
+    /// Something was done since: whoever asks wants to see that.
+    is_stale: bool,
+    history: History,
+    counts: Counts,
+}
+
+/// Events since this process started, by app and kind.
+pub(crate) type Counts = BTreeMap<(String, String), u64>;
+
+impl Watch {
+    /// Starts both threads.
+    pub(crate) fn start(home: Home) -> Arc<Self> {
+        let (news, _) = broadcast::channel(STREAM_DEPTH);
+        let (state, link, wanted) = (Mutex::default(), Mutex::default(), Condvar::new());
+        let watch = Arc::new(Self { home, state, link, wanted, news });
+        let (looks, hears) = (watch.clone(), watch.clone());
+        std::thread::spawn(move || looks.look_on());
+        std::thread::spawn(move || hears.hear());
+        watch
+    }
+
+    /// Returns a snapshot that is young enough to be called the present.
+    ///
+    /// # Errors
+    /// A sentence, when the daemon cannot be asked.
+    pub(crate) fn now(&self) -> Result<Arc<Snapshot>, String> {
+        let link = self.lock_link();
+        // Whoever waited for the link may find that another has looked meanwhile.
+        let young = |snapshot: &Arc<Snapshot>| snapshot.at.elapsed() < FRESH;
+        let state = lock(&self.state);
+        if let Some(snapshot) = state.snapshot.clone().filter(young).filter(|_| !state.is_stale) {
+            return Ok(snapshot);
+        }
+        drop(state);
+        self.look(link)
+    }
+
+    /// Returns what was seen last.
+    pub(crate) fn latest(&self) -> Option<Arc<Snapshot>> {
+        lock(&self.state).snapshot.clone()
+    }
+
+    /// Asks for something to be done, on a connection of its own.
+    ///
+    /// # Errors
+    /// A sentence, when the daemon cannot be asked.
+    pub(crate) fn act(&self, request: Request) -> Result<Reply, String> {
+        let mut client = connect(&self.home, None)?;
+        let reply = client.call(request, |_| {}).map_err(|error| error.to_string())?;
+        lock(&self.state).is_stale = true;
+        self.wanted.notify_all();
+        Ok(reply)
+    }
+
+    pub(crate) fn history(&self, app: AppId) -> Vec<Point> {
+        lock(&self.state).history.of(app)
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        lock(&self.state).counts.clone()
+    }
+
+    /// Tells the thread that looks that somebody watches from now on.
+    pub(crate) fn somebody_watches(&self) {
+        self.wanted.notify_all();
+    }
+
+    fn lock_link(&self) -> MutexGuard<'_, Option<Client<UnixStream>>> {
+        lock(&self.link)
+    }
+
+    fn look(&self, mut link: MutexGuard<'_, Option<Client<UnixStream>>>) -> Result<Arc<Snapshot>, String> {
+        let mut client = match link.take() {
+            Some(client) => client,
+            None => connect(&self.home, Some(ANSWER_WITHIN))?,
+        };
+        let before = {
+            let mut state = lock(&self.state);
+            state.is_stale = false;
+            state.snapshot.clone()
+        };
+        let seen = see(&mut client, before.as_deref()).map_err(|error| error.to_string())?;
+        *link = Some(client);
+        let snapshot = Arc::new(seen);
+        let mut state = lock(&self.state);
+        state.history.note(snapshot.at, snapshot.points());
+        state.snapshot = Some(snapshot.clone());
+        drop(state);
+        // Nobody listens: that is no failure.
+        let _ = self.news.send(News::Looked);
+        Ok(snapshot)
+    }
+
+    /// Looks again and again: once a second while somebody watches, else as often as the history has points.
+    fn look_on(&self) {
+        loop {
+            let looked = self.look(self.lock_link());
+            let every = match looked {
+                Err(_) => AGAIN_AFTER,
+                Ok(_) if self.news.receiver_count() > 0 => WATCHED_EVERY,
+                Ok(_) => EVERY,
+            };
+            let state = lock(&self.state);
+            drop(self.wanted.wait_timeout(state, every).unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
+    fn hear(&self) {
+        loop {
+            let began = Instant::now();
+            if let Ok(mut client) = connect(&self.home, None) {
+                let _ = client.call(Request::Events, |notice| {
+                    if let Notice::Happened(happened) = notice {
+                        self.count(&happened);
+                        let _ = self.news.send(News::Happened(Arc::new(happened)));
+                    }
+                });
+            }
+            std::thread::sleep(AGAIN_AFTER.saturating_sub(began.elapsed()));
+        }
+    }
+
+    fn count(&self, happened: &Happened) {
+        let mut state = lock(&self.state);
+        let key = (happened.app.clone(), happened.event.clone());
+        if state.counts.len() < KINDS_MAX || state.counts.contains_key(&key) {
+            *state.counts.entry(key).or_default() += 1;
+        }
+    }
+}
+
+fn see(client: &mut Client<UnixStream>, before: Option<&Snapshot>) -> Result<Snapshot, CallError> {
+    let Reply::List(list) = client.call(Request::List { environment: false }, |_| {})? else {
+        return Err(CallError::Closed);
+    };
+    let balancers = match list.apps.iter().any(|app| app.spec.is_balancer()) {
+        true => match client.call(Request::Balancers, |_| {})? {
+            Reply::Balancers(balancers) => balancers,
+            _ => Vec::new(),
+        },
+        false => Vec::new(),
+    };
+    Ok(Snapshot::new(list, balancers, before))
+}
+
+fn connect(home: &Home, limit: Option<Duration>) -> Result<Client<UnixStream>, String> {
+    let stream = UnixStream::connect(home.socket()).map_err(|error| format!("no daemon is running: {error}"))?;
+    stream.set_read_timeout(Some(ANSWER_WITHIN)).map_err(|error| error.to_string())?;
+    let client = Client::greet(stream).map_err(|error| error.to_string())?;
+    client.stream().set_read_timeout(limit).map_err(|error| error.to_string())?;
+    Ok(client)
+}
+
+/// A thread that panicked has left nothing half done in here.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

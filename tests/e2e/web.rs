@@ -1,0 +1,192 @@
+//! `rpm web`: metrics, the HTTP API and the dashboard, on the real binary.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+
+use rpm_tests::{Rpm, app, deps, until};
+use serde_json::Value;
+
+/// A web server of a daemon.
+struct Web {
+    port: u16,
+    token: String,
+}
+
+impl Web {
+    fn start(rpm: &Rpm, more: &[&str]) -> Self {
+        // The kernel gives a port that nobody has; it is free again when the server takes it.
+        let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+        rpm.ok(&[&["web", "--listen", &format!("127.0.0.1:{port}")], more].concat());
+        let web = Self { port, token: rpm.ok(&["web", "token"]).trim().to_owned() };
+        until("the web server", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        web
+    }
+
+    /// Asks with these headers; returns status, head and body.
+    fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String, String) {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        let host = if headers.contains("Host:") { "" } else { "Host: localhost\r\n" };
+        exchange(stream, &format!("{method} {path} HTTP/1.1\r\n{host}{headers}"), body)
+    }
+
+    fn with_token(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        let (status, _, body) = self.ask(method, path, &format!("Authorization: Bearer {}\r\n", self.token), body);
+        (status, serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}: {body}")))
+    }
+
+    fn id(&self, name: &str) -> u64 {
+        let (_, all) = self.with_token("GET", "/api/v1/apps", "");
+        let apps = all["apps"].as_array().unwrap();
+        apps.iter().find(|app| app["name"] == name).unwrap()["id"].as_u64().unwrap()
+    }
+}
+
+fn exchange(mut stream: impl Read + Write, head: &str, body: &str) -> (u16, String, String) {
+    let request = format!("{head}Connection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("cut off: {answer:?}"));
+    (head[9..12].parse().unwrap(), head.to_lowercase(), body.to_owned())
+}
+
+#[test]
+fn metrics_are_what_promtool_takes() {
+    let rpm = Rpm::new();
+    rpm.ok(&["start", &app("idle.sh"), "--name", "we\"ird\\name", "-i", "3"]);
+    let web = Web::start(&rpm, &[]);
+    let token = rpm.ok(&["web", "token", "--metrics"]);
+    let bearer = format!("Authorization: Bearer {}\r\n", token.trim());
+    let (status, head, text) = web.ask("GET", "/metrics", &bearer, "");
+    assert_eq!(status, 200, "{text}");
+    assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
+    assert!(
+        text.contains("rpm_worker_up{app=\"we\\\"ird\\\\name\",instance=\"2\",namespace=\"default\"} 1\n"),
+        "{text}"
+    );
+    for name in
+        ["rpm_worker_cpu_seconds_total", "rpm_worker_open_fds", "rpm_host_cpus", "rpm_daemon_start_time_seconds"]
+    {
+        assert!(text.contains(&format!("# TYPE {name} ")), "{name}: {text}");
+    }
+    let mut promtool = Command::new("promtool");
+    let mut check = promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    check.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = check.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}\n{text}", String::from_utf8_lossy(&output.stderr));
+    // The scraper's token opens nothing else, and nothing opens without one.
+    assert_eq!(web.ask("GET", "/api/v1/apps", &bearer, "").0, 401);
+    assert_eq!(web.ask("GET", "/metrics", "", "").0, 401);
+
+    let dashboard: Value = serde_json::from_str(&rpm.ok(&["export", "grafana"])).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let queries = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+    let rules: String = queries
+        .enumerate()
+        .map(|(at, query)| {
+            let query = query["expr"].as_str().unwrap().replace("$app", ".*");
+            format!("  - record: rule:{at}\n    expr: '{query}'\n")
+        })
+        .collect();
+    let file = rpm.home().join("rules.yml");
+    std::fs::write(&file, format!("groups:\n- name: rpm\n  rules:\n{rules}")).unwrap();
+    let output = Command::new("promtool").args(["check", "rules"]).arg(&file).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn the_api_shows_and_acts_and_refuses_strangers() {
+    let rpm = Rpm::new();
+    rpm.ok(&["start", &app("idle.sh"), "--name", "web", "-i", "2"]);
+    let web = Web::start(&rpm, &[]);
+    let id = web.id("web");
+    let before = rpm.pids("web");
+    assert_eq!(web.with_token("POST", &format!("/api/v1/apps/{id}/restart"), "").0, 200);
+    assert!(rpm.pids("web").iter().all(|pid| !before.contains(pid)));
+    assert_eq!(web.with_token("POST", &format!("/api/v1/apps/{id}/scale"), "{\"instances\":3}").0, 200);
+    assert_eq!(rpm.pids("web").len(), 3);
+    assert_eq!(web.with_token("POST", &format!("/api/v1/apps/{id}/stop"), "").0, 200);
+    assert!(rpm.pids("web").is_empty());
+    let (_, events) = web.with_token("GET", "/api/v1/events?app=web&last=500", "");
+    assert!(events["events"].as_array().unwrap().iter().any(|event| event["event"] == "exit"), "{events}");
+
+    for (method, path, body, status) in [
+        ("POST", "/api/v1/apps/99/stop", "", 404),
+        ("POST", "/api/v1/apps/0/scale", "{\"instances\":0}", 400),
+        ("POST", "/api/v1/apps/0/scale", "nonsense", 400),
+        ("GET", "/api/v1/events?last=0", "", 400),
+        ("GET", "/api/v1/apps/0/stop", "", 405),
+        ("DELETE", "/api/v1/apps/0", "", 405),
+        ("GET", "/api/v1/nothing", "", 404),
+    ] {
+        let (found, answer) = web.with_token(method, path, body);
+        assert_eq!(found, status, "{method} {path}: {answer}");
+        assert!(answer["error"].is_string(), "{method} {path}: {answer}");
+    }
+
+    // Another's name for us, another's page, a cookie without the proof.
+    assert_eq!(web.ask("GET", "/", "Host: evil.example\r\n", "").0, 403);
+    let stop = format!("/api/v1/apps/{id}/stop");
+    let bearer = format!("Authorization: Bearer {}\r\n", web.token);
+    assert_eq!(web.ask("POST", &stop, &format!("{bearer}Origin: http://evil.example\r\n"), "").0, 403);
+    let (status, head, _) = web.ask("POST", "/api/v1/login", "", &format!("{{\"token\":\"{}\"}}", web.token));
+    assert_eq!(status, 200);
+    let cookie = head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap();
+    assert!(cookie.contains("httponly") && cookie.contains("samesite=strict"), "{cookie}");
+    let cookie = format!("Cookie: {}\r\n", cookie.split(';').next().unwrap());
+    assert_eq!(web.ask("POST", &stop, &cookie, "").0, 403);
+    let (_, _, session) = web.ask("GET", "/api/v1/session", &cookie, "");
+    let session: Value = serde_json::from_str(&session).unwrap();
+    let proof = format!("{cookie}X-Csrf-Token: {}\r\n", session["csrf"].as_str().unwrap());
+    assert_eq!(web.ask("POST", &stop, &proof, "").0, 200);
+    let (_, head, page) = web.ask("GET", "/", "", "");
+    assert!(head.contains("content-security-policy: default-src 'none'") && !page.contains("http://"), "{head}");
+
+    // It outlives the daemon, and answers again when the next one is there.
+    rpm.kill_daemon();
+    until("the api", || web.ask("GET", "/api/v1/apps", &bearer, "").0 == 200);
+    rpm.ok(&["web", "stop"]);
+    assert!(rpm.fails(&["web", "stop"]).contains("does not run"));
+}
+
+#[test]
+fn read_only_means_that_nothing_can_be_done_and_a_unix_socket_serves_too() {
+    let rpm = Rpm::new();
+    rpm.ok(&["start", &app("idle.sh"), "--name", "web"]);
+    let web = Web::start(&rpm, &["--read-only"]);
+    let id = web.id("web");
+    assert_eq!(web.with_token("POST", &format!("/api/v1/apps/{id}/stop"), "").0, 403);
+    assert_eq!(rpm.statuses("web"), ["online"]);
+    let path = rpm.home().join("web.sock");
+    rpm.ok(&["web", "--socket", &path.to_string_lossy()]);
+    until("the socket", || UnixStream::connect(&path).is_ok());
+    let head = format!("GET /api/v1/apps HTTP/1.1\r\nHost: any\r\nAuthorization: Bearer {}\r\n", web.token);
+    let (status, _, body) = exchange(UnixStream::connect(&path).unwrap(), &head, "");
+    assert_eq!(status, 200, "{body}");
+    assert!(rpm.ok(&["web", "url"]).contains("web.sock"));
+    let bad = rpm.fails(&["web", "--listen", "nowhere"]);
+    assert!(bad.contains("127.0.0.1:9615"), "{bad}");
+}
+
+#[test]
+fn the_dashboard_works_in_a_browser() {
+    let rpm = Rpm::new();
+    rpm.ok(&["start", &app("idle.sh"), "--name", "web", "-i", "2"]);
+    let talker = rpm.home().join("talker.sh");
+    std::fs::write(&talker, "while :; do echo \"<b>line</b> $((n += 1))\"; sleep 0.2; done\n").unwrap();
+    rpm.ok(&["start", &talker.to_string_lossy(), "--name", "talker"]);
+    let web = Web::start(&rpm, &[]);
+    let pictures = std::env::var_os("RPM_TEST_PICTURES").map_or_else(|| rpm.home().to_owned(), Into::into);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/browser/dashboard.js");
+    let output = Command::new("node")
+        .arg(script)
+        .args([format!("http://localhost:{}/", web.port), web.token.clone()])
+        .arg(pictures)
+        .env("NODE_PATH", deps().join("browser/node_modules"))
+        .output()
+        .unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && out.contains("ok"), "{out}{err}");
+}
