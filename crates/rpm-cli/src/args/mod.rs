@@ -54,13 +54,14 @@ Looking:
   crashes          Show how the processes of an app ended, with their last lines
   events           Show what has happened; -f waits for more
   monit            Show the dashboard (dash, dashboard)
+  web              Serve the dashboard, an HTTP API and /metrics; start, stop, token, url
   env, pid, id     Print the environment, the process ids, the ids
   jlist            Show what there is as JSON in PM2's shape; prettylist as a JavaScript object
 
 Balancers (listed, stopped and reloaded like apps):
   drain, ready     Send a server of an upstream nothing new; use it again
   weight           Give a server of an upstream another weight
-  import, export   Read and write configurations of nginx and HAProxy
+  import, export   Read and write configurations of nginx and HAProxy; export grafana: a dashboard
 
 Logs:
   logs             Show the logs and follow them (log)
