@@ -16,6 +16,7 @@
 //! (what happens to a process), `health`, `depends`, `roll`, `canary`, `commands` and `pending` (who waits for what), `restart` (the policy), `timers`.
 #![forbid(unsafe_code)]
 
+pub mod autoscale;
 pub mod command;
 pub mod effect;
 pub mod event;
