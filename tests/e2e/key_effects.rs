@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rpm_tests::{Rpm, app, free_port, http, until};
 use serde_json::{Value, json};
 
-use crate::pull::{commit, git};
+use crate::pull::{commit, origin_and_clone};
 
 /// Writes an ecosystem file of one app, and starts it.
 fn start(rpm: &Rpm, app: &Value) -> std::process::Output {
@@ -290,11 +290,7 @@ fn what_is_for_pm2s_service_is_noted_and_no_more() {
 #[test]
 fn post_update_runs_after_a_pull_and_before_the_reload() {
     let (rpm, place) = (Rpm::new(), tempfile::tempdir().expect("a directory"));
-    let (origin, clone) = (place.path().join("origin"), place.path().join("clone"));
-    std::fs::create_dir(&origin).expect("a directory");
-    git(&origin, &["init", "-q"]);
-    commit(&origin, "version", "1");
-    git(place.path(), &["clone", "-q", "origin", "clone"]);
+    let (origin, clone) = origin_and_clone(place.path());
     let source = "#!/bin/sh\necho \"built: $(cat built)\"\nexec sleep 100000\n";
     start(
         &rpm,

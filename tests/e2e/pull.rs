@@ -1,6 +1,6 @@
 //! `pull`, `forward`, `backward`: git moves an app's directory, and the app is reloaded.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rpm_tests::{Rpm, app};
@@ -26,14 +26,20 @@ pub(crate) fn commit(directory: &Path, name: &str, text: &str) -> String {
     git(directory, &["rev-parse", "HEAD"])
 }
 
-#[test]
-fn an_app_goes_forward_and_backward() {
-    let (rpm, place) = (Rpm::new(), tempfile::tempdir().expect("a directory"));
-    let (origin, clone) = (place.path().join("origin"), place.path().join("clone"));
+/// Makes a repository whose file `version` says 1, and a clone of it.
+pub(crate) fn origin_and_clone(place: &Path) -> (PathBuf, PathBuf) {
+    let (origin, clone) = (place.join("origin"), place.join("clone"));
     std::fs::create_dir(&origin).expect("a directory");
     git(&origin, &["init", "-q"]);
     commit(&origin, "version", "1");
-    git(place.path(), &["clone", "-q", "origin", "clone"]);
+    git(place, &["clone", "-q", "origin", "clone"]);
+    (origin, clone)
+}
+
+#[test]
+fn an_app_goes_forward_and_backward() {
+    let (rpm, place) = (Rpm::new(), tempfile::tempdir().expect("a directory"));
+    let (origin, clone) = origin_and_clone(place.path());
     let version = || std::fs::read_to_string(clone.join("version")).expect("the file is there");
     let directory = clone.to_string_lossy().into_owned();
     rpm.ok(&["start", &app("idle.sh"), "--name", "idle", "--cwd", &directory]);

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use rpm_model::{AppSpec, ExecMode};
 use rpm_supervise::{Command, CommandId, Effect, Event, FailureCause, Fate, Outcome, Refusal};
 
-use crate::stage::{Stage, ids, life, ms, spec};
+use crate::stage::{Stage, fact, ids, life, ms, spec};
 
 fn version(version: &str, change: impl FnOnce(&mut AppSpec)) -> Arc<AppSpec> {
     spec(ExecMode::Cluster, 3, |spec| {
@@ -85,19 +85,8 @@ fn one_that_crashes_while_it_waits_goes_back_by_itself() {
 #[test]
 fn a_canary_outlives_the_daemon() {
     let (mut stage, _) = ahead();
-    let facts: Vec<_> = [life(0, 2), life(1, 1), life(2, 1)]
-        .map(|life| rpm_supervise::Fact {
-            life,
-            pid: 1000 + life.generation.0 as i32,
-            started_at: stage.now,
-            exit: None,
-            leftovers: false,
-            note: None,
-        })
-        .into();
-    let mut effects = Vec::new();
     let saved = stage.supervisor.saved();
-    stage.supervisor = rpm_supervise::Supervisor::restore(stage.now, saved, &facts, &mut effects);
+    stage.reborn(saved, &[fact(life(0, 2)), fact(life(1, 1)), fact(life(2, 1))]);
     let app = stage.app();
     assert_eq!(stage.supervisor.app(app).expect("it is there").canaries, ids([0]));
     stage.ask(Command::Promote { app });

@@ -1,9 +1,9 @@
 use std::sync::Arc;
 
-use rpm_model::{AppSpec, Dependency, ExecMode, Exit, Status};
+use rpm_model::{AppSpec, Dependency, ExecMode, Status};
 use rpm_supervise::{Command, Effect, Event, FailureCause, Outcome, Refusal};
 
-use crate::stage::{Stage, ids, life, ms, spec};
+use crate::stage::{Stage, fact, ids, life, ms, spec};
 
 fn app(name: &str, depends_on: &[(&str, Dependency)], change: impl FnOnce(&mut AppSpec)) -> Arc<AppSpec> {
     spec(ExecMode::Fork, 1, |spec| {
@@ -126,17 +126,8 @@ fn a_held_app_is_held_by_the_next_daemon_too() {
     let specs = vec![app("db", &[], |spec| spec.wait_ready = true), app("web", &[("db", Dependency::Healthy)], |_| {})];
     stage.ask(Command::Start { specs });
     stage.spawned(life(0, 1));
-    let fact = rpm_supervise::Fact {
-        life: life(0, 1),
-        pid: 1001,
-        started_at: stage.now,
-        exit: None::<(Exit, _)>,
-        leftovers: false,
-        note: None,
-    };
-    let mut effects = Vec::new();
     let saved = stage.supervisor.saved();
-    stage.supervisor = rpm_supervise::Supervisor::restore(stage.now, saved, &[fact], &mut effects);
+    stage.reborn(saved, &[fact(life(0, 1))]);
     stage.pass(ms(20_000));
     assert!(stage.spawns().len() <= 1);
     stage.tell(Event::AppReady { life: life(0, 1) });

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use rpm_model::{AppSpec, ExecMode, Health, HealthSpec, Life, Status};
 use rpm_supervise::{Cause, Command, Effect, Event, FailureCause, Happening, Trouble};
 
-use crate::stage::{Stage, ids, life, ms, spec};
+use crate::stage::{Stage, fact, ids, life, ms, spec};
 
 /// A check every second with 10 s to start in: two failures make ill.
 fn checked(mode: ExecMode, instances: u32, change: impl FnOnce(&mut AppSpec)) -> Arc<AppSpec> {
@@ -208,21 +208,10 @@ fn an_ill_worker_is_ill_to_the_next_daemon() {
     for _ in 0..2 {
         fails(&mut stage, life(0, 1));
     }
-    let facts: Vec<_> = [(life(0, 1), 1001), (life(1, 1), 1001), (life(0, 2), 1002)]
-        .map(|(life, pid)| rpm_supervise::Fact {
-            life,
-            pid,
-            started_at: stage.now,
-            exit: None,
-            leftovers: false,
-            note: None,
-        })
-        .into();
-    let mut effects = Vec::new();
     let saved = stage.supervisor.saved();
-    stage.supervisor = rpm_supervise::Supervisor::restore(stage.now, saved, &facts, &mut effects);
-    assert!(effects.contains(&Effect::Withhold { life: life(0, 1) }));
-    assert!(!effects.contains(&Effect::Admit { life: life(0, 1) }));
+    stage.reborn(saved, &[fact(life(0, 1)), fact(life(1, 1)), fact(life(0, 2))]);
+    assert!(stage.has(&Effect::Withhold { life: life(0, 1) }));
+    assert!(!stage.has(&Effect::Admit { life: life(0, 1) }));
     assert_eq!(stage.worker(0).health, Some(Health::Unhealthy));
 }
 

@@ -1,27 +1,10 @@
 use rpm_model::{AppId, ExecMode, Exit, Life, Moment, Status, WorkerId};
-use rpm_supervise::{Command, Effect, Event, Fact, Note, Saved, Supervisor};
+use rpm_supervise::{Command, Effect, Event, Fact, Note, Saved};
 
-use crate::stage::{Stage, cluster, fork, ids, life, ms, spec};
-
-fn fact(life: Life) -> Fact {
-    Fact { life, pid: 42, started_at: Moment(1_000_000), exit: None, leftovers: false, note: None }
-}
+use crate::stage::{Stage, cluster, fact, fork, ids, life, ms, spec};
 
 fn ended(life: Life, exit: Exit, at: Moment) -> Fact {
     Fact { exit: Some((exit, at)), ..fact(life) }
-}
-
-impl Stage {
-    /// The daemon dies and a new one takes over.
-    fn reborn(&mut self, saved: Saved, facts: &[Fact]) -> &mut Self {
-        let text = serde_json::to_string(&saved).expect("it can be written");
-        let saved = serde_json::from_str(&text).expect("it can be read");
-        let mut effects = Vec::new();
-        self.supervisor = Supervisor::restore(self.now, saved, facts, &mut effects);
-        assert_eq!(effects.last(), Some(&Effect::Persist));
-        self.keep(effects);
-        self
-    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rpm_model::{AppId, AppSpec, ExecMode, Exit, Life, Moment, Status, WorkerId};
 use rpm_supervise::{
-    Command, CommandId, Effect, Event, Failure, FailureCause, Happening, Outcome, Supervisor, WorkerView,
+    Command, CommandId, Effect, Event, Fact, Failure, FailureCause, Happening, Outcome, Saved, Supervisor, WorkerView,
 };
 
 pub(crate) struct Stage {
@@ -195,5 +195,23 @@ impl Stage {
         let [(id, Outcome::Failed { failures, .. })] = &replies[..] else { panic!("{replies:?}") };
         assert_eq!(*id, command);
         assert!(failures.iter().any(|one| one.worker == WorkerId(worker) && one.cause == *cause), "{failures:?}");
+    }
+}
+
+/// What the next daemon finds of a process that still runs.
+pub(crate) fn fact(life: Life) -> Fact {
+    Fact { life, pid: 42, started_at: Moment(1_000_000), exit: None, leftovers: false, note: None }
+}
+
+impl Stage {
+    /// The daemon dies and a new one takes over.
+    pub(crate) fn reborn(&mut self, saved: Saved, facts: &[Fact]) -> &mut Self {
+        let text = serde_json::to_string(&saved).expect("it can be written");
+        let saved = serde_json::from_str(&text).expect("it can be read");
+        let mut effects = Vec::new();
+        self.supervisor = Supervisor::restore(self.now, saved, facts, &mut effects);
+        assert_eq!(effects.last(), Some(&Effect::Persist));
+        self.keep(effects);
+        self
     }
 }
