@@ -103,7 +103,7 @@ bench-logs: setup $(RELEASE)
 
 # The order in which the linker lays the program out: what runs comes first. To be made again when much has changed.
 layout:
-	CARGO_PROFILE_RELEASE_STRIP=none $(CARGO) build --release -p rpm-cli -p rpm-bench
+	RPM_SYMBOLS=1 $(CARGO) build --release -p rpm-cli -p rpm-bench
 	python3 tools/layout.py $(RELEASE) tools/layout.sh > $(abspath $(TARGET))/layout.ld
 	mv $(abspath $(TARGET))/layout.ld crates/rpm-cli/layout.ld
 
