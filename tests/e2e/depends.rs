@@ -82,3 +82,37 @@ fn what_depends_on_a_failed_job_does_not_start_and_says_why() {
     assert!(error.contains("waits for migrate to be completed, which is down"), "{error}");
     assert_eq!(rpm.statuses("web"), ["waiting restart"]);
 }
+
+#[test]
+fn a_new_spec_of_an_app_that_runs_is_refused_like_a_new_app_and_nothing_is_claimed() {
+    let rpm = Rpm::new();
+    let idle = |name: &str, on: Value| json!({ "name": name, "script": app("idle.sh"), "depends_on": on });
+    rpm.ok(&["start", &start(&rpm, &json!([idle("hen", json!(["egg"])), idle("egg", json!([]))]))]);
+    let before = (rpm.pids("hen"), rpm.pids("egg"));
+    let circle = start(&rpm, &json!([idle("egg", json!(["hen"]))]));
+    for how in ["start", "restart", "reload", "startOrReload", "apply"] {
+        let error = rpm.fails(&[how, &circle]);
+        assert!(error.contains("egg → hen → egg"), "{how}: {error}");
+    }
+    let nobody = start(&rpm, &json!([idle("egg", json!(["cock"]))]));
+    assert!(rpm.fails(&["restart", &nobody]).contains("egg depends on cock, and no app is called so"));
+    assert_eq!((rpm.pids("hen"), rpm.pids("egg")), before);
+    let stranger = start(&rpm, &json!([idle("duck", json!(["cock"]))]));
+    let output = rpm.run(&["start", &stranger]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(!output.status.success() && !text.contains("Starting"), "{text}");
+    // Both turned round at once.
+    rpm.ok(&["start", &start(&rpm, &json!([idle("hen", json!([])), idle("egg", json!(["hen"]))]))]);
+}
+
+#[test]
+fn an_app_that_runs_may_come_to_depend_on_a_new_one() {
+    let rpm = Rpm::new();
+    let idle = |name: &str, on: Value| json!({ "name": name, "script": app("idle.sh"), "depends_on": on });
+    rpm.ok(&["start", &start(&rpm, &json!([idle("web", json!([])), idle("api", json!([]))]))]);
+    let text = rpm.ok(&["start", &start(&rpm, &json!([idle("web", json!(["cache"])), idle("cache", json!([]))]))]);
+    assert!(text.contains("Starting"), "{text}");
+    assert_eq!(rpm.statuses("web"), ["online"]);
+    rpm.ok(&["apply", &start(&rpm, &json!([idle("web", json!(["queue"])), idle("queue", json!([]))]))]);
+    assert_eq!((rpm.statuses("web"), rpm.statuses("queue")), (vec!["online".to_owned()], vec!["online".to_owned()]));
+}

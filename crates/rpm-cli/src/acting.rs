@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rpm_ipc::{AppInfo, BalancerInfo, Failed, List, Reply, Request};
-use rpm_model::{Flavour, Status, WorkerId};
+use rpm_model::{AppId, Flavour, Status, WorkerId};
 
 use crate::commands::Invocation;
 use crate::modules;
@@ -25,6 +25,38 @@ const SETTLES_WITHIN: Duration = Duration::from_secs(1);
 /// Often enough for a person not to notice.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
+/// Something to ask for.
+#[derive(Debug)]
+pub struct Ask {
+    /// What completes "could not …".
+    pub verb: &'static str,
+    /// What is asked.
+    pub request: Request,
+    /// What is said as soon as it is known that it is not refused, a line each.
+    pub opening: Vec<String>,
+}
+
+impl From<(&'static str, Request)> for Ask {
+    fn from((verb, request): (&'static str, Request)) -> Self {
+        Self { verb, request, opening: Vec::new() }
+    }
+}
+
+impl Ask {
+    /// Returns the app that it is about where it is about one: whoever races with another command may have to tell of workers
+    /// that are in no list.
+    fn app(&self) -> Option<AppId> {
+        match &self.request {
+            Request::Scale { app, .. } | Request::Promote { app } | Request::Abort { app } => Some(*app),
+            Request::Restart { specs, .. } | Request::Reload { specs, .. } => match &specs[..] {
+                [respec] => Some(respec.app),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
 /// Asks, shows how far it is, and returns the workers acted on; `verb` completes "could not …".
 ///
 /// # Errors
@@ -35,19 +67,22 @@ pub fn act(
     verb: &'static str,
     request: Request,
 ) -> Result<Vec<WorkerId>, Failure> {
-    act_knowing(session, invocation, verb, request, None)
+    act_knowing(session, invocation, (verb, request).into(), None)
 }
 
 /// Acts, and can say of a failure whether somebody served before.
 fn act_knowing(
     session: &mut Session,
     invocation: &Invocation,
-    verb: &'static str,
-    request: Request,
+    ask: Ask,
     before: Option<&List>,
 ) -> Result<Vec<WorkerId>, Failure> {
-    let mut progress = Progress::new(&invocation.voice, verb);
+    let Ask { verb, request, opening } = ask;
+    let mut progress = Progress::new(&invocation.voice, verb, opening);
     let reply = session.act(request, |notice| progress.notice(notice));
+    if matches!(reply, Ok(Reply::Done { .. } | Reply::Failed(_))) {
+        progress.taken_up();
+    }
     drop(progress);
     match reply? {
         Reply::Done { workers } => Ok(workers),
@@ -76,13 +111,14 @@ pub fn act_and_show(
     session: &mut Session,
     invocation: &Invocation,
     before: &List,
-    requests: Vec<(&'static str, Request)>,
+    requests: Vec<impl Into<Ask>>,
 ) -> Result<(), Failure> {
     let mut outcome = Ok(());
     let mut acted = Vec::new();
-    for (verb, request) in requests {
-        match act_knowing(session, invocation, verb, request, Some(before)) {
-            Ok(workers) => acted.push(workers),
+    for ask in requests.into_iter().map(Into::into) {
+        let app = ask.app();
+        match act_knowing(session, invocation, ask, Some(before)) {
+            Ok(workers) => acted.push((workers, app)),
             Err(failure) => {
                 outcome = Err(failure);
                 break;
@@ -97,8 +133,10 @@ pub fn act_and_show(
         // The failure that was there first says more.
         Err(failure) => return outcome.and(Err(failure)),
     };
-    for workers in acted {
-        tell(invocation, &workers, &[&after, before]);
+    for (workers, app) in acted {
+        let apps = before.apps.iter().chain(&after.apps);
+        let app = apps.into_iter().find(|known| Some(known.id) == app).map(|app| &*app.spec.name);
+        tell(invocation, &workers, app, &[&after, before]);
     }
     for app in after.apps.iter().filter(|app| !app.canaries.is_empty()) {
         let (name, program) = (&app.spec.name, invocation.voice.program());
@@ -142,13 +180,10 @@ fn settled(session: &mut Session) -> Result<List, Failure> {
     }
 }
 
-/// Tells which workers were acted on, by the names they have in the first list that knows them.
-pub fn tell(invocation: &Invocation, workers: &[WorkerId], lists: &[&List]) {
-    let mut by_name: BTreeMap<&str, Vec<WorkerId>> = BTreeMap::new();
-    for id in workers {
-        let app = lists.iter().find_map(|list| crate::target::find(list, *id)).map(|(app, _)| app);
-        by_name.entry(app.map_or("?", |app| &app.spec.name)).or_default().push(*id);
-    }
+/// Tells which workers were acted on, by the names they have in the first list that knows them, else by that of the app that
+/// was meant. One that came and went meanwhile, by another's command, is nobody's whom the user knows.
+pub fn tell(invocation: &Invocation, workers: &[WorkerId], meant: Option<&str>, lists: &[&List]) {
+    let by_name = by_name(workers, meant, lists);
     let tick = format!("{}✓{:#}", say::GREEN, say::GREEN);
     for (name, ids) in by_name {
         if ids.len() > LINES_PER_APP {
@@ -160,6 +195,17 @@ pub fn tell(invocation: &Invocation, workers: &[WorkerId], lists: &[&List]) {
             invocation.voice.say(format_args!("[{name}]({id}) {tick}"));
         }
     }
+}
+
+fn by_name<'a>(workers: &[WorkerId], meant: Option<&'a str>, lists: &[&'a List]) -> BTreeMap<&'a str, Vec<WorkerId>> {
+    let mut by_name: BTreeMap<&str, Vec<WorkerId>> = BTreeMap::new();
+    for id in workers {
+        let app = lists.iter().find_map(|list| crate::target::find(list, *id)).map(|(app, _)| &*app.spec.name);
+        if let Some(name) = app.or(meant) {
+            by_name.entry(name).or_default().push(*id);
+        }
+    }
+    by_name
 }
 
 /// Shows the table, and the machine's line.
@@ -194,6 +240,18 @@ pub fn now_ms() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::screens::samples::{app, list};
+
+    #[test]
+    fn a_worker_that_came_and_went_is_told_by_the_app_that_was_meant_or_not_at_all() {
+        let list = list(vec![app(1, "api", "default", &[0])]);
+        let workers = [WorkerId(0), WorkerId(3)];
+        assert_eq!(
+            by_name(&workers, Some("web"), &[&list]),
+            [("api", vec![workers[0]]), ("web", vec![workers[1]])].into()
+        );
+        assert_eq!(by_name(&workers, None, &[&list]), [("api", vec![workers[0]])].into());
+    }
 
     #[test]
     fn pm2_s_start_succeeds_though_the_app_ends_at_once() {

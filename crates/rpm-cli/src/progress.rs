@@ -15,13 +15,22 @@ const WORTH_A_BAR: u32 = 2;
 pub struct Progress {
     voice: Voice,
     verb: &'static str,
+    /// What is claimed once the command is known to be taken up.
+    opening: Vec<String>,
     bar: Option<ProgressBar>,
 }
 
 impl Progress {
     /// Begins; nothing is shown before the first notice.
-    pub fn new(voice: &Voice, verb: &'static str) -> Self {
-        Self { voice: *voice, verb, bar: None }
+    pub fn new(voice: &Voice, verb: &'static str, opening: Vec<String>) -> Self {
+        Self { voice: *voice, verb, opening, bar: None }
+    }
+
+    /// Says what is being done: nobody has refused it.
+    pub fn taken_up(&mut self) {
+        for line in self.opening.drain(..) {
+            self.voice.say(line);
+        }
     }
 
     /// Shows one notice.
@@ -37,6 +46,7 @@ impl Progress {
     }
 
     fn advance(&mut self, done: u32, total: u32) {
+        self.taken_up();
         if self.voice.silent || total < WORTH_A_BAR || !std::io::stderr().is_terminal() {
             return;
         }

@@ -37,6 +37,8 @@ impl Supervisor {
                     let wanted = spec.autostart;
                     self.start(turn, id, spec, wanted);
                 }
+                // What is new has no name that could be told before it is known not to be refused.
+                self.commands.begun(id, turn.effects);
             }
             Command::Resurrect { apps } => {
                 apps.into_iter().for_each(|(spec, stopped)| self.start(turn, id, spec, !stopped));
@@ -69,7 +71,7 @@ impl Supervisor {
             return Err(Refusal::ShuttingDown);
         }
         match command {
-            Command::Start { specs } => self.may_depend(specs),
+            Command::Start { specs } => self.may_depend(specs, &[]),
             Command::Resurrect { .. } | Command::Shutdown => Ok(()),
             Command::Stop { workers } | Command::Delete { workers } | Command::Reset { workers } => {
                 workers.iter().try_for_each(|worker| self.known(*worker))
@@ -124,7 +126,8 @@ impl Supervisor {
     fn all_known(&self, workers: &[WorkerId], specs: &Specs) -> Result<(), Refusal> {
         workers.iter().try_for_each(|worker| self.known(*worker))?;
         let unknown = specs.iter().find(|(app, _)| !self.apps.contains_key(app));
-        unknown.map_or(Ok(()), |(app, _)| Err(Refusal::UnknownApp(*app)))
+        unknown.map_or(Ok(()), |(app, _)| Err(Refusal::UnknownApp(*app)))?;
+        self.may_depend(&[], specs)
     }
 
     /// Refuses to act on seats that are all being deleted: to the client they are gone.

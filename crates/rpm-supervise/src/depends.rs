@@ -4,11 +4,11 @@
 //! time. After every event it is looked whether that is over. A stop goes the other way round: a worker of an app on which
 //! others depend that are stopped by the same command is asked only when those are down.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rpm_model::{AppSpec, Dependency, Exit, WorkerId};
+use rpm_model::{AppId, AppSpec, Dependency, Exit, WorkerId};
 
 use crate::command::{FailureCause, Refusal};
 use crate::effect::Cause;
@@ -36,19 +36,31 @@ struct Unmet {
 }
 
 impl Supervisor {
-    /// Refuses specs that depend on apps that are not there, or on each other in a circle.
-    pub(crate) fn may_depend(&self, specs: &[Arc<AppSpec>]) -> Result<(), Refusal> {
-        let known = self.apps.values().map(|app| &app.spec).chain(specs);
+    /// Refuses what new apps, and new specs of apps that are there, would depend on for the first time: apps that are not
+    /// there, and circles. What an app depends on already is not asked about again.
+    pub(crate) fn may_depend(&self, new: &[Arc<AppSpec>], changed: &[(AppId, Arc<AppSpec>)]) -> Result<(), Refusal> {
+        let changed: BTreeMap<AppId, &AppSpec> = changed.iter().map(|(app, spec)| (*app, &**spec)).collect();
+        let there = self.apps.values().flat_map(|app| {
+            let spec = changed.get(&app.id).copied().unwrap_or(&app.spec);
+            // A roll that fails puts it back.
+            let before = app.roll.as_ref().and_then(|roll| roll.previous.as_deref());
+            [Some(spec), before.filter(|_| !changed.contains_key(&app.id))]
+        });
         let mut all: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-        for spec in known {
+        for spec in there.flatten().chain(new.iter().map(|spec| &**spec)) {
             all.entry(&spec.name).or_default().extend(spec.depends_on.keys().map(String::as_str));
         }
-        for spec in specs {
-            if let Some(missing) = spec.depends_on.keys().find(|name| !all.contains_key(name.as_str())) {
-                return Err(Refusal::UnknownDependency { app: spec.name.clone(), missing: missing.clone() });
-            }
+        let of_changed = changed.iter().flat_map(|(app, spec)| {
+            let before = self.apps.get(app).map(|app| &app.spec.depends_on);
+            let is_new = move |name: &&String| before.is_none_or(|before| !before.contains_key(*name));
+            spec.depends_on.keys().filter(is_new).map(|name| (&*spec.name, &**name))
+        });
+        let of_new = new.iter().flat_map(|spec| spec.depends_on.keys().map(|name| (&*spec.name, &**name)));
+        let edges: Vec<(&str, &str)> = of_new.chain(of_changed).collect();
+        if let Some((app, missing)) = edges.iter().find(|(_, missing)| !all.contains_key(missing)) {
+            return Err(Refusal::UnknownDependency { app: (*app).to_owned(), missing: (*missing).to_owned() });
         }
-        let circle = specs.iter().find_map(|spec| circle(&spec.name, &all));
+        let circle = edges.into_iter().find_map(|(app, name)| circle(app, name, &all));
         circle.map_or(Ok(()), |apps| Err(Refusal::DependencyCircle { apps }))
     }
 
@@ -202,28 +214,25 @@ impl std::fmt::Display for Unmet {
     }
 }
 
-/// Returns the names of a circle that leads back to an app.
-fn circle(start: &str, all: &BTreeMap<&str, BTreeSet<&str>>) -> Option<Vec<String>> {
-    fn follow<'a>(
-        at: &'a str,
-        start: &str,
-        all: &BTreeMap<&'a str, BTreeSet<&'a str>>,
-        seen: &mut BTreeSet<&'a str>,
-        path: &mut Vec<String>,
-    ) -> bool {
-        path.push(at.to_owned());
-        for next in all.get(at).into_iter().flatten() {
-            if *next == start {
-                path.push(start.to_owned());
-                return true;
-            }
-            if seen.insert(next) && follow(next, start, all, seen, path) {
-                return true;
+/// Returns the names of a circle that a dependency closes: from an app by what it depends on back to the app.
+fn circle(app: &str, depends_on: &str, all: &BTreeMap<&str, BTreeSet<&str>>) -> Option<Vec<String>> {
+    // From where each name was reached first: the way back is the shortest one.
+    let mut reached: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut open = VecDeque::from([depends_on]);
+    while let Some(at) = open.pop_front() {
+        if at == app {
+            let way = std::iter::successors(Some(at), |name| reached.get(name).copied());
+            let mut names: Vec<String> = way.map(str::to_owned).collect();
+            names.push(app.to_owned());
+            names.reverse();
+            return Some(names);
+        }
+        for next in all.get(at).into_iter().flatten().copied() {
+            if next != depends_on && !reached.contains_key(next) {
+                reached.insert(next, at);
+                open.push_back(next);
             }
         }
-        path.pop();
-        false
     }
-    let mut path = Vec::new();
-    follow(start, start, all, &mut BTreeSet::new(), &mut path).then_some(path)
+    None
 }

@@ -75,6 +75,12 @@ impl Commands {
         }
     }
 
+    /// Tells that the command was taken up, and for how many seats it waits.
+    pub(crate) fn begun(&mut self, command: CommandId, effects: &mut Vec<Effect>) {
+        let waits = self.pending.get(&command).filter(|pending| pending.open > 0 && pending.done == 0);
+        effects.extend(waits.map(|pending| Effect::Progress { command, done: 0, total: pending.open }));
+    }
+
     /// Adds a roll that the command waits for.
     pub(crate) fn wait_for_roll(&mut self, command: CommandId) {
         if let Some(pending) = self.pending.get_mut(&command) {

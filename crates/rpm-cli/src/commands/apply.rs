@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::acting;
 use crate::args::{Apply, Desired};
+use crate::commands::start_or::depends_on_new;
 use crate::commands::{Invocation, cwd};
 use crate::report::Failure;
 use crate::say;
@@ -113,9 +114,16 @@ impl Plan {
         if !deleted.is_empty() {
             requests.insert(0, ("delete", Request::Delete { workers: deleted }));
         }
-        // All at once: they may depend on each other.
+        // All at once: they may depend on each other. And before what is to depend on them.
         if !started.is_empty() {
-            requests.push(("start", Request::Start { specs: started }));
+            let last = requests.len();
+            let there = requests.iter().filter_map(|(_, request)| match request {
+                Request::Reload { specs, .. } => Some(specs.iter().map(|respec| &respec.spec)),
+                _ => None,
+            });
+            let first = usize::from(matches!(requests.first(), Some(("delete", _))));
+            let at = if depends_on_new(there.flatten(), &started) { first } else { last };
+            requests.insert(at, ("start", Request::Start { specs: started }));
         }
         requests
     }

@@ -22,7 +22,7 @@ pub(super) fn run(invocation: &Invocation) -> Result<(), Failure> {
     let keeper = session.ping()?.keeper_pid;
     let keeper = Pid::from_raw(keeper).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
     let before = session.list(false)?;
-    let mut progress = Progress::new(&invocation.voice, "stop");
+    let mut progress = Progress::new(&invocation.voice, "stop", Vec::new());
     let reply = session.act(Request::Kill, |notice| progress.notice(notice));
     drop(progress);
     match reply {
@@ -31,7 +31,7 @@ pub(super) fn run(invocation: &Invocation) -> Result<(), Failure> {
         Ok(other) => return Err(session::unexpected(other)),
     }
     let workers = crate::target::ids(&before, |_| true);
-    crate::acting::tell(invocation, &workers, &[&before]);
+    crate::acting::tell(invocation, &workers, None, &[&before]);
     if let Some(keeper) = keeper {
         let mut polled = [PollFd::new(&keeper, PollFlags::IN)];
         let timeout = Timespec::try_from(KEEPER_LEAVES_WITHIN).ok();

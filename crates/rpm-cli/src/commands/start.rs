@@ -91,12 +91,13 @@ pub(super) fn run(mut args: Start, invocation: &Invocation) -> Result<(), Failur
             session
         }
     };
-    for spec in &plan.missing {
+    let claims = plan.missing.iter().map(|spec| {
         let s = if spec.instances == 1 { "" } else { "s" };
         let (script, mode, count) = (spec.script.display(), spec.exec_mode.name(), spec.instances);
-        invocation.voice.say(format_args!("Starting {script} in {mode} ({count} instance{s})"));
-    }
-    let requests = start_or::requests(plan, How::Restart, false, invocation);
+        format!("Starting {script} in {mode} ({count} instance{s})")
+    });
+    let opening = claims.collect();
+    let requests = start_or::requests(plan, How::Restart, false, opening, invocation);
     acting::act_and_show(&mut session, invocation, &before, requests)?;
     if args.attach {
         logs::run(&Logs { lines: Some(0), ..Logs::default() }, invocation)?;

@@ -1,8 +1,9 @@
 //! `startOrRestart`, `startOrReload`: the apps of a file are as the file says, whatever they were before.
 
 use rpm_ipc::Request;
+use rpm_model::AppSpec;
 
-use crate::acting;
+use crate::acting::{self, Ask};
 use crate::args::File;
 use crate::commands::restart::How;
 use crate::commands::{Invocation, cwd};
@@ -24,12 +25,19 @@ pub(super) fn run(args: &File, how: How, invocation: &Invocation) -> Result<(), 
     let before = session.list(true)?;
     let mut plan = Plan::default();
     plan.apply(loaded, &before, args.app.update_env);
-    let requests = requests(plan.finish(), how, args.app.force, invocation);
+    let requests = requests(plan.finish(), how, args.app.force, Vec::new(), invocation);
     acting::act_and_show(&mut session, invocation, &before, requests)
 }
 
-/// Returns what is asked for a plan: what is there first, as in PM2.
-pub(super) fn requests(mut plan: Plan, how: How, force: bool, invocation: &Invocation) -> Vec<(&'static str, Request)> {
+/// Returns what is asked for a plan: what is there first, as in PM2, unless that is to depend on what is new. `opening` is
+/// what is said when the new apps are taken up.
+pub(super) fn requests(
+    mut plan: Plan,
+    how: How,
+    force: bool,
+    mut opening: Vec<String>,
+    invocation: &Invocation,
+) -> Vec<Ask> {
     match Settings::read(&invocation.home) {
         Ok(settings) => {
             let respecs = plan.respecs.iter_mut().map(|respec| &mut respec.spec);
@@ -37,16 +45,20 @@ pub(super) fn requests(mut plan: Plan, how: How, force: bool, invocation: &Invoc
         }
         Err(failure) => invocation.voice.warn(failure.text()),
     }
-    let mut requests = Vec::new();
-    if !plan.missing.is_empty() && !plan.workers.is_empty() {
-        let names: Vec<&str> = plan.missing.iter().map(|spec| spec.name.as_str()).collect();
-        invocation.voice.say(format_args!("Applications {} not running, starting...", names.join(", ")));
-    }
-    if !plan.workers.is_empty() {
-        requests.push((how.verb(), how.request(plan.workers, plan.respecs, force)));
-    }
-    if !plan.missing.is_empty() {
-        requests.push(("start", Request::Start { specs: plan.missing }));
-    }
-    requests
+    let new_first = depends_on_new(plan.respecs.iter().map(|respec| &respec.spec), &plan.missing);
+    let start = (!plan.missing.is_empty()).then(|| {
+        if !plan.workers.is_empty() {
+            let names: Vec<&str> = plan.missing.iter().map(|spec| spec.name.as_str()).collect();
+            opening.insert(0, format!("Applications {} not running, starting...", names.join(", ")));
+        }
+        Ask { opening, ..Ask::from(("start", Request::Start { specs: plan.missing })) }
+    });
+    let again = (!plan.workers.is_empty()).then(|| (how.verb(), how.request(plan.workers, plan.respecs, force)).into());
+    let in_order = if new_first { [start, again] } else { [again, start] };
+    in_order.into_iter().flatten().collect()
+}
+
+/// Returns whether apps that are there will depend on new ones, which must be known before.
+pub(super) fn depends_on_new<'a>(mut there: impl Iterator<Item = &'a AppSpec>, new: &[AppSpec]) -> bool {
+    there.any(|spec| new.iter().any(|new| spec.depends_on.contains_key(&new.name)))
 }

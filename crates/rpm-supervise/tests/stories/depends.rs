@@ -1,6 +1,8 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use rpm_model::{AppSpec, Dependency, ExecMode, Status};
+use proptest::prelude::*;
+use rpm_model::{AppId, AppSpec, Dependency, ExecMode, Status};
 use rpm_supervise::{Command, Effect, Event, FailureCause, Outcome, Refusal};
 
 use crate::stage::{Stage, fact, ids, life, ms, spec};
@@ -132,4 +134,74 @@ fn a_held_app_is_held_by_the_next_daemon_too() {
     assert!(stage.spawns().len() <= 1);
     stage.tell(Event::AppReady { life: life(0, 1) });
     assert_eq!(stage.status(1), Status::Launching);
+}
+
+fn restart_with(stage: &mut Stage, number: u32, spec: Arc<AppSpec>) -> Option<Refusal> {
+    stage.ask(Command::Restart { workers: ids([number]), specs: vec![(AppId(number), spec)] });
+    stage.replies().into_iter().find_map(|(_, outcome)| match outcome {
+        Outcome::Refused(refusal) => Some(refusal.clone()),
+        Outcome::Done { .. } | Outcome::Failed { .. } => None,
+    })
+}
+
+#[test]
+fn a_new_spec_of_an_app_that_is_there_is_refused_like_a_new_app() {
+    let mut stage = Stage::new();
+    let specs = vec![app("hen", &[("egg", Dependency::Started)], |_| {}), app("egg", &[], |_| {})];
+    stage.ask(Command::Start { specs });
+    let on_hen = app("egg", &[("hen", Dependency::Started)], |_| {});
+    let apps = ["egg", "hen", "egg"].map(str::to_owned).into();
+    assert_eq!(restart_with(&mut stage, 1, on_hen.clone()), Some(Refusal::DependencyCircle { apps }));
+    let on_nobody = app("egg", &[("cock", Dependency::Started)], |_| {});
+    let unknown = Refusal::UnknownDependency { app: "egg".into(), missing: "cock".into() };
+    assert_eq!(restart_with(&mut stage, 1, on_nobody), Some(unknown));
+    // A spec takes the place of the one before: when the hen needs no egg any more, the egg may need the hen.
+    assert_eq!(restart_with(&mut stage, 0, app("hen", &[], |_| {})), None);
+    assert_eq!(restart_with(&mut stage, 1, on_hen), None);
+    // What was agreed to is not asked about again, even when it has gone since.
+    stage.ask(Command::Delete { workers: ids([0]) });
+    for generation in 1..4 {
+        stage.exited(life(0, generation), 0);
+    }
+    let on_hen = app("egg", &[("hen", Dependency::Healthy)], |spec| spec.drain_timeout = ms(1));
+    assert_eq!(restart_with(&mut stage, 1, on_hen), None);
+}
+
+proptest! {
+    #[test]
+    fn specs_never_make_a_circle_and_are_refused_for_nothing_else(
+        changes in proptest::collection::vec((0usize..5, proptest::collection::btree_set(0usize..6, 0..4)), 1..25),
+    ) {
+        const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "nobody"];
+        let mut stage = Stage::new();
+        stage.ask(Command::Start { specs: NAMES[..5].iter().map(|name| app(name, &[], |_| {})).collect() });
+        let mut model: [BTreeSet<usize>; 5] = Default::default();
+        for (changed, on) in changes {
+            let mut next = model.clone();
+            next[changed] = on.clone();
+            let is_fine = !on.contains(&5) && is_without_circle(&next);
+            let on: Vec<_> = on.iter().map(|name| (NAMES[*name], Dependency::Started)).collect();
+            let refused = restart_with(&mut stage, changed as u32, app(NAMES[changed], &on, |_| {}));
+            prop_assert_eq!(refused.is_none(), is_fine, "{:?} in {:?}", refused, next);
+            if let Some(Refusal::DependencyCircle { apps }) = &refused {
+                prop_assert_eq!(apps.first(), apps.last());
+                for pair in apps.windows(2) {
+                    let number = |name: &str| NAMES.iter().position(|known| *known == name).expect("a name");
+                    prop_assert!(next[number(&pair[0])].contains(&number(&pair[1])), "{:?} in {:?}", apps, next);
+                }
+            }
+            if is_fine {
+                model = next;
+            }
+        }
+    }
+}
+
+/// Takes away what depends on nothing that is left, until nothing can be taken.
+fn is_without_circle(on: &[BTreeSet<usize>; 5]) -> bool {
+    let mut left: BTreeSet<usize> = (0..5).collect();
+    while let Some(free) = left.iter().copied().find(|app| on[*app].is_disjoint(&left)) {
+        left.remove(&free);
+    }
+    left.is_empty()
 }
