@@ -5,12 +5,13 @@
 
 runs the shell script SCRIPT, with $PROGRAM in its environment, under ptrace: every function of PROGRAM, in every
 process that SCRIPT and its children make of it, has a breakpoint at its beginning, which is taken away when it is hit.
-Prints a linker script that puts these functions, in the order in which they were hit, before all others. PROGRAM must
-have symbols.
+Prints a linker script that puts these functions before all others: first those that stay, what both the daemon and the
+keeper run, then each alone, then the commands; each in the order in which they were hit. PROGRAM must have symbols.
 """
 
 import collections
 import ctypes
+import itertools
 import os
 import re
 import signal
@@ -44,9 +45,29 @@ class Program:
         self.names = collections.defaultdict(list)
         for line in subprocess.check_output(["nm", "--defined-only", self.path], text=True).splitlines():
             address, kind, name = line.split(None, 2)
-            if kind in "tTwW" and name.startswith(("_ZN", "_R")):
+            if kind in "tTwW" and (name == "main" or name.startswith(("_ZN", "_R"))):
                 self.names[int(address, 16)].append(name)
-        self.hit = {}
+        # Of each address: when each role was there first.
+        self.hit = collections.defaultdict(dict)
+        self.clock = itertools.count()
+        self.roles = {}
+
+    def role(self, pid):
+        """Which of its roles a process, or a thread of one, has."""
+        if pid not in self.roles:
+            with open(f"/proc/{pid}/cmdline") as line:
+                word = line.read().split("\0")[1]
+            self.roles[pid] = word if word in STAYING else "command"
+        return self.roles[pid]
+
+    def order(self):
+        """The addresses, those of what stays together."""
+        def place(address):
+            roles = self.hit[address]
+            staying = tuple(role for role in STAYING if role in roles)
+            groups = [tuple(STAYING), ("daemon",), ("keeper",), ()]
+            return groups.index(staying), min(roles[role] for role in staying or roles)
+        return sorted(self.hit, key=place)
 
     def base(self, pid):
         """Where the first byte of the file is in memory."""
@@ -94,6 +115,7 @@ def trace(program, script):
         stopped_by, event = os.WSTOPSIG(status), status >> 16
         if event == EVENT_EXEC:
             known.add(pid)
+            program.roles.pop(pid, None)
             if os.readlink(f"/proc/{pid}/exe") == program.path:
                 # The same for all: the tracer has switched randomisation off.
                 planted = program.plant(pid)
@@ -119,12 +141,14 @@ def step_over(program, pid, base, original):
     with open(f"/proc/{pid}/mem", "r+b", buffering=0) as memory:
         memory.seek(address)
         memory.write(original[address])
-    program.hit.setdefault(address - base, None)
+    program.hit[address - base].setdefault(program.role(pid), next(program.clock))
     registers.words[RIP] = address
     ptrace(PTRACE_SETREGS, pid, ctypes.byref(registers))
     return True
 
 
+# The roles that are there all the time.
+STAYING = ["daemon", "keeper"]
 # What stands for an app: it is let go.
 WORKERS = {"sleep", "node"}
 
@@ -134,8 +158,11 @@ def patterns(program):
     and also their copies, to which the linker's optimiser gives numbers."""
     without_hash = {name: re.sub(r"17h[0-9a-f]{16}E.*", "17h", name) for names in program.names.values() for name in names}
     count = collections.Counter(without_hash.values())
-    for address in program.hit:
+    for address in program.order():
         for name in program.names[address]:
+            if name == "main":
+                yield name
+                continue
             short = without_hash[name]
             exact = re.sub(r"(E)(\.llvm)?\.[0-9]+$", r"\1", name)
             yield (short if count[short] == 1 else exact).replace("[", "?").replace("]", "?") + "*"
