@@ -1,6 +1,7 @@
 //! The whole program through its real binary: each test has a daemon of its own.
 
 mod as_pm2;
+mod autoscale;
 mod balancer;
 mod boot;
 mod cluster;

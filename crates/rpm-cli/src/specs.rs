@@ -166,11 +166,16 @@ fn succeed(mut spec: AppSpec, current: &AppSpec, update_env: bool) -> AppSpec {
     if !update_env {
         spec.env_shell = current.env_shell.clone();
     }
-    if !spec.instances_given {
+    if !spec.instances_given || keeps_its_number(&spec, current) {
         spec.instances = current.instances;
         spec.instances_given = current.instances_given;
     }
     spec
+}
+
+/// Returns whether an app's number of workers follows its load: a file says only with how many it begins.
+pub fn keeps_its_number(wanted: &AppSpec, current: &AppSpec) -> bool {
+    wanted.autoscale.is_some() && current.autoscale.is_some()
 }
 
 /// Returns the workers of the apps with these names, and the names that nothing has.

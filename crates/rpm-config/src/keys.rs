@@ -60,8 +60,6 @@ pub(crate) enum Use {
     Kept,
     /// PM2 knows it and does nothing with it (measured): kept, with a warning.
     Idle,
-    /// It is known and will have an effect, but has none yet: kept, with a warning.
-    NotYet,
 }
 
 impl Kind {
@@ -169,7 +167,7 @@ pub(crate) const KEYS: &[Key] = {
         key("drain_timeout", &[], Duration, Spec),
         key("reload_parallel", &[], Number, Spec),
         key("health_check", &[], Any, Spec),
-        key("autoscale", &[], Object, NotYet),
+        key("autoscale", &[], Object, Spec),
         key("rollback", &[], Flag, Spec),
         key("min_ready", &[], Duration, Spec),
         key("progress_deadline", &[], Duration, Spec),
@@ -200,13 +198,11 @@ pub struct AppKey {
     pub name: &'static str,
     /// Its other names.
     pub aliases: &'static [&'static str],
-    /// Whether it does anything yet.
-    pub has_effect: bool,
 }
 
 /// Returns every key of an app.
 pub fn app_keys() -> impl Iterator<Item = AppKey> {
-    KEYS.iter().map(|key| AppKey { name: key.name, aliases: key.aliases, has_effect: key.use_ != Use::NotYet })
+    KEYS.iter().map(|key| AppKey { name: key.name, aliases: key.aliases })
 }
 
 /// Keys beside `apps` that say nothing about apps.

@@ -67,10 +67,8 @@ impl RawApp {
         let setting = Setting { value: value.clone(), origin };
         match keys::meaning(written) {
             Meaning::Key(key) => {
-                match key.use_ {
-                    Use::NotYet if !value.is_null() => report.warn(&self.label, &setting, "has no effect yet"),
-                    Use::Idle if !value.is_null() => report.warn(&self.label, &setting, "has no effect, as in PM2"),
-                    _ => {}
+                if key.use_ == Use::Idle && !value.is_null() {
+                    report.warn(&self.label, &setting, "has no effect, as in PM2");
                 }
                 if !self.fits(key, &setting, report) {
                     return;

@@ -53,6 +53,16 @@ pub(crate) fn number(value: &Value) -> Option<u32> {
     }
 }
 
+/// Reads a number, whole or not, that is not negative.
+pub(crate) fn amount(value: &Value) -> Option<f64> {
+    let amount = match value {
+        Value::Number(number) => number.as_f64()?,
+        Value::String(text) => text.trim().parse().ok()?,
+        _ => return None,
+    };
+    (amount.is_finite() && amount >= 0.0).then_some(amount)
+}
+
 /// Reads milliseconds, or a number with a unit.
 pub(crate) fn duration(value: &Value) -> Option<Duration> {
     parse_duration(&text(value)?).ok()

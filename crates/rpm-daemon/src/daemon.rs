@@ -16,6 +16,7 @@ use rpm_sys::reap::Signals;
 use tokio::sync::mpsc;
 
 use crate::actions::Actions;
+use crate::autoscale::Autoscale;
 use crate::cgroups::Cgroups;
 use crate::changes::Changes;
 use crate::clients::{Inbound, Line};
@@ -103,6 +104,8 @@ pub(crate) struct Daemon {
     pub(crate) changes: Changes,
     /// Apps that are restarted at certain times.
     pub(crate) cron: Cron,
+    /// Apps whose number of workers follows their load.
+    pub(crate) autoscale: Autoscale,
     /// Questions about the health of workers.
     pub(crate) checks: Checks,
     /// Commands of the apps' own.
@@ -192,6 +195,7 @@ impl Daemon {
             more = self.take_news()?;
             self.make_rounds(view::now());
             self.make_checks(view::now());
+            self.look_at_loads(view::now());
             self.end_late_tasks(view::now());
             self.take_changes(view::now());
             self.restart_changed(view::now());
@@ -242,6 +246,7 @@ impl Daemon {
             self.fit_due = None;
             self.fit_changes();
             self.fit_cron();
+            self.fit_autoscale(now);
             self.fit_logs();
             self.forget_secrets();
         }
@@ -271,6 +276,7 @@ impl Daemon {
             persist,
             self.backup_due,
             self.checks.next_due(),
+            self.autoscale_due(),
             self.tasks.next_due(),
             self.fit_due,
         ];

@@ -124,6 +124,7 @@ impl Daemon {
                 self.record_happening(&happened, happening);
                 self.tell_listeners(&happened);
             }
+            Effect::PublishApp { app, event, detail } => self.publish_of_app(app, event, detail),
             Effect::Leave => self.leaving = true,
         }
     }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use rpm_ipc::Request;
-use rpm_model::{AppSpec, Bytes, Exit, Home, Life, Moment, WorkerId};
+use rpm_model::{AppId, AppSpec, Bytes, Exit, Home, Life, Moment, WorkerId};
 use rpm_records::{Asked, Ended, EventRecord, ExitRecord, LogPart, Recorder};
 use rpm_supervise::{Cause, Command, Happening, Saved};
 use rpm_sys::proc;
@@ -179,6 +179,25 @@ impl Daemon {
         });
     }
 
+    /// Tells everybody what was decided of an app as a whole.
+    pub(crate) fn publish_of_app(&mut self, app: AppId, event: &str, detail: String) {
+        let Some(view) = self.core.app(app) else { return };
+        let (name, first) = (view.spec.name.clone(), view.workers.first().map(|worker| worker.id));
+        tracing::info!("app [{name}] {event} ({detail})");
+        let at_ms = proc::wall_clock_millis();
+        if let Some(worker) = first {
+            let (app, event, detail) = (name.clone(), event.to_owned(), Some(detail.clone()));
+            self.tell_listeners(&rpm_ipc::Happened { at_ms, worker, app, event, detail });
+        }
+        self.forensics.event(EventRecord {
+            at_ms,
+            event: event.to_owned(),
+            app: Some(name),
+            detail: Some(detail),
+            ..EventRecord::default()
+        });
+    }
+
     /// Records something about the daemon itself.
     pub(crate) fn record_own(&self, detail: &str) {
         self.forensics.event(EventRecord {
@@ -214,6 +233,10 @@ impl Daemon {
             Command::Renew { workers, cause, .. } => (cause_name(*cause), workers.clone()),
             Command::Delete { workers } => ("delete", workers.clone()),
             Command::Scale { app, .. } => ("scale", self.core.app(*app).iter().flat_map(ids).collect()),
+            Command::Autoscale { app, on } => {
+                let verb = if *on { "autoscale on" } else { "autoscale off" };
+                (verb, self.core.app(*app).iter().flat_map(ids).collect())
+            }
             Command::Promote { app } => ("promote", self.core.app(*app).iter().flat_map(ids).collect()),
             Command::Abort { app } => ("abort", self.core.app(*app).iter().flat_map(ids).collect()),
             Command::Reset { workers } => ("reset", workers.clone()),
@@ -228,7 +251,7 @@ impl Daemon {
             _ => verb.to_owned(),
         };
         // Reset moves nothing: it is no reason for what comes after it.
-        if !matches!(command, Command::Reset { .. }) {
+        if !matches!(command, Command::Reset { .. } | Command::Autoscale { .. }) {
             self.forensics.actors.extend(workers.into_iter().map(|worker| (worker, by.clone())));
         }
         let at_ms = proc::wall_clock_millis();
@@ -353,7 +376,9 @@ fn tell_usage(record: &mut ExitRecord, usage: Usage) {
 fn asked_by_people(cause: Cause) -> bool {
     match cause {
         Cause::Start | Cause::Stop | Cause::Restart | Cause::Reload | Cause::Rollback | Cause::Scale => true,
-        Cause::Crash | Cause::Memory | Cause::Health | Cause::Hang | Cause::Watch | Cause::Cron => false,
+        Cause::Autoscale | Cause::Crash | Cause::Memory | Cause::Health | Cause::Hang | Cause::Watch | Cause::Cron => {
+            false
+        }
     }
 }
 

@@ -19,6 +19,7 @@
 //! - `edge`: the processes of the balancers, what they are told of workers
 //! - `actions`: what is sent to apps, and their answers; `watch`: one epoll set for everything else
 //! - `changes`: changed files restart apps; `cron`: so do certain times
+//! - `autoscale`: what the workers of apps that scale themselves carry
 //! - `health`: every worker is asked how it is; `tasks`: commands of the apps' own
 //! - `forensics`: what is written down of everything that happens, and who asked
 //! - pure: `launch` (what a worker sees), `settle`, `drains`, `view` (core to wire)
@@ -26,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 mod actions;
+mod autoscale;
 mod cgroups;
 mod changes;
 mod clients;

@@ -18,6 +18,7 @@ use rpm_sys::reap;
 use tokio::sync::mpsc;
 
 use crate::actions::Actions;
+use crate::autoscale::Autoscale;
 use crate::cgroups::Cgroups;
 use crate::changes::Changes;
 use crate::clients::{self, Inbound};
@@ -133,6 +134,7 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
         listeners: Vec::new(),
         pm2,
         actions: Actions::default(),
+        autoscale: Autoscale::default(),
         to_acknowledge: std::mem::take(&mut inventory.exited),
         dirty: true,
         persisted_at: Moment::default(),

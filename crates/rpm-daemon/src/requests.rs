@@ -74,6 +74,7 @@ impl Daemon {
             | Request::Reload { .. }
             | Request::Delete { .. }
             | Request::Scale { .. }
+            | Request::Autoscale { .. }
             | Request::Promote { .. }
             | Request::Abort { .. }
             | Request::Reset { .. }
@@ -217,6 +218,7 @@ pub(crate) fn command(request: &Request) -> Result<Command, String> {
             bounded(u64::from(*instances))?;
             Command::Scale { app: *app, instances: *instances }
         }
+        Request::Autoscale { app, on } => Command::Autoscale { app: *app, on: *on },
         Request::Promote { app } => Command::Promote { app: *app },
         Request::Abort { app } => Command::Abort { app: *app },
         Request::Reset { workers } => Command::Reset { workers: workers.clone() },

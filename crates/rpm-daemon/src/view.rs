@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rpm_ipc::{AppInfo, FailureInfo, Happened, WorkerInfo};
-use rpm_model::{AppSpec, Home, Life, Moment};
-use rpm_supervise::{AppView, Cause, Failure, Happening, WorkerView};
+use rpm_ipc::{AppInfo, AutoscaleInfo, Decision, FailureInfo, Happened, LoadFigure, WorkerInfo};
+use rpm_model::{AppSpec, Home, Life, LoadKind, Moment};
+use rpm_supervise::{AppView, Cause, Failure, Happening, ScalingView, Standing, WorkerView};
 
 use crate::process::Process;
 
@@ -51,7 +51,28 @@ pub(crate) fn app(
     }
     let user = user_of(view.spec);
     let workers = view.workers.iter().map(|worker| self::worker(worker, view, processes, home, clock, &user)).collect();
-    AppInfo { id: view.id, spec, rolling: view.rolling, canaries: view.canaries.clone(), workers }
+    let autoscale = view.scaling.as_ref().map(|scaling| self::autoscale(scaling, view.spec, clock));
+    AppInfo { id: view.id, spec, rolling: view.rolling, canaries: view.canaries.clone(), autoscale, workers }
+}
+
+fn autoscale(view: &ScalingView<'_>, spec: &AppSpec, clock: Clock) -> AutoscaleInfo {
+    let targets = spec.autoscale.as_ref().map(|policy| policy.targets).unwrap_or_default();
+    let figure = |kind: LoadKind| {
+        let seen = view.seen.iter().find(|figure| figure.kind == kind).map(|figure| figure.seen);
+        Some(LoadFigure { kind, seen, target: targets.of(kind)? })
+    };
+    let decision = |(at, change): &(Moment, rpm_supervise::autoscale::Change)| Decision {
+        at_ms: clock.wall_ms(*at),
+        from: change.from,
+        to: change.to,
+        text: change.to_string(),
+    };
+    AutoscaleInfo {
+        is_on: view.standing != Standing::Paused,
+        standing: view.standing.text().to_owned(),
+        figures: LoadKind::ALL.into_iter().filter_map(figure).collect(),
+        last: view.last.map(decision),
+    }
 }
 
 fn worker(
@@ -120,7 +141,9 @@ pub(crate) fn happened(
     why: Option<String>,
 ) -> Happened {
     let (event, detail) = match happening {
-        Happening::Started { cause: cause @ (Cause::Start | Cause::Scale) } => ("start", Some(cause_name(cause))),
+        Happening::Started { cause: cause @ (Cause::Start | Cause::Scale | Cause::Autoscale) } => {
+            ("start", Some(cause_name(cause)))
+        }
         Happening::Started { cause } => ("restart", Some(cause_name(cause))),
         Happening::Online => ("online", None),
         Happening::Stopping { cause } => ("stopping", Some(cause_name(cause))),
@@ -149,6 +172,7 @@ pub(crate) fn cause_name(cause: Cause) -> &'static str {
         Cause::Reload => "reload",
         Cause::Rollback => "rollback",
         Cause::Scale => "scale",
+        Cause::Autoscale => "autoscale",
         Cause::Crash => "crash",
         Cause::Memory => "memory",
         Cause::Health => "health",

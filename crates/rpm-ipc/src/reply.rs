@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use rpm_model::edge::{CheckResult, EdgeStats};
-use rpm_model::{AppId, AppSpec, Bytes, Exit, Health, Life, Status, WorkerId};
+use rpm_model::{AppId, AppSpec, Bytes, Exit, Health, Life, LoadKind, Status, WorkerId};
 use serde::{Deserialize, Serialize};
 
 use crate::hello::Hello;
@@ -187,8 +187,49 @@ pub struct AppInfo {
     /// Workers of a new release that wait for `promote` or `abort`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub canaries: Vec<WorkerId>,
+    /// How its number of workers follows its load, where it has `autoscale`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscale: Option<AutoscaleInfo>,
     /// Its workers, by id.
     pub workers: Vec<WorkerInfo>,
+}
+
+/// How the number of an app's workers follows its load.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct AutoscaleInfo {
+    /// Whether the load decides, and not people.
+    pub is_on: bool,
+    /// What is done or waited for, for people.
+    pub standing: String,
+    /// What is gone by.
+    pub figures: Vec<LoadFigure>,
+    /// The last decision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<Decision>,
+}
+
+/// What one worker carries of one kind of load.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LoadFigure {
+    /// Of what.
+    pub kind: LoadKind,
+    /// So much at the last look, if that could be seen.
+    pub seen: Option<f64>,
+    /// So much it should carry.
+    pub target: f64,
+}
+
+/// A change of the number of workers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Decision {
+    /// When, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// How many there were.
+    pub from: u32,
+    /// How many there are to be.
+    pub to: u32,
+    /// With the figures that led to it.
+    pub text: String,
 }
 
 /// One worker.

@@ -82,6 +82,13 @@ pub enum Request {
         /// How many workers are wanted.
         instances: u32,
     },
+    /// Says who decides on the number of an app's workers: its load (`autoscale`), or people. `Scale` says people.
+    Autoscale {
+        /// Which app.
+        app: AppId,
+        /// Whether the load does.
+        on: bool,
+    },
     /// Lets a reload that waits after its first workers (`canary`) go on.
     Promote {
         /// Which app.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::autoscale::AutoscaleSpec;
 use crate::balance::Arrangement;
 use crate::bytes::Bytes;
 use crate::health::HealthSpec;
@@ -79,6 +80,9 @@ pub struct AppSpec {
     pub instances: u32,
     /// Whether the user named a number of instances (PM2's log naming depends on it).
     pub instances_given: bool,
+    /// Between which numbers, and by what, the number of workers follows the load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscale: Option<Box<AutoscaleSpec>>,
     /// Addresses whose listening sockets are passed to the workers (`exec_mode: "socket"`): `HOST:PORT` or a path.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub listen: Vec<String>,
@@ -189,6 +193,7 @@ impl AppSpec {
             exec_mode: ExecMode::Fork,
             instances: 1,
             instances_given: false,
+            autoscale: None,
             listen: Vec::new(),
             socket_mode: SocketMode::default(),
             proxy_socket: ProxySocket::default(),

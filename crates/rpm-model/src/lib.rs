@@ -4,6 +4,7 @@
 //!
 //! - [`app`]: what the user asked for ([`AppSpec`])
 //! - [`worker`]: who is who ([`WorkerId`], [`Life`]) and how they fare ([`Status`], [`Exit`])
+//! - [`autoscale`]: how many workers an app may have, and what one should carry
 //! - [`time`]: moments and durations as the user writes them
 //! - [`bytes`]: amounts of memory as the user writes them
 //! - [`home`]: the state directory
@@ -17,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 pub mod app;
+pub mod autoscale;
 pub mod balance;
 pub mod bytes;
 pub mod edge;
@@ -33,6 +35,7 @@ pub use app::{
     AppId, AppSpec, Dependency, Environment, ExecMode, LogFormat, LogSpec, LogTarget, ProxySocket, RestartPolicy,
     SocketMode, StopPolicy, WatchSpec, is_inheritable,
 };
+pub use autoscale::{AutoscaleSpec, Load, LoadKind};
 pub use bytes::Bytes;
 pub use health::{Health, HealthSpec, Probe};
 pub use home::{Flavour, Home};

@@ -35,7 +35,15 @@ pub(crate) fn list() -> List {
     broken.why = Some("exit code 3 after 78 ms; 16 unstable restarts in a row".into());
     List {
         apps: vec![
-            AppInfo { id: AppId(0), spec: api, rolling: false, canaries: Vec::new(), workers: vec![first, second] },
+            AppInfo {
+                id: AppId(0),
+                spec: api,
+                rolling: false,
+                canaries: Vec::new(),
+                autoscale: None,
+                autoscale: None,
+                workers: vec![first, second],
+            },
             app(1, "mailer \u{1b}[2J", vec![broken]),
             app(2, "日本語の名前", vec![worker(3, Status::Stopped)]),
         ],

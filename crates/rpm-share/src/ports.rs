@@ -446,6 +446,16 @@ impl Ports {
         slots.flat_map(|slots| slots.of(life)).map(Slot::waiting).sum()
     }
 
+    /// Returns how many connections wait for any worker of an app.
+    pub fn waiting_for(&self, app: AppId) -> u32 {
+        let ports = self.ports.iter().filter(|((owner, _), _)| *owner == app);
+        let waiting = ports.map(|(_, port)| match port {
+            Port::Slots(slots) => slots.all().map(Slot::waiting).sum(),
+            Port::Handle(handle) => handle.waiting(),
+        });
+        waiting.sum()
+    }
+
     /// Returns what the keeper must do since the last call, in order.
     pub fn changes(&mut self) -> impl Iterator<Item = Change> + use<'_> {
         self.changes.drain(..)

@@ -237,6 +237,10 @@ impl Slots {
         self.slots.iter().filter(move |slot| slot.holder.is_some_and(|(holder, _)| holder == life))
     }
 
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter()
+    }
+
     /// Returns the lives of a seat that have a slot.
     pub(crate) fn lives_of(&self, worker: WorkerId) -> impl Iterator<Item = Life> {
         self.slots.iter().filter_map(|slot| slot.holder).map(|(life, _)| life).filter(move |life| life.worker == worker)

@@ -79,6 +79,13 @@ pub enum Command {
         /// How many workers are wanted.
         instances: u32,
     },
+    /// Says who decides on the number of an app's workers: the load, or people. `Scale` says people.
+    Autoscale {
+        /// Which app.
+        app: AppId,
+        /// Whether the load does.
+        on: bool,
+    },
     /// Lets a reload that waits after its first workers go on.
     Promote {
         /// Which app.
@@ -146,6 +153,11 @@ pub enum Refusal {
         /// The number.
         instances: u32,
     },
+    /// The app's number of workers does not follow its load.
+    NotAutoscaled {
+        /// The app's name.
+        app: String,
+    },
     /// An app depends on one that is not there.
     UnknownDependency {
         /// The app's name.
@@ -171,6 +183,7 @@ impl fmt::Display for Refusal {
             Refusal::CanaryWaits { app } => write!(f, "a canary of {app} waits for `promote {app}` or `abort {app}`"),
             Refusal::NoCanary { app } => write!(f, "no canary of {app} waits for a decision"),
             Refusal::SameScale { app, instances } => write!(f, "{app} already runs {instances} instances"),
+            Refusal::NotAutoscaled { app } => write!(f, "{app} has no `autoscale` in its settings"),
             Refusal::UnknownDependency { app, missing } => {
                 write!(f, "{app} depends on {missing}, and no app is called so")
             }

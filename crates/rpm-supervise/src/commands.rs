@@ -16,6 +16,7 @@ use crate::pending::{Goal, Waiter};
 use crate::process::Phase;
 use crate::restart::Streak;
 use crate::roll::Roll;
+use crate::scaling::Scaling;
 use crate::seat::{Place, Seat, Then};
 use crate::supervisor::{App, Shutdown, Supervisor, Turn};
 
@@ -55,6 +56,7 @@ impl Supervisor {
             Command::Renew { workers, cause, roll: false } => self.restart(turn, id, workers, Vec::new(), cause),
             Command::Delete { workers } => self.delete(turn, id, workers),
             Command::Scale { app, instances } => self.scale(turn, id, app, instances),
+            Command::Autoscale { app, on } => self.autoscale(app, on),
             Command::Promote { app } => self.promote_canary(turn, id, app),
             Command::Abort { app } => self.abort_canary(turn, Some(id), app),
             Command::Reset { workers } => self.reset(turn, id, workers),
@@ -93,6 +95,7 @@ impl Supervisor {
                 self.some_stay(workers)
             }
             Command::Promote { app } | Command::Abort { app } => self.may_decide(*app),
+            Command::Autoscale { app, .. } => self.may_autoscale(*app),
             Command::Scale { app, instances } => {
                 let app = self.apps.get(app).ok_or(Refusal::UnknownApp(*app))?;
                 if self.staying(app.id).len() == *instances as usize {
@@ -147,7 +150,8 @@ impl Supervisor {
         self.dirty = true;
         let instances = spec.instances.max(1);
         let workers = BTreeSet::new();
-        self.apps.insert(app, App { id: app, spec, workers, roll: None, history: Vec::new(), starting: Some(id) });
+        let (history, scaling) = (Vec::new(), Scaling::default());
+        self.apps.insert(app, App { id: app, spec, workers, roll: None, history, scaling, starting: Some(id) });
         for worker in self.add_seats(turn, app, instances) {
             self.wait(turn, Some(id), worker, Goal::Up);
             if wanted {
@@ -203,7 +207,7 @@ impl Supervisor {
             self.cancel_roll(turn, *app);
             let rescale = self.apply(turn, *app, spec);
             if rescale {
-                self.rescale(turn, Some(id), *app, spec.instances);
+                self.rescale(turn, Some(id), *app, spec.instances, Cause::Scale);
             }
         }
         let workers = self.not_doomed(workers);
@@ -257,7 +261,7 @@ impl Supervisor {
                     self.start_again(turn, id, worker, cause);
                 }
                 if rescale {
-                    self.rescale(turn, Some(id), app, spec.instances);
+                    self.rescale(turn, Some(id), app, spec.instances, Cause::Scale);
                 }
                 continue;
             }
@@ -288,7 +292,8 @@ impl Supervisor {
             let workers = self.apps[&app].workers.iter().copied().collect();
             return self.delete(turn, id, workers);
         }
-        self.rescale(turn, Some(id), app, instances);
+        self.autoscale(app, false);
+        self.rescale(turn, Some(id), app, instances, Cause::Scale);
         self.advance_roll(turn, app);
     }
 
@@ -389,12 +394,22 @@ impl Supervisor {
     fn apply(&mut self, turn: &Turn<'_>, app: AppId, spec: &Arc<AppSpec>) -> bool {
         let Some(app) = self.app_mut(app) else { return false };
         let rescale = app.spec.instances != spec.instances;
+        if spec.autoscale.is_none() {
+            app.scaling = Scaling::default();
+        }
         app.succeed(spec.clone(), turn.now);
         rescale
     }
 
     /// Adds or takes away workers until there are so many.
-    pub(crate) fn rescale(&mut self, turn: &mut Turn<'_>, command: Option<CommandId>, app: AppId, instances: u32) {
+    pub(crate) fn rescale(
+        &mut self,
+        turn: &mut Turn<'_>,
+        command: Option<CommandId>,
+        app: AppId,
+        instances: u32,
+        cause: Cause,
+    ) {
         let Some(owner) = self.app_mut(app) else { return };
         for spec in [&mut owner.spec].into_iter().chain(owner.roll.as_mut().and_then(|roll| roll.previous.as_mut())) {
             if spec.instances != instances {
@@ -405,11 +420,11 @@ impl Supervisor {
         for worker in self.surplus(app, instances) {
             self.quit_roll(worker);
             self.enlist(turn, command, worker, Goal::Gone);
-            self.leave(turn, worker, Then::Delete, Cause::Scale, true);
+            self.leave(turn, worker, Then::Delete, cause, true);
         }
         for worker in self.add_seats(turn, app, missing) {
             self.enlist(turn, command, worker, Goal::Up);
-            self.spawn(turn, worker, Cause::Scale, false);
+            self.spawn(turn, worker, cause, false);
             // What is started in the middle of a roll goes back with the others if the roll fails.
             if let Some(roll) = self.app_mut(app).and_then(|app| app.roll.as_mut())
                 && let Some(previous) = &roll.previous

@@ -109,6 +109,15 @@ pub enum Effect {
         /// What.
         happening: Happening,
     },
+    /// Tells whoever listens what was decided of an app as a whole.
+    PublishApp {
+        /// Which app.
+        app: AppId,
+        /// A word for it.
+        event: &'static str,
+        /// With the figures that led to it.
+        detail: String,
+    },
     /// The shutdown is complete: no worker is left.
     Leave,
 }
@@ -135,6 +144,7 @@ impl Effect {
             | Effect::Warn { .. }
             | Effect::Persist
             | Effect::Publish { .. }
+            | Effect::PublishApp { .. }
             | Effect::Leave => false,
         }
     }
@@ -157,6 +167,7 @@ impl Effect {
             | Effect::Warn { .. }
             | Effect::Persist
             | Effect::Publish { .. }
+            | Effect::PublishApp { .. }
             | Effect::Leave => None,
         }
     }
@@ -223,6 +234,8 @@ pub enum Cause {
     Rollback,
     /// A client's `scale`.
     Scale,
+    /// The app's load asked for more workers, or fewer.
+    Autoscale,
     /// The process before it ended by itself.
     Crash,
     /// The process before it used too much memory.

@@ -1,6 +1,6 @@
 //! What can happen.
 
-use rpm_model::{Bytes, Exit, Life};
+use rpm_model::{AppId, Bytes, Exit, Life, Load};
 
 use crate::command::{Command, CommandId};
 
@@ -89,6 +89,15 @@ pub enum Event {
         life: Life,
         /// Resident memory of the tree.
         used: Bytes,
+    },
+    /// What the workers of an app carry together; wanted of each app of [`Supervisor::autoscaled`], about once a second.
+    ///
+    /// [`Supervisor::autoscaled`]: crate::Supervisor::autoscaled
+    Load {
+        /// Which app.
+        app: AppId,
+        /// What they carry, as far as it can be seen.
+        load: Load,
     },
     /// The moment that [`Supervisor::next_deadline`](crate::Supervisor::next_deadline) named has come.
     Deadline,

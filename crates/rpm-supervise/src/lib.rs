@@ -13,7 +13,7 @@
 //! Rooms, from outside: [`event`], [`effect`], [`command`] (what clients may ask, and what they are told), [`view`]
 //! (what can be seen), [`saved`] (what is written down), [`recovery`] (the work of a daemon that died is taken up).
 //! Within: `supervisor` (the way of an event), `seat` and `process` (the two machines), `starting`, `ending` and `leaving`
-//! (what happens to a process), `health`, `depends`, `roll`, `canary`, `commands` and `pending` (who waits for what), `restart` (the policy), `timers`.
+//! (what happens to a process), `health`, `depends`, `roll`, `canary`, `scaling`, `commands` and `pending` (who waits for what), `restart` (the policy), `timers`.
 #![forbid(unsafe_code)]
 
 pub mod autoscale;
@@ -35,6 +35,7 @@ mod pending;
 mod process;
 mod restart;
 mod roll;
+mod scaling;
 mod seat;
 mod starting;
 mod supervisor;
@@ -46,5 +47,6 @@ pub use event::{Event, Taken, Trouble};
 pub use history::{Fate, Past};
 pub use recovery::{Fact, Note};
 pub use saved::Saved;
+pub use scaling::{ScalingView, Standing};
 pub use supervisor::Supervisor;
 pub use view::{AppView, WorkerView};

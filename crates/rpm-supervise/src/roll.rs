@@ -284,7 +284,7 @@ impl Supervisor {
         let Some(roll) = owner.roll.take() else { return };
         if roll.rescale && !roll.back {
             let wanted = owner.spec.instances;
-            self.rescale(turn, roll.command, app, wanted);
+            self.rescale(turn, roll.command, app, wanted, Cause::Scale);
         }
         self.roll_over(turn, roll.command);
     }

@@ -11,12 +11,14 @@ use std::time::Duration;
 use rpm_model::{AppId, AppSpec, Exit, Life, Moment, WorkerId};
 use serde::{Deserialize, Serialize};
 
+use crate::autoscale::Change;
 use crate::effect::Cause;
 use crate::health::Checks;
 use crate::history::{Fate, Past};
 use crate::process::{Phase, Process, Sweep, Told, Trial};
 use crate::restart::Streak;
 use crate::roll::Roll;
+use crate::scaling::Scaling;
 use crate::seat::{Place, Seat, Second, Then};
 use crate::supervisor::{App, Supervisor};
 
@@ -68,6 +70,22 @@ pub(crate) struct SavedApp {
     roll: Option<SavedRoll>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     history: Vec<(usize, Moment, Fate)>,
+    #[serde(default, skip_serializing_if = "SavedScaling::is_usual")]
+    scaling: SavedScaling,
+}
+
+/// Who decides on the number of workers, and what was decided last.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct SavedScaling {
+    is_paused: bool,
+    last: Option<(Moment, Change)>,
+}
+
+impl SavedScaling {
+    fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// One seat. A spec is an index into the app's.
@@ -236,7 +254,8 @@ impl Supervisor {
             rescale: roll.rescale,
         });
         let history = app.history.iter().map(|past| (specs.index(&past.spec), past.until, past.fate)).collect();
-        SavedApp { id: app.id, specs: specs.0, seats, roll, history }
+        let scaling = SavedScaling { is_paused: app.scaling.is_paused, last: app.scaling.last.clone() };
+        SavedApp { id: app.id, specs: specs.0, seats, roll, history, scaling }
     }
 
     pub(crate) fn load_app(&mut self, saved: SavedApp, now: Moment, wanted: &mut Vec<WorkerId>) {
@@ -274,7 +293,10 @@ impl Supervisor {
             let past =
                 |(index, until, fate): &(usize, Moment, Fate)| Past { spec: spec(*index), until: *until, fate: *fate };
             let history = saved.history.iter().map(past).collect();
-            self.apps.insert(saved.id, App { id: saved.id, spec: spec(0), workers, roll, history, starting: None });
+            let last = saved.scaling.last.map(|(at, change)| (at.min(now), change));
+            let scaling = Scaling::restored(saved.scaling.is_paused, last);
+            let (id, spec) = (saved.id, spec(0));
+            self.apps.insert(id, App { id, spec, workers, roll, history, scaling, starting: None });
         }
     }
 }

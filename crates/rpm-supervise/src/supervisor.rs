@@ -18,6 +18,7 @@ use crate::process::Process;
 use crate::restart::Pace;
 use crate::roll::Roll;
 use crate::saved::Saved;
+use crate::scaling::Scaling;
 use crate::seat::Seat;
 use crate::timers::Timers;
 
@@ -56,6 +57,8 @@ pub(crate) struct App {
     pub(crate) roll: Option<Roll>,
     /// What it was before, oldest first.
     pub(crate) history: Vec<Past>,
+    /// How its number of workers follows its load, where it does.
+    pub(crate) scaling: Scaling,
     /// The command that creates this app, while no other has touched it.
     pub(crate) starting: Option<CommandId>,
 }
@@ -110,6 +113,7 @@ impl Supervisor {
             Event::Hung { life, why } => self.hung(turn, life, why),
             Event::Revived { life } => self.revived(turn, life),
             Event::Memory { life, used } => self.memory(turn, life, used),
+            Event::Load { app, load } => self.loaded(turn, app, load),
             Event::Deadline => {
                 for worker in self.timers.take_due(now) {
                     self.due(turn, worker);

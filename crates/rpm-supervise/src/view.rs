@@ -8,6 +8,7 @@ use rpm_model::{AppId, AppSpec, Exit, Health, Life, Moment, Status, WorkerId};
 use crate::effect::Cause;
 use crate::history::Past;
 use crate::process::Process;
+use crate::scaling::ScalingView;
 use crate::seat::{Place, Seat, Then};
 use crate::supervisor::{App, Supervisor};
 
@@ -22,6 +23,8 @@ pub struct AppView<'a> {
     pub rolling: bool,
     /// Workers of a new release that wait for `promote` or `abort`.
     pub canaries: Vec<WorkerId>,
+    /// How its number of workers follows its load, where it has `autoscale`.
+    pub scaling: Option<ScalingView<'a>>,
     /// What it was before, oldest first.
     pub history: &'a [Past],
     /// Its workers, by id.
@@ -111,7 +114,15 @@ impl Supervisor {
         let workers = app.workers.iter().filter_map(|worker| self.worker(*worker)).collect();
         let waits = app.roll.as_ref().filter(|roll| roll.is_paused);
         let canaries = waits.into_iter().flat_map(|roll| &roll.replaced).map(|(worker, _)| *worker).collect();
-        AppView { id: app.id, spec: &app.spec, rolling: app.roll.is_some(), canaries, history: &app.history, workers }
+        AppView {
+            id: app.id,
+            spec: &app.spec,
+            rolling: app.roll.is_some(),
+            canaries,
+            scaling: app.spec.autoscale.is_some().then(|| app.scaling.view()),
+            history: &app.history,
+            workers,
+        }
     }
 }
 

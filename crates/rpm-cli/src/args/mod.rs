@@ -36,6 +36,7 @@ Apps:
   restart          Stop and start again
   reload           Replace the workers one after another without losing a request
   scale            Change the number of workers of an app
+  autoscale        Show how the number of workers follows the load; on, off
   promote, abort   Let a reload with a canary go on; put the old release back
   history          Show what an app was before; rollback puts it back
   diff, apply      Show what a file would change; make it so (--prune, --dry-run)
@@ -142,6 +143,8 @@ pub enum Command {
     Reload(Again),
     /// Change the number of workers of an app
     Scale(Scale),
+    /// Show how the number of workers follows the load (`autoscale` in the settings); turn that on or off
+    Autoscale(Autoscale),
     /// Let a reload that waits after its first workers go on
     Promote(OneApp),
     /// Put the old release back where a reload waits after its first workers
@@ -327,6 +330,26 @@ pub struct Scale {
     /// N, +N, -N or max
     #[arg(value_name = "N|+N|-N|max", allow_hyphen_values = true)]
     pub number: String,
+}
+
+/// `autoscale`.
+#[derive(Debug, Args)]
+pub struct Autoscale {
+    /// Name of the app; all that have `autoscale` when absent
+    pub app: Option<String>,
+    /// Whether the load decides; `scale` by hand turns it off
+    #[arg(value_enum)]
+    pub switch: Option<Switch>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Switch {
+    On,
+    Off,
 }
 
 /// Commands that take one app.

@@ -132,9 +132,9 @@ impl Plan {
 /// Returns what makes an app as it is wanted.
 fn change(mut wanted: AppSpec, app: &AppInfo) -> Step {
     let current = &app.spec;
-    // The shell's variables are no part of the file; nor is the number of workers where it names none.
+    // The shell's variables are no part of the file; nor is the number of workers where it names none, or the load decides.
     wanted.env_shell = current.env_shell.clone();
-    if !wanted.instances_given {
+    if !wanted.instances_given || specs::keeps_its_number(&wanted, current) {
         (wanted.instances, wanted.instances_given) = (current.instances, current.instances_given);
     }
     // `stop` turns it off.

@@ -54,6 +54,7 @@ const OF_APPS: &[&str] = &[
     "delete",
     "del",
     "scale",
+    "autoscale",
     "promote",
     "history",
     "rollback",

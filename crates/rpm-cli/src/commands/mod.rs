@@ -2,6 +2,7 @@
 
 mod apply;
 mod attach;
+mod autoscale;
 mod canary;
 mod cleardump;
 pub mod completion;
@@ -100,6 +101,7 @@ pub fn run(command: Command, invocation: &Invocation) -> Result<(), Failure> {
         Command::Restart(args) => restart::run(&args, How::Restart, invocation),
         Command::Reload(args) => restart::run(&args, How::Reload, invocation),
         Command::Scale(args) => scale::run(&args, invocation),
+        Command::Autoscale(args) => autoscale::run(&args, invocation),
         Command::Promote(args) => canary::promote(&args, invocation),
         Command::Abort(args) => canary::abort(&args, invocation),
         Command::History(args) => history::show(&args, invocation),

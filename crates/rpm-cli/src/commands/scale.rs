@@ -29,7 +29,12 @@ pub(super) fn run(args: &Scale, invocation: &Invocation) -> Result<(), Failure> 
     }
     invocation.voice.say(format_args!("Scaling {name} from {current} to {wanted}"));
     let request = Request::Scale { app: app.id, instances: wanted };
-    acting::act_and_show(&mut session, invocation, &before, vec![("scale", request)])
+    acting::act_and_show(&mut session, invocation, &before, vec![("scale", request)])?;
+    if app.autoscale.is_some() && wanted > 0 {
+        let program = invocation.voice.program();
+        invocation.voice.say(format_args!("{name} does not scale itself any more; `{program} autoscale {name} on`"));
+    }
+    Ok(())
 }
 
 pub(super) fn find<'a>(word: &str, list: &'a List) -> Result<&'a AppInfo, Failure> {

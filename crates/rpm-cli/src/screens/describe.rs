@@ -9,6 +9,7 @@ use rpm_ipc::{AppInfo, WorkerInfo};
 use rpm_model::{Bytes, Every, Health, Rotation, Status};
 
 use crate::say::{GREEN, GREY, RED};
+use crate::screens::autoscale;
 use crate::screens::boxes::{self, Cell};
 use crate::screens::format::{self, BOLD};
 use crate::screens::table;
@@ -114,6 +115,13 @@ fn rows(app: &AppInfo, worker: &WorkerInfo, node: Option<&str>, now_ms: u64) -> 
     ];
     if let Some(health) = worker.health.filter(|health| spec.health.is_some() || *health == Health::Unhealthy) {
         rows.push(("health", Cell::styled(health_text(health, worker), format::health_style(health))));
+    }
+    if let Some(state) = &app.autoscale {
+        rows.push(("autoscale", plain(&autoscale::summary(app, state))));
+        if let Some(last) = &state.last {
+            let ago = format::uptime(last.at_ms, now_ms);
+            rows.push(("autoscaled", plain(&format!("{ago} ago: {}", last.text))));
+        }
     }
     if let Some(limit) = spec.max_memory_restart {
         rows.push(("max memory restart", plain(&limit.to_string())));

@@ -1,5 +1,6 @@
 //! What the answers look like. Every screen is a pure function from the list to text; printing is done elsewhere.
 
+pub mod autoscale;
 pub mod balancers;
 pub mod boxes;
 pub mod columns;

@@ -15,7 +15,7 @@ pub fn app(id: u32, name: &str, namespace: &str, workers: &[u32]) -> AppInfo {
     spec.interpreter = Some("node".into());
     spec.instances = workers.len() as u32;
     let workers = workers.iter().enumerate().map(|(instance, id)| worker(name, *id, instance as u32)).collect();
-    AppInfo { id: AppId(id), spec, rolling: false, canaries: Vec::new(), workers }
+    AppInfo { id: AppId(id), spec, rolling: false, canaries: Vec::new(), autoscale: None, workers }
 }
 
 fn worker(name: &str, id: u32, instance: u32) -> WorkerInfo {

@@ -85,6 +85,11 @@ impl<'a, 'r> Section<'a, 'r> {
         self.read(key, "a whole number, at least 1", |value| values::number(value).filter(|number| *number > 0))
     }
 
+    /// Reads an amount that is more than nothing.
+    pub(crate) fn amount(&mut self, key: &'static str) -> Option<f64> {
+        self.read(key, "a number above 0", |value| values::amount(value).filter(|amount| *amount > 0.0))
+    }
+
     pub(crate) fn duration(&mut self, key: &'static str) -> Option<Duration> {
         self.kind(key, Kind::Duration, values::duration)
     }

@@ -3,6 +3,7 @@
 //! One path for everything: a new app starts from PM2's defaults and its settings are applied; a change of a running
 //! app starts from what it is. `null` takes a setting back to its default.
 
+mod autoscale;
 mod depends;
 mod health;
 mod interpreter;
@@ -195,6 +196,7 @@ fn apply(reader: &mut Reader<'_>, spec: &mut AppSpec) {
     reader.read("namespace", values::text).put(&mut spec.namespace, "default".into());
     reader.read("version", values::text).put_option(&mut spec.version);
     workers::apply(reader, spec);
+    autoscale::apply(reader, spec);
     policy::apply(reader, spec);
     health::apply(reader, spec);
     depends::apply(reader, spec);

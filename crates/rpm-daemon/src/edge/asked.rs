@@ -20,6 +20,8 @@ pub(super) enum Waiting {
     Configured,
     /// A client, by its number in [`Asking`].
     Client(u64),
+    /// Whoever looks at what apps carry.
+    Traffic,
     /// Whoever has changed the configuration, by its number.
     Changed(u64),
     /// Nobody.

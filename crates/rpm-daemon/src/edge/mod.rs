@@ -5,6 +5,7 @@
 //!
 //! - [`members`]: which workers an edge should know of (pure); compared after each turn with what it was told
 //! - [`control`]: frames; [`listeners`]: listening sockets; [`address`]: where a worker is reached
+//! - [`traffic`]: what they send to apps, for whoever goes by it
 //! - [`asked`]: what clients ask of balancers; [`changed`]: a changed configuration, applied where it runs
 
 mod address;
@@ -14,6 +15,7 @@ mod commands;
 mod control;
 mod listeners;
 mod members;
+mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
@@ -34,6 +36,7 @@ use asked::{Asking, Waiting};
 use control::Control;
 use listeners::Listeners;
 use members::{Awaited, Members, Seen};
+use traffic::Traffic;
 
 pub(crate) use address::{free_file, free_port, listens, of as address_of};
 
@@ -46,6 +49,7 @@ pub(crate) struct Edges {
     wishes: BTreeMap<AppId, BTreeMap<(String, String), Wish>>,
     asking: Vec<Asking>,
     changes: Vec<changed::Change>,
+    pub(crate) traffic: Traffic,
     /// Whether workers may have changed since the edges were told.
     pub(crate) differ: bool,
     next_id: u64,
@@ -331,6 +335,8 @@ impl Daemon {
             (Waiting::Nobody, Answer::Refused(mistakes)) => {
                 tracing::warn!("{life} did not do something: {}", mistakes.join("; "));
             }
+            (Waiting::Traffic, Answer::Stats(stats)) => self.traffic_told(life, Some(stats)),
+            (Waiting::Traffic, Answer::Done | Answer::Refused(_)) => self.traffic_told(life, None),
             (Waiting::Configured, Answer::Stats(_)) | (Waiting::Nobody, Answer::Done | Answer::Stats(_)) => {}
             (Waiting::Client(number), answer) => self.client_hears(life, number, answer),
             (Waiting::Changed(number), answer) => self.change_answered(life, number, answer),
@@ -397,6 +403,7 @@ impl Daemon {
             match waiting {
                 Waiting::Client(number) => self.client_hears(life, number, ended()),
                 Waiting::Changed(number) => self.change_answered(life, number, ended()),
+                Waiting::Traffic => self.traffic_told(life, None),
                 Waiting::Configured | Waiting::Nobody => {}
             }
         }

@@ -305,6 +305,7 @@ fn events(happening: Happening, cause: Option<Cause>) -> Vec<(&'static str, bool
             events.push(("online", false));
             match cause {
                 Some(Cause::Start | Cause::Scale) => events.push(("start", true)),
+                Some(Cause::Autoscale) => events.push(("start", false)),
                 Some(Cause::Restart) => events.push(("restart", true)),
                 Some(Cause::Reload) => events.push(("reload", true)),
                 Some(Cause::Rollback | Cause::Crash | Cause::Stop) | None => {}

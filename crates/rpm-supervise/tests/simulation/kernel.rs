@@ -166,6 +166,7 @@ impl Kernel {
             | Effect::Warn { .. }
             | Effect::Persist
             | Effect::Publish { .. }
+            | Effect::PublishApp { .. }
             | Effect::Leave => {}
         }
     }

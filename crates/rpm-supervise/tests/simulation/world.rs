@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rpm_model::{AppId, AppSpec, Bytes, Dependency, ExecMode, Health, HealthSpec, Moment, Status, WorkerId};
+use rpm_model::{
+    AppId, AppSpec, AutoscaleSpec, Bytes, Dependency, ExecMode, Health, HealthSpec, Load, Moment, Status, WorkerId,
+};
 use rpm_supervise::{Cause, Command, CommandId, Effect, Event, Outcome, Saved, Supervisor, WorkerView};
 
 use crate::kernel::{Chaos, Kernel};
@@ -14,6 +16,8 @@ struct World {
     seed: u64,
     loud: bool,
     rng: Rng,
+    /// The load of apps that scale themselves, where there are such.
+    weather: Option<Rng>,
     kernel: Kernel,
     supervisor: Supervisor,
     saved: Saved,
@@ -66,6 +70,8 @@ pub(crate) fn run(seed: u64, loud: bool) -> u64 {
     let mut world = World {
         seed,
         loud,
+        // Of its own, so that seeds tell the same story in the other worlds.
+        weather: (seed % 4 == 1).then(|| Rng::new(!seed)),
         kernel: Kernel::new(rng.next(), chaos),
         rng,
         saved: supervisor.saved(),
@@ -94,6 +100,7 @@ impl World {
     fn live(&mut self, deaths: u64) {
         for _ in 0..3 + self.rng.below(20) {
             self.client();
+            self.weather(deaths);
             let pause = *self.rng.pick(&[0, 5, 300, 2000, 8000, 40_000]);
             let until = self.kernel.now + Duration::from_millis(self.rng.below(pause + 1));
             self.run_until(until, deaths);
@@ -114,6 +121,38 @@ impl World {
         assert!(self.unanswered.is_empty(), "never answered: {:?}", self.unanswered.keys());
         let left: Vec<_> = self.kernel.living().collect();
         assert!(left.is_empty(), "left behind by the shutdown: {left:?}");
+    }
+
+    /// Lets load come and go for some seconds.
+    fn weather(&mut self, deaths: u64) {
+        let Some(mut weather) = self.weather.take() else { return };
+        for _ in 0..weather.below(8) {
+            let load = Load { rate: Some(weather.below(800) as f64), ..Load::default() };
+            let apps: Vec<AppId> = self.supervisor.autoscaled().collect();
+            for app in apps {
+                let before = self.staying(app);
+                self.turn(Event::Load { app, load }, deaths);
+                let (after, policy) =
+                    (self.staying(app), self.supervisor.spec(app).and_then(|spec| spec.autoscale.clone()));
+                if let Some(policy) = policy.filter(|_| before != after) {
+                    let may = policy.min as usize..=policy.max as usize;
+                    assert!(may.contains(&after), "{before} → {after}, not within {may:?}");
+                }
+            }
+            self.run_until(self.kernel.now + Duration::from_secs(1), deaths);
+        }
+        let scaled = self.supervisor.apps().find(|app| app.scaling.is_some()).map(|app| app.id);
+        if let Some(app) = scaled.filter(|_| weather.percent(10)) {
+            let on = weather.percent(70);
+            self.ask(Command::Autoscale { app, on });
+        }
+        self.weather = Some(weather);
+    }
+
+    /// Returns how many workers of an app are not about to go for good.
+    fn staying(&self, app: AppId) -> usize {
+        let stays = |worker: &&WorkerView<'_>| worker.status != Status::Stopping || worker.returns;
+        self.supervisor.app(app).map_or(0, |app| app.workers.iter().filter(stays).count())
     }
 
     fn run_until(&mut self, until: Moment, deaths: u64) {
@@ -483,6 +522,13 @@ impl World {
             && let Some(other) = other
         {
             spec.depends_on.insert(other, *rng.pick(&[Dependency::Started, Dependency::Healthy]));
+        }
+        if let Some(weather) = &mut self.weather {
+            let targets = Load { rate: Some(100.0), ..Load::default() };
+            let [up_after, down_after, cool_down] = [3, 5, 10].map(|most| Duration::from_secs(weather.below(most)));
+            let usual = AutoscaleSpec::new(1, 5, targets);
+            let policy = AutoscaleSpec { up_after, down_after, cool_down, ..usual };
+            spec.autoscale = weather.percent(70).then(|| Box::new(policy));
         }
         Arc::new(spec)
     }

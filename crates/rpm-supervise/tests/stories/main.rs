@@ -1,5 +1,6 @@
 //! Stories: events in, effects out. One file per capability; a test's name is what is promised.
 
+mod autoscale;
 mod canary;
 mod commands;
 mod crash;
