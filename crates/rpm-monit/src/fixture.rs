@@ -41,7 +41,6 @@ pub(crate) fn list() -> List {
                 rolling: false,
                 canaries: Vec::new(),
                 autoscale: None,
-                autoscale: None,
                 workers: vec![first, second],
             },
             app(1, "mailer \u{1b}[2J", vec![broken]),
@@ -62,6 +61,7 @@ fn app(id: u32, name: &str, workers: Vec<WorkerInfo>) -> AppInfo {
         spec: AppSpec::new(name, "/srv/other", "/srv"),
         rolling: false,
         canaries: Vec::new(),
+        autoscale: None,
         workers,
     }
 }
