@@ -14,6 +14,7 @@ use crate::autoscale::AutoscaleSpec;
 use crate::balance::Arrangement;
 use crate::bytes::Bytes;
 use crate::health::HealthSpec;
+use crate::job::JobSpec;
 use crate::limits::Limits;
 use crate::rotation::Rotation;
 use crate::secret::Secret;
@@ -149,6 +150,9 @@ pub struct AppSpec {
     /// and its like.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cron: Option<String>,
+    /// Whether it is a job, and when that runs: to its end, and then not again before its next time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobSpec>,
     /// Where output goes.
     pub logs: LogSpec,
     /// PID file; the worker's id is inserted before the extension. An absolute path, or `None` for the default.
@@ -218,6 +222,7 @@ impl AppSpec {
             rollback: true,
             watch: WatchSpec::default(),
             cron: None,
+            job: None,
             logs: LogSpec::default(),
             pid_file: None,
             autostart: true,

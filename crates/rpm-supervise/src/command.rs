@@ -67,6 +67,14 @@ pub enum Command {
         /// Whether workers that share sockets are replaced without a gap.
         roll: bool,
     },
+    /// Runs jobs: by hand ([`Cause::Run`], answered when the run has ended) or because their time has come
+    /// ([`Cause::Schedule`], answered at once). What happens when the run before has not ended the job says.
+    Run {
+        /// Which.
+        workers: Vec<WorkerId>,
+        /// Why.
+        cause: Cause,
+    },
     /// Stops workers and forgets them.
     Delete {
         /// Which.
@@ -158,6 +166,16 @@ pub enum Refusal {
         /// The app's name.
         app: String,
     },
+    /// The app is no job.
+    NoJob {
+        /// The app's name.
+        app: String,
+    },
+    /// A run of the job is under way, and no other is to be beside or after it.
+    RunsAlready {
+        /// The app's name.
+        app: String,
+    },
     /// An app depends on one that is not there.
     UnknownDependency {
         /// The app's name.
@@ -184,6 +202,8 @@ impl fmt::Display for Refusal {
             Refusal::NoCanary { app } => write!(f, "no canary of {app} waits for a decision"),
             Refusal::SameScale { app, instances } => write!(f, "{app} already runs {instances} instances"),
             Refusal::NotAutoscaled { app } => write!(f, "{app} has no `autoscale` in its settings"),
+            Refusal::NoJob { app } => write!(f, "{app} is no job: it has no `schedule`"),
+            Refusal::RunsAlready { app } => write!(f, "a run of {app} is under way"),
             Refusal::UnknownDependency { app, missing } => {
                 write!(f, "{app} depends on {missing}, and no app is called so")
             }

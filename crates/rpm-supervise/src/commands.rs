@@ -54,6 +54,7 @@ impl Supervisor {
                 self.reload(turn, id, workers, Vec::new(), BTreeMap::new(), cause);
             }
             Command::Renew { workers, cause, roll: false } => self.restart(turn, id, workers, Vec::new(), cause),
+            Command::Run { workers, cause } => self.run_jobs(turn, id, workers, cause),
             Command::Delete { workers } => self.delete(turn, id, workers),
             Command::Scale { app, instances } => self.scale(turn, id, app, instances),
             Command::Autoscale { app, on } => self.autoscale(app, on),
@@ -94,6 +95,7 @@ impl Supervisor {
                 self.all_known(workers, &Vec::new())?;
                 self.some_stay(workers)
             }
+            Command::Run { workers, cause } => self.may_run(workers, *cause),
             Command::Promote { app } | Command::Abort { app } => self.may_decide(*app),
             Command::Autoscale { app, .. } => self.may_autoscale(*app),
             Command::Scale { app, instances } => {
@@ -122,7 +124,7 @@ impl Supervisor {
         Ok(())
     }
 
-    fn known(&self, worker: WorkerId) -> Result<(), Refusal> {
+    pub(crate) fn known(&self, worker: WorkerId) -> Result<(), Refusal> {
         if self.seats.contains_key(&worker) { Ok(()) } else { Err(Refusal::UnknownWorker(worker)) }
     }
 
@@ -134,7 +136,7 @@ impl Supervisor {
     }
 
     /// Refuses to act on seats that are all being deleted: to the client they are gone.
-    fn some_stay(&self, workers: &[WorkerId]) -> Result<(), Refusal> {
+    pub(crate) fn some_stay(&self, workers: &[WorkerId]) -> Result<(), Refusal> {
         let stays = |worker: &WorkerId| self.seats.get(worker).is_some_and(|seat| !seat.is_doomed());
         match workers.first() {
             Some(first) if !workers.iter().any(stays) => Err(Refusal::UnknownWorker(*first)),
@@ -154,7 +156,9 @@ impl Supervisor {
         self.apps.insert(app, App { id: app, spec, workers, roll: None, history, scaling, starting: Some(id) });
         for worker in self.add_seats(turn, app, instances) {
             self.wait(turn, Some(id), worker, Goal::Up);
-            if wanted {
+            if self.register_job(worker, wanted) {
+                self.satisfy(turn, worker, &[Goal::Up]);
+            } else if wanted {
                 self.start_when_possible(turn, worker, Cause::Start);
             } else {
                 self.satisfy(turn, worker, &[Goal::Up]);
@@ -168,6 +172,7 @@ impl Supervisor {
         // All of them first: one that is stopped later must not be taken for one that is wanted again.
         for worker in &with {
             self.enlist(turn, Some(id), *worker, Goal::Down);
+            self.park_job(*worker);
         }
         self.each(turn, workers, |this, turn, worker| {
             let doomed = this.seats.get(&worker).is_some_and(Seat::is_doomed);
@@ -206,6 +211,7 @@ impl Supervisor {
         for (app, spec) in &specs {
             self.cancel_roll(turn, *app);
             let rescale = self.apply(turn, *app, spec);
+            self.redefine_job(*app);
             if rescale {
                 self.rescale(turn, Some(id), *app, spec.instances, Cause::Scale);
             }
@@ -248,6 +254,7 @@ impl Supervisor {
             let before = stood.remove(&app).unwrap_or_else(|| self.apps[&app].spec.clone());
             let rescale = specs.remove(&app).is_some_and(|spec| self.apply(turn, app, &spec));
             let spec = self.apps[&app].spec.clone();
+            self.redefine_job(app);
             if rescale {
                 // Those that leave at the end anyway are not replaced before.
                 let surplus = self.surplus(app, spec.instances);
@@ -355,6 +362,9 @@ impl Supervisor {
     /// Stops what runs in a seat and starts it with the app's spec; starts it at once when it is down.
     fn start_again(&mut self, turn: &mut Turn<'_>, id: CommandId, worker: WorkerId, cause: Cause) {
         let now = turn.now;
+        if self.becomes_job(worker) {
+            return self.end_service(turn, id, worker);
+        }
         self.quit_roll(worker);
         self.enlist(turn, Some(id), worker, Goal::Up);
         // While the app rolls, its spec still has to prove itself: a seat taken out of the roll stays with its own.
@@ -365,6 +375,7 @@ impl Supervisor {
             seat.spec = spec;
         }
         seat.streak = Streak::default();
+        (seat.is_parked, seat.queued) = (false, None);
         // As in PM2, what waits for its restart counts as if it ran.
         let again = matches!(seat.place, Place::Waiting { .. })
             || seat.first().is_some_and(|process| process.runs() && process.phase != Phase::Stuck);
@@ -424,6 +435,10 @@ impl Supervisor {
         }
         for worker in self.add_seats(turn, app, missing) {
             self.enlist(turn, command, worker, Goal::Up);
+            if self.register_job(worker, true) {
+                self.satisfy(turn, worker, &[Goal::Up]);
+                continue;
+            }
             self.spawn(turn, worker, cause, false);
             // What is started in the middle of a roll goes back with the others if the roll fails.
             if let Some(roll) = self.app_mut(app).and_then(|app| app.roll.as_mut())
@@ -449,7 +464,7 @@ impl Supervisor {
         app.workers.iter().filter(stays).copied().collect()
     }
 
-    fn not_doomed(&self, workers: Vec<WorkerId>) -> Vec<WorkerId> {
+    pub(crate) fn not_doomed(&self, workers: Vec<WorkerId>) -> Vec<WorkerId> {
         let workers: BTreeSet<WorkerId> = workers.into_iter().collect();
         workers.into_iter().filter(|worker| self.seats.get(worker).is_some_and(|seat| !seat.is_doomed())).collect()
     }

@@ -109,6 +109,11 @@ impl Supervisor {
 
     /// Returns the first thing that an app waits for.
     fn unmet(&self, spec: &AppSpec) -> Option<Unmet> {
+        self.unmet_but(spec, &mut BTreeSet::new())
+    }
+
+    /// The same without another look at the apps that led here: a saved list may hold a circle.
+    fn unmet_but(&self, spec: &AppSpec, seen: &mut BTreeSet<AppId>) -> Option<Unmet> {
         spec.depends_on.iter().find_map(|(name, wants)| {
             let apps: Vec<&App> = self.apps.values().filter(|app| app.spec.name == *name).collect();
             let seats: Vec<&Seat> =
@@ -121,7 +126,16 @@ impl Supervisor {
                 }
                 Dependency::Completed => !seats.is_empty() && seats.iter().all(|seat| seat.is_completed()),
             };
-            let is_hopeless = seats.iter().all(|seat| seat.is_down() || seat.has_failed());
+            let is_hopeless = !is_met
+                && apps.iter().all(|app| {
+                    let mut seats = app.workers.iter().filter_map(|worker| self.seats.get(worker));
+                    // One that waits is as hopeless as what it waits for.
+                    let held = seats.clone().any(|seat| seat.is_held) && seen.insert(app.id);
+                    let in_vain = held && self.unmet_but(&app.spec, seen).is_some_and(|unmet| unmet.is_hopeless);
+                    // Who is well already is not what is waited for.
+                    let is_well = |seat: &Seat| *wants == Dependency::Healthy && seat.is_online() && !seat.is_ill();
+                    seats.all(|seat| seat.is_down() || seat.has_failed() || (seat.is_held && in_vain) || is_well(seat))
+                });
             (!is_met).then(|| Unmet { app: name.clone(), wants: *wants, is_hopeless })
         })
     }

@@ -200,6 +200,10 @@ pub enum Happening {
     Unhealthy,
     /// It passes its health check again.
     Healthy,
+    /// The time of a job has passed without a run: the one before has not ended.
+    Skipped,
+    /// A job runs again when the run before has ended.
+    Queued,
     /// It was asked to leave.
     Stopping {
         /// Why.
@@ -248,4 +252,8 @@ pub enum Cause {
     Watch,
     /// The app's cron pattern came due.
     Cron,
+    /// The job's time came.
+    Schedule,
+    /// A client's `run`.
+    Run,
 }

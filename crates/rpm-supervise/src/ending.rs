@@ -53,6 +53,11 @@ impl Supervisor {
         if matches!(&seat.place, Place::Serving(first) if first.life == life) {
             return self.crashed(turn, life.worker, end, leftovers);
         }
+        let cut_off = seat.first().filter(|process| process.life == life).map(|process| end.failure(process));
+        if let Some(cause) = cut_off {
+            self.disappoint(turn, life.worker, &[Goal::Run], cause);
+        }
+        let Some(seat) = self.seats.get(&life.worker) else { return };
         let failed = seat.incoming().filter(|process| process.life == life).map(|process| end.failure(process));
         if let Some(cause) = failed {
             self.sweep(turn, life, leftovers);
@@ -139,9 +144,9 @@ impl Supervisor {
             }
         };
         seat.why = Some(why);
+        let job_done = decision == Decision::Stay && end.is_success(&seat.spec.restart.stop_exit_codes);
+        self.let_go(turn, worker, |goal| goal == Goal::Run, (!job_done).then(|| cause.clone()));
         if !was_ready {
-            let agreed = &seat.spec.restart.stop_exit_codes;
-            let job_done = decision == Decision::Stay && end.is_success(agreed);
             self.let_go(turn, worker, |goal| goal == Goal::Up, (!job_done).then(|| cause.clone()));
         }
         let then = match then {
@@ -187,6 +192,10 @@ impl Supervisor {
     pub(crate) fn follow(&mut self, turn: &mut Turn<'_>, worker: WorkerId, then: Then) {
         let now = turn.now;
         let Some(seat) = self.seat_mut(worker) else { return };
+        let queued = seat.queued.take_if(|_| matches!(then, Then::Stop | Then::Fail));
+        if let Some(cause) = queued {
+            return self.spawn(turn, worker, cause, false);
+        }
         seat.place = match then {
             Then::Stop => Place::Stopped,
             Then::Fail => Place::Errored,
@@ -219,7 +228,12 @@ impl Supervisor {
                 turn.ask_for(Effect::Forget { worker });
                 // Whoever waited for anything here has it, or is told that the seat is no more.
                 self.satisfy(turn, worker, &[Goal::Down, Goal::Gone]);
-                self.disappoint(turn, worker, &[Goal::Up, Goal::Rolled], FailureCause::Superseded);
+                self.disappoint(
+                    turn,
+                    worker,
+                    &[Goal::Up, Goal::Rolled, Goal::Run, Goal::NextRun],
+                    FailureCause::Superseded,
+                );
                 self.remove_seat(turn, worker);
             }
             _ => self.satisfy(turn, worker, &[Goal::Down]),

@@ -133,7 +133,7 @@ impl Supervisor {
         if seat.trial.is_some() {
             self.roll_failed(turn, worker, FailureCause::Unkillable);
         }
-        let every_goal = [Goal::Up, Goal::Rolled, Goal::Down, Goal::Gone];
+        let every_goal = [Goal::Up, Goal::Rolled, Goal::Down, Goal::Gone, Goal::Run, Goal::NextRun];
         self.disappoint(turn, worker, &every_goal, FailureCause::Unkillable);
         self.check_roll(turn, worker);
     }
@@ -198,6 +198,10 @@ impl Supervisor {
     /// Replaces the process of a seat for a reason of our own: without a gap where the app shares its sockets.
     pub(crate) fn renew(&mut self, turn: &mut Turn<'_>, worker: WorkerId, cause: Cause) {
         let Some(seat) = self.seats.get(&worker) else { return };
+        if seat.spec.job.is_some() {
+            // Its next process comes at its next time.
+            return self.leave(turn, worker, Then::Stop, cause, false);
+        }
         let shares = seat.first().is_some_and(|process| process.spec.shares_sockets());
         if shares && seat.spec.shares_sockets() {
             let spec = seat.spec.clone();

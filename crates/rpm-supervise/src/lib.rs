@@ -30,6 +30,7 @@ mod depends;
 mod ending;
 mod health;
 pub mod history;
+mod jobs;
 mod leaving;
 mod pending;
 mod process;

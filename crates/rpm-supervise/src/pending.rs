@@ -21,6 +21,10 @@ pub(crate) enum Goal {
     Down,
     /// It is forgotten.
     Gone,
+    /// The job's run that is under way has ended well.
+    Run,
+    /// The job's next run has: from its start on this is [`Goal::Run`].
+    NextRun,
 }
 
 impl Goal {
@@ -29,7 +33,9 @@ impl Goal {
         match self {
             Goal::Down => matches!(later, Goal::Down | Goal::Gone),
             Goal::Gone => later == Goal::Gone,
-            Goal::Up | Goal::Rolled => false,
+            Goal::Up => later == Goal::NextRun,
+            Goal::Run | Goal::NextRun => later == Goal::NextRun,
+            Goal::Rolled => false,
         }
     }
 }

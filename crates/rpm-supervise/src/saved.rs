@@ -112,6 +112,10 @@ struct SavedSeat {
     renew_after: Moment,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     is_held: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_parked: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    queued: Option<Cause>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_exit: Option<(Exit, Moment)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -399,7 +403,11 @@ impl Saved {
             for seat in &mut app.seats {
                 seat.second = None;
                 seat.trial = None;
+                seat.queued = None;
+                // A run that was cut off is not made up for: its times come again.
+                let is_job = app.specs.get(seat.spec).or(app.specs.first()).is_some_and(|spec| spec.job.is_some());
                 seat.place = match seat.place {
+                    SavedPlace::Waiting { .. } | SavedPlace::Serving(_) if is_job => SavedPlace::Stopped,
                     SavedPlace::Stopped | SavedPlace::Leaving(_, SavedThen::Stop) => SavedPlace::Stopped,
                     SavedPlace::Errored | SavedPlace::Leaving(_, SavedThen::Fail) => SavedPlace::Errored,
                     SavedPlace::Deleted
@@ -462,6 +470,8 @@ fn save_seat(seat: &Seat, specs: &mut Specs) -> SavedSeat {
         trial: seat.trial.as_ref().map(|spec| specs.index(spec)),
         renew_after: seat.renew_after,
         is_held: seat.is_held,
+        is_parked: seat.is_parked,
+        queued: seat.queued,
         last_exit: seat.last_exit,
         why: seat.why.clone(),
     }
@@ -534,6 +544,8 @@ fn load_seat(saved: SavedSeat, app: AppId, now: Moment, spec: &impl Fn(usize) ->
         trial: saved.trial.map(spec),
         renew_after: soonest(saved.renew_after),
         is_held: saved.is_held,
+        is_parked: saved.is_parked,
+        queued: saved.queued,
         last_exit: saved.last_exit,
         why: saved.why,
         spec: own,

@@ -41,6 +41,10 @@ pub(crate) struct Seat {
     pub(crate) renew_after: Moment,
     /// Whether it waits for other apps, and not for a time.
     pub(crate) is_held: bool,
+    /// Whether this job was stopped, so that its times pass until somebody runs it.
+    pub(crate) is_parked: bool,
+    /// Whether this job runs again when its run has ended, and why.
+    pub(crate) queued: Option<Cause>,
     pub(crate) last_exit: Option<(Exit, Moment)>,
     /// Why it is down or waiting.
     pub(crate) why: Option<String>,
@@ -131,6 +135,8 @@ impl Seat {
             trial: None,
             renew_after: Moment(0),
             is_held: false,
+            is_parked: false,
+            queued: None,
             last_exit: None,
             why: None,
             waiters: Vec::new(),

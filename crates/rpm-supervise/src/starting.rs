@@ -40,6 +40,9 @@ impl Supervisor {
         let trial = seat.trial.is_some().then_some(Trial { must_listen: false });
         let process = seat.launch(turn, cause, trial, seat.restarts);
         seat.place = Place::Serving(process);
+        for waiter in seat.waiters.iter_mut().filter(|waiter| waiter.goal == Goal::NextRun) {
+            waiter.goal = Goal::Run;
+        }
         seat.is_held = false;
         seat.why = None;
     }

@@ -1,7 +1,7 @@
 //! The supervisor: its state, and the way of an event to the room that knows what it means.
 //!
 //! Rooms below: `commands` (what clients ask), `starting`, `ending` and `leaving` (what happens to one process), `roll`
-//! (one after another).
+//! (one after another), `jobs` (what runs at its times).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -62,6 +62,8 @@ pub struct WorkerView<'a> {
     pub last_exit: Option<(Exit, Moment)>,
     /// Whether another process follows the one that is on its way out, or is waited for.
     pub returns: bool,
+    /// Whether it is a job whose times pass until somebody runs it.
+    pub is_parked: bool,
     /// Whether its process has been ready.
     pub ready: bool,
     /// Whether its process has listened (Node's cluster protocol).
@@ -143,6 +145,7 @@ fn worker_view(seat: &Seat) -> WorkerView<'_> {
         started_at: process.map(|process| process.started_at),
         last_exit: seat.last_exit,
         returns: matches!(seat.place, Place::Waiting { .. } | Place::Leaving(_, Then::Start { .. })),
+        is_parked: seat.is_parked,
         ready: process.is_some_and(|process| process.ready),
         listened: process.is_some_and(|process| process.told.listened),
         why: seat.why.clone(),

@@ -336,6 +336,11 @@ impl Kernel {
         if spec.health.is_some() || spec.watchdog.is_some() {
             self.at(late + 1, Item::Probe(life, spec.health.is_some()));
         }
+        if spec.job.is_some() {
+            let after = self.rng.below(9000);
+            let exit = *self.rng.pick(&[Exit::Code(0), Exit::Code(0), Exit::Code(1)]);
+            self.at(after, Item::Die(life, exit));
+        }
         if bad {
             self.at(boot, Item::Die(life, Exit::Code(1)));
         } else if self.rng.percent(chaos.crashes) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rpm_model::{
-    AppId, AppSpec, AutoscaleSpec, Bytes, Dependency, ExecMode, Health, HealthSpec, Load, Moment, Status, WorkerId,
+    AppId, AppSpec, AutoscaleSpec, Bytes, Dependency, ExecMode, Health, HealthSpec, JobSpec, Load, Moment, Overlap, Status, WorkerId,
 };
 use rpm_supervise::{Cause, Command, CommandId, Effect, Event, Outcome, Saved, Supervisor, WorkerView};
 
@@ -32,6 +32,8 @@ struct World {
     unwritten: bool,
     written_at: Moment,
     writes_every: Duration,
+    /// Whether some apps are jobs. (Not in every world: those that failed before are to stay as they were.)
+    has_jobs: bool,
     /// Whether the daemon may die.
     mortal: bool,
     /// A running hash of all effects.
@@ -84,6 +86,7 @@ pub(crate) fn run(seed: u64, loud: bool) -> u64 {
         unwritten: false,
         written_at: Moment(0),
         writes_every: Duration::from_millis(writes_every),
+        has_jobs: seed % 7 == 6,
         mortal: deaths > 0,
         digest: 0,
         steps: 0,
@@ -408,6 +411,12 @@ impl World {
             whole.iter().map(|w| w.id).filter(|_| part || self.rng.percent(60)).collect()
         };
         let app = *self.rng.pick(&apps);
+        if self.has_jobs && self.rng.percent(40) {
+            let is_job = |worker: &WorkerView<'_>| worker.spec.job.is_some();
+            let jobs = some.iter().filter(|worker| self.supervisor.worker(**worker).as_ref().is_some_and(is_job));
+            let (workers, cause) = (jobs.copied().collect(), *self.rng.pick(&[Cause::Run, Cause::Schedule]));
+            return self.ask(Command::Run { workers, cause });
+        }
         match self.rng.below(25) {
             0..2 => self.ask(Command::Stop { workers: some }),
             2..6 => {
@@ -518,6 +527,11 @@ impl World {
         spec.watchdog = rng.percent(20).then_some(Duration::from_secs(2));
         spec.stack_dump = rng.percent(30).then_some(3);
         spec.listen_timeout = rng.percent(20).then_some(Duration::from_millis(1500));
+        if self.has_jobs && rng.percent(50) {
+            let on_overlap = *rng.pick(&[Overlap::Skip, Overlap::Queue, Overlap::Replace]);
+            spec.job = Some(JobSpec { schedule: "@hourly".into(), time_zone: None, on_overlap, catch_up: false });
+            (spec.exec_mode, spec.restart.autorestart) = (ExecMode::Fork, false);
+        }
         if rng.percent(30)
             && let Some(other) = other
         {

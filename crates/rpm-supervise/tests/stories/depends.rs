@@ -205,3 +205,15 @@ fn is_without_circle(on: &[BTreeSet<usize>; 5]) -> bool {
     }
     left.is_empty()
 }
+
+/// A command that started the last of a chain was never answered when the first one was down.
+#[test]
+fn the_whole_chain_behind_something_that_is_down_is_told() {
+    let mut stage = Stage::new();
+    let db = app("db", &[], |spec| spec.restart.autorestart = false);
+    let api = app("api", &[("db", Dependency::Healthy)], |spec| spec.instances = 2);
+    let start = stage.ask(Command::Start { specs: vec![db, api, app("web", &[("api", Dependency::Healthy)], |_| {})] });
+    stage.spawned(life(0, 1)).exited(life(0, 1), 1);
+    let why = "waits for api to be healthy, which is down".to_owned();
+    stage.failed_for(start, 3, &FailureCause::Dependency { why });
+}
