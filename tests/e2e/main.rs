@@ -21,6 +21,7 @@ mod health;
 mod http2;
 mod import_pm2;
 mod install;
+mod jobs;
 mod keeper_death;
 mod key_effects;
 mod keys;

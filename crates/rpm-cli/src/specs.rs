@@ -119,9 +119,12 @@ impl Plan {
 
     /// Adds an app that is there, with a new spec.
     pub fn change(&mut self, app: &AppInfo, spec: AppSpec) {
-        self.workers.extend(app.workers.iter().map(|worker| worker.id));
+        // A job that stays one runs at its times, and one that runs is left alone.
+        let stays_job = app.spec.job.is_some() && spec.job.is_some();
+        let workers = app.workers.iter().filter(|_| !stays_job);
         self.respecs.retain(|respec| respec.app != app.id);
         self.respecs.push(Respec { app: app.id, spec });
+        self.workers.extend(workers.map(|worker| worker.id));
     }
 
     /// Adds what options change in the apps of the workers chosen so far.
@@ -176,6 +179,13 @@ fn succeed(mut spec: AppSpec, current: &AppSpec, update_env: bool) -> AppSpec {
 /// Returns whether an app's number of workers follows its load: a file says only with how many it begins.
 pub fn keeps_its_number(wanted: &AppSpec, current: &AppSpec) -> bool {
     wanted.autoscale.is_some() && current.autoscale.is_some()
+}
+
+/// Takes jobs out of what `all` means to a command that would run them: their times are not now.
+pub fn leave_jobs_out(word: &str, workers: &mut Vec<WorkerId>, list: &List) {
+    if word == "all" {
+        workers.retain(|worker| crate::target::find(list, *worker).is_none_or(|(app, _)| app.spec.job.is_none()));
+    }
 }
 
 /// Returns the workers of the apps with these names, and the names that nothing has.

@@ -164,6 +164,8 @@ impl Daemon {
             Happening::Online
             | Happening::Unhealthy
             | Happening::Healthy
+            | Happening::Skipped
+            | Happening::Queued
             | Happening::Exited { .. }
             | Happening::Stopped
             | Happening::Errored
@@ -231,6 +233,7 @@ impl Daemon {
                 ("reload", apps.flat_map(|app| ids(&app)).collect())
             }
             Command::Renew { workers, cause, .. } => (cause_name(*cause), workers.clone()),
+            Command::Run { workers, .. } => ("run", workers.clone()),
             Command::Delete { workers } => ("delete", workers.clone()),
             Command::Scale { app, .. } => ("scale", self.core.app(*app).iter().flat_map(ids).collect()),
             Command::Autoscale { app, on } => {
@@ -375,10 +378,17 @@ fn tell_usage(record: &mut ExitRecord, usage: Usage) {
 /// Returns whether a cause is a command of somebody's.
 fn asked_by_people(cause: Cause) -> bool {
     match cause {
-        Cause::Start | Cause::Stop | Cause::Restart | Cause::Reload | Cause::Rollback | Cause::Scale => true,
-        Cause::Autoscale | Cause::Crash | Cause::Memory | Cause::Health | Cause::Hang | Cause::Watch | Cause::Cron => {
-            false
+        Cause::Start | Cause::Stop | Cause::Restart | Cause::Reload | Cause::Rollback | Cause::Scale | Cause::Run => {
+            true
         }
+        Cause::Autoscale
+        | Cause::Crash
+        | Cause::Memory
+        | Cause::Health
+        | Cause::Hang
+        | Cause::Watch
+        | Cause::Cron
+        | Cause::Schedule => false,
     }
 }
 

@@ -18,7 +18,7 @@
 //! - `logs`: which way the output goes, and who rotates it
 //! - `edge`: the processes of the balancers, what they are told of workers
 //! - `actions`: what is sent to apps, and their answers; `watch`: one epoll set for everything else
-//! - `changes`: changed files restart apps; `cron`: so do certain times
+//! - `changes`: changed files restart apps; `cron`: so do certain times, at which jobs run; `stamps`: when those were kept
 //! - `autoscale`: what the workers of apps that scale themselves carry
 //! - `health`: every worker is asked how it is; `tasks`: commands of the apps' own
 //! - `forensics`: what is written down of everything that happens, and who asked
@@ -59,6 +59,7 @@ mod sampling;
 mod saving;
 mod secrets;
 mod settle;
+mod stamps;
 mod state;
 mod succession;
 mod tasks;

@@ -145,7 +145,7 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
         updating: None,
         effects: Vec::new(),
         changes: Changes::default(),
-        cron: Cron::default(),
+        cron: Cron::new(&home),
         checks: Checks::default(),
         tasks: Tasks::default(),
         forensics: Forensics::open(&home),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rpm_ipc::{DaemonInfo, List, Notice, Release, Reply, Request};
 use rpm_model::{AppId, AppSpec, WorkerId};
-use rpm_supervise::{Command, CommandId, Event, Refusal};
+use rpm_supervise::{Cause, Command, CommandId, Event, Refusal};
 
 use crate::clients::Inbound;
 use crate::daemon::{Asked, Daemon, shared};
@@ -72,6 +72,7 @@ impl Daemon {
             | Request::Stop { .. }
             | Request::Restart { .. }
             | Request::Reload { .. }
+            | Request::Run { .. }
             | Request::Delete { .. }
             | Request::Scale { .. }
             | Request::Autoscale { .. }
@@ -163,6 +164,10 @@ impl Daemon {
         let clock = self.clock;
         let view = |app| view::app(&app, &self.processes, &self.home, clock, environment);
         let mut apps: Vec<_> = self.core.apps().map(view).collect();
+        for app in &mut apps {
+            let is_over = app.workers.iter().all(|worker| worker.parked);
+            app.next_run_ms = self.cron.next_of(app.id).filter(|_| !is_over);
+        }
         for worker in apps.iter_mut().flat_map(|app| &mut app.workers) {
             let logs = [&worker.out_log, &worker.err_log, &worker.combined_log].into_iter().flatten();
             worker.log_trouble = logs.filter_map(|log| self.logs.trouble.get(log)).next().cloned();
@@ -213,6 +218,7 @@ pub(crate) fn command(request: &Request) -> Result<Command, String> {
             wanted(&mut specs.iter().map(|respec| &respec.spec))?;
             Command::Reload { workers: workers.clone(), specs: respecs(specs), force: *force }
         }
+        Request::Run { workers } => Command::Run { workers: workers.clone(), cause: Cause::Run },
         Request::Delete { workers } => Command::Delete { workers: workers.clone() },
         Request::Scale { app, instances } => {
             bounded(u64::from(*instances))?;

@@ -55,7 +55,11 @@ impl Daemon {
             .filter(|app| !app.spec.is_module())
             .map(|app| DumpedApp {
                 spec: saved_spec(app.spec, app.workers.len()),
-                stopped: app.workers.iter().all(|worker| worker.status == Status::Stopped),
+                // A job that waits for its time is stopped and wanted.
+                stopped: match &app.spec.job {
+                    Some(_) => app.workers.iter().all(|worker| worker.is_parked),
+                    None => app.workers.iter().all(|worker| worker.status == Status::Stopped),
+                },
             })
             .collect();
         if apps.is_empty() && !force && dump::has_apps(&path) {

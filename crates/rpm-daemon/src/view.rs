@@ -52,7 +52,15 @@ pub(crate) fn app(
     let user = user_of(view.spec);
     let workers = view.workers.iter().map(|worker| self::worker(worker, view, processes, home, clock, &user)).collect();
     let autoscale = view.scaling.as_ref().map(|scaling| self::autoscale(scaling, view.spec, clock));
-    AppInfo { id: view.id, spec, rolling: view.rolling, canaries: view.canaries.clone(), autoscale, workers }
+    AppInfo {
+        id: view.id,
+        spec,
+        rolling: view.rolling,
+        canaries: view.canaries.clone(),
+        autoscale,
+        next_run_ms: None,
+        workers,
+    }
 }
 
 fn autoscale(view: &ScalingView<'_>, spec: &AppSpec, clock: Clock) -> AutoscaleInfo {
@@ -100,6 +108,7 @@ fn worker(
         started_at_ms: view.started_at.map(|at| clock.wall_ms(at)),
         last_exit: view.last_exit.map(|(exit, _)| exit),
         last_exit_at_ms: view.last_exit.map(|(_, at)| clock.wall_ms(at)),
+        parked: view.is_parked,
         why: view.why.clone(),
         cause: view.cause.map(|cause| cause_name(cause).to_owned()),
         cpu: sampler.map_or(0.0, |sampler| sampler.percent()),
@@ -144,6 +153,9 @@ pub(crate) fn happened(
         Happening::Started { cause: cause @ (Cause::Start | Cause::Scale | Cause::Autoscale) } => {
             ("start", Some(cause_name(cause)))
         }
+        Happening::Started { cause: cause @ (Cause::Schedule | Cause::Run) } => ("start", Some(cause_name(cause))),
+        Happening::Skipped => ("skipped", Some("schedule: the run before has not ended")),
+        Happening::Queued => ("queued", Some("the run before has not ended")),
         Happening::Started { cause } => ("restart", Some(cause_name(cause))),
         Happening::Online => ("online", None),
         Happening::Stopping { cause } => ("stopping", Some(cause_name(cause))),
@@ -179,6 +191,8 @@ pub(crate) fn cause_name(cause: Cause) -> &'static str {
         Cause::Hang => "hang",
         Cause::Watch => "watch",
         Cause::Cron => "cron",
+        Cause::Schedule => "schedule",
+        Cause::Run => "run",
     }
 }
 

@@ -190,6 +190,9 @@ pub struct AppInfo {
     /// How its number of workers follows its load, where it has `autoscale`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autoscale: Option<AutoscaleInfo>,
+    /// When it next runs, or is restarted, by its times: in milliseconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_run_ms: Option<u64>,
     /// Its workers, by id.
     pub workers: Vec<WorkerInfo>,
 }
@@ -263,6 +266,9 @@ pub struct WorkerInfo {
     pub last_exit: Option<Exit>,
     /// When that was, in milliseconds since the Unix epoch.
     pub last_exit_at_ms: Option<u64>,
+    /// Whether it is a job that was stopped: its times pass.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub parked: bool,
     /// Why it is down, or what it waits for: a sentence without a full stop.
     pub why: Option<String>,
     /// What made the present process start: `start`, `crash`, `reload`, `memory`, …

@@ -70,6 +70,11 @@ pub enum Request {
         #[serde(default)]
         force: bool,
     },
+    /// Runs jobs now; answered when the runs have ended.
+    Run {
+        /// Which.
+        workers: Vec<WorkerId>,
+    },
     /// Stops workers and forgets them.
     Delete {
         /// Which.

@@ -41,6 +41,7 @@ pub(crate) fn list() -> List {
                 rolling: false,
                 canaries: Vec::new(),
                 autoscale: None,
+                next_run_ms: None,
                 workers: vec![first, second],
             },
             app(1, "mailer \u{1b}[2J", vec![broken]),
@@ -62,6 +63,7 @@ fn app(id: u32, name: &str, workers: Vec<WorkerInfo>) -> AppInfo {
         rolling: false,
         canaries: Vec::new(),
         autoscale: None,
+        next_run_ms: None,
         workers,
     }
 }
@@ -80,6 +82,7 @@ fn worker(id: u32, status: Status) -> WorkerInfo {
         started_at_ms: up.then_some(NOW_MS - 7_300_000),
         last_exit: None,
         last_exit_at_ms: None,
+        parked: false,
         why: None,
         cause: Some("start".into()),
         cpu: if up { 3.2 } else { 0.0 },

@@ -65,7 +65,7 @@ pub struct Asked {
 }
 
 /// Causes that are failures of the process, although we ended it.
-const FAILURES: [&str; 3] = ["memory", "health", "watchdog"];
+const FAILURES: [&str; 3] = ["memory", "health", "hang"];
 
 impl ExitRecord {
     /// Returns whether something went wrong: it ended by itself and not with code 0, or was ended for what it did.

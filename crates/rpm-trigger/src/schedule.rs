@@ -2,6 +2,9 @@
 //!
 //! croner is the Rust sibling of the library that PM2 uses, so patterns mean the same: 5 or 6 fields (seconds first), names
 //! of days and months, `L`, `#`, `W`, `@daily`. A time that the clocks skip in spring runs right after the gap.
+//!
+//! A job's schedule may have a time zone of its own, or be `@every 90m`: counted from 1970, so that it does not depend on
+//! when anybody began to count.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -12,11 +15,26 @@ use croner::time::{CivilDate, CivilDateTime, CivilTime, CronDateTime, Resolution
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, Timestamp, ZonedDateTime, civil};
 
-/// A cron pattern that was read.
+/// A schedule that was read.
 #[derive(Debug, Clone)]
 pub struct Schedule {
-    cron: croner::Cron,
+    when: When,
+    /// Nothing for the zone of this machine.
+    zone: Option<TimeZone>,
 }
+
+#[derive(Debug, Clone)]
+enum When {
+    Cron(Box<croner::Cron>),
+    /// Whole milliseconds, at least [`EVERY_LEAST`].
+    Every(u64),
+}
+
+/// A job that ran more often would be a service.
+const EVERY_LEAST: u64 = 1000;
+
+/// Longer than any machine runs.
+const EVERY_MOST: u64 = 1000 * 3600 * 24 * 366 * 100;
 
 /// Why a text is no schedule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +43,8 @@ pub enum BadCron {
     Unreadable(String),
     /// It can be read, but no day is ever like that.
     Never,
+    /// No time zone is called so; perhaps this one is meant.
+    NoZone(Option<String>),
 }
 
 impl fmt::Display for BadCron {
@@ -32,6 +52,7 @@ impl fmt::Display for BadCron {
         match self {
             BadCron::Unreadable(why) => f.write_str(why),
             BadCron::Never => f.write_str("this time never comes"),
+            BadCron::NoZone(_) => f.write_str("no time zone is called so"),
         }
     }
 }
@@ -50,7 +71,7 @@ impl Schedule {
         }
         let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
         let cron = parser.parse(pattern).map_err(|error| BadCron::Unreadable(why(&error)))?;
-        let schedule = Self { cron };
+        let schedule = Self { when: When::Cron(Box::new(cron)), zone: None };
         // Any start will do: the calendar repeats, and croner looks far enough ahead for a 29th of February.
         let start = civil::date(2024, 1, 1).at(0, 0, 0, 0);
         match TimeZone::UTC.to_zoned_datetime(start).ok().and_then(|start| schedule.next(start)) {
@@ -59,9 +80,26 @@ impl Schedule {
         }
     }
 
-    /// Returns the first time after `now_ms` by this machine's clocks; both are milliseconds since the Unix epoch.
+    /// Reads the schedule of a job: a pattern, or `@every` and a time; and the zone that a pattern is meant in.
+    ///
+    /// # Errors
+    /// When it cannot be read, or never comes due, or there is no such zone.
+    pub fn of_job(pattern: &str, zone: Option<&str>) -> Result<Self, BadCron> {
+        let zone = zone.map(|name| TimeZone::get(name).map_err(|_| BadCron::NoZone(nearest_zone(name)))).transpose()?;
+        let when = match pattern.trim().strip_prefix("@every") {
+            Some(period) => When::Every(every(period.trim())?),
+            None => Self::parse(pattern)?.when,
+        };
+        Ok(Self { when, zone })
+    }
+
+    /// Returns the first time after `now_ms`, by this machine's clocks unless it has a zone of its own; both are milliseconds
+    /// since the Unix epoch.
     pub fn next_after(&self, now_ms: u64) -> Option<u64> {
-        self.next_in(now_ms, TimeZone::system())
+        match &self.when {
+            When::Every(period) => (now_ms / period).checked_add(1)?.checked_mul(*period),
+            When::Cron(_) => self.next_in(now_ms, self.zone.clone().unwrap_or_else(TimeZone::system)),
+        }
     }
 
     fn next_in(&self, now_ms: u64, zone: TimeZone) -> Option<u64> {
@@ -71,8 +109,44 @@ impl Schedule {
     }
 
     fn next(&self, after: ZonedDateTime) -> Option<ZonedDateTime> {
-        self.cron.find_next_occurrence(&Local(after), false).ok().map(|next| next.0)
+        let When::Cron(cron) = &self.when else { return None };
+        cron.find_next_occurrence(&Local(after), false).ok().map(|next| next.0)
     }
+}
+
+/// Reads `90s`, `10m`, `1h30m`.
+fn every(text: &str) -> Result<u64, BadCron> {
+    const EXPECTED: &str = "expected a time after @every, for example @every 10m or @every 1h30m";
+    let unreadable = |why: &str| BadCron::Unreadable(why.to_owned());
+    let (mut sum, mut number) = (0u64, String::new());
+    for letter in text.chars() {
+        if letter.is_ascii_digit() {
+            number.push(letter);
+            continue;
+        }
+        let unit = match letter {
+            's' => 1000,
+            'm' => 60_000,
+            'h' => 3_600_000,
+            'd' => 86_400_000,
+            _ => return Err(unreadable(EXPECTED)),
+        };
+        let count: u64 = std::mem::take(&mut number).parse().map_err(|_| unreadable(EXPECTED))?;
+        sum = count.checked_mul(unit).and_then(|part| sum.checked_add(part)).unwrap_or(u64::MAX);
+    }
+    match sum {
+        _ if !number.is_empty() || text.is_empty() => Err(unreadable(EXPECTED)),
+        0..EVERY_LEAST => Err(unreadable("once a second is the most often")),
+        EVERY_LEAST..EVERY_MOST => Ok(sum),
+        _ => Err(BadCron::Never),
+    }
+}
+
+fn nearest_zone(name: &str) -> Option<String> {
+    let known: Vec<String> = jiff::tz::db().available().map(|zone| zone.as_str().to_owned()).collect();
+    // Letters in another case are the most likely mistake of all.
+    let same = known.iter().find(|known| known.eq_ignore_ascii_case(name)).map(String::as_str);
+    same.or_else(|| rpm_model::nearest(name, known.iter().map(String::as_str))).map(str::to_owned)
 }
 
 /// Returns croner's words without its capitals and headings, to complete "cannot be ...: ".
@@ -161,6 +235,30 @@ mod tests {
     #[test]
     fn the_hour_that_spring_skips_runs_after_the_gap() {
         assert_eq!(next("30 2 * * *", "2026-03-28T12:00:00Z", "Europe/Berlin"), "2026-03-29T01:00:00Z");
+    }
+
+    #[test]
+    fn a_job_has_its_own_zone_or_is_counted_from_1970() {
+        let next = |pattern: &str, zone: Option<&str>, after: &str| {
+            let after: Timestamp = after.parse().expect("a time");
+            let schedule = Schedule::of_job(pattern, zone).expect(pattern);
+            let next = schedule.next_after(after.as_millisecond() as u64).expect("a next time");
+            Timestamp::from_millisecond(next as i64).expect("in range").to_string()
+        };
+        assert_eq!(next("0 3 * * *", Some("America/New_York"), "2026-01-05T03:00:00Z"), "2026-01-05T08:00:00Z");
+        assert_eq!(next("0 3 * * *", Some("UTC"), "2026-01-05T02:00:00Z"), "2026-01-05T03:00:00Z");
+        assert_eq!(next("@every 10m", None, "2026-01-05T03:01:00.5Z"), "2026-01-05T03:10:00Z");
+        assert_eq!(next("@every 10m", None, "2026-01-05T03:10:00Z"), "2026-01-05T03:20:00Z");
+        assert_eq!(next("@every 1h30m", None, "2026-01-05T00:00:00Z"), "2026-01-05T01:30:00Z");
+        for bad in
+            ["@every", "@every 10", "@every m", "@every 10 m", "@every 0s", "@every 5ms", "@everyday", "@every -1s"]
+        {
+            assert!(matches!(Schedule::of_job(bad, None), Err(BadCron::Unreadable(_))), "{bad}");
+        }
+        assert_eq!(Schedule::of_job("@every 99999999999999999d", None).unwrap_err(), BadCron::Never);
+        let near = |zone| Schedule::of_job("@daily", Some(zone)).unwrap_err();
+        assert_eq!(near("Europe/Berln"), BadCron::NoZone(Some("Europe/Berlin".to_owned())));
+        assert_eq!(near("Mars"), BadCron::NoZone(None));
     }
 
     #[test]

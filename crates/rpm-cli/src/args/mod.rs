@@ -37,6 +37,7 @@ Apps:
   reload           Replace the workers one after another without losing a request
   scale            Change the number of workers of an app
   autoscale        Show how the number of workers follows the load; on, off
+  run              Run a job now (an app with a schedule), and wait for its end
   promote, abort   Let a reload with a canary go on; put the old release back
   history          Show what an app was before; rollback puts it back
   diff, apply      Show what a file would change; make it so (--prune, --dry-run)
@@ -141,6 +142,8 @@ pub enum Command {
     Restart(Again),
     /// Replace the workers one after another without losing a request
     Reload(Again),
+    /// Run a job now, and wait for its end
+    Run(Targets),
     /// Change the number of workers of an app
     Scale(Scale),
     /// Show how the number of workers follows the load (`autoscale` in the settings); turn that on or off

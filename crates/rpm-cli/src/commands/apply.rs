@@ -150,7 +150,9 @@ fn change(mut wanted: AppSpec, app: &AppInfo) -> Step {
             Step::Scale(app.id, current.instances, wanted.instances)
         }
         _ => {
-            let workers = app.workers.iter().map(|worker| worker.id).collect();
+            // A job that stays one takes it up at its next run.
+            let stays_job = current.job.is_some() && wanted.job.is_some();
+            let workers = app.workers.iter().filter(|_| !stays_job).map(|worker| worker.id).collect();
             Step::Reload(Box::new(Respec { app: app.id, spec: wanted }), workers, differences)
         }
     }

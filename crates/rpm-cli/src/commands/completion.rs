@@ -50,6 +50,7 @@ const OF_APPS: &[&str] = &[
     "start",
     "stop",
     "restart",
+    "run",
     "reload",
     "delete",
     "del",

@@ -40,6 +40,7 @@ mod reset;
 mod restart;
 mod resurrect;
 pub mod roles;
+mod run;
 mod runtime;
 mod save;
 mod scale;
@@ -99,6 +100,7 @@ pub fn run(command: Command, invocation: &Invocation) -> Result<(), Failure> {
         Command::Start(args) => start::run(args, invocation),
         Command::Stop(args) => stop::run(&args, invocation),
         Command::Restart(args) => restart::run(&args, How::Restart, invocation),
+        Command::Run(args) => run::run(&args, invocation),
         Command::Reload(args) => restart::run(&args, How::Reload, invocation),
         Command::Scale(args) => scale::run(&args, invocation),
         Command::Autoscale(args) => autoscale::run(&args, invocation),

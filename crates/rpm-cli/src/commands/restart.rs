@@ -50,7 +50,8 @@ pub(super) fn run(args: &Again, how: How, invocation: &Invocation) -> Result<(),
     let mut by_name = Plan::default();
     for word in &args.targets {
         match target::resolve(word, &before, rpm_config::is_config_file, &cwd)? {
-            Target::Workers(workers) => {
+            Target::Workers(mut workers) => {
+                specs::leave_jobs_out(word, &mut workers, &before);
                 only_chooses_in_files(args.app.only.as_deref(), word)?;
                 by_name.again(workers);
             }

@@ -46,7 +46,8 @@ pub(super) fn run(mut args: Start, invocation: &Invocation) -> Result<(), Failur
     let mut by_name = Plan::default();
     for word in &args.targets {
         match named(word, &before, &context)? {
-            Some(Target::Workers(workers)) => {
+            Some(Target::Workers(mut workers)) => {
+                specs::leave_jobs_out(word, &mut workers, &before);
                 only_chooses_in_files(options.only.as_deref(), word)?;
                 by_name.again(workers);
             }

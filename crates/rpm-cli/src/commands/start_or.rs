@@ -53,7 +53,9 @@ pub(super) fn requests(
         }
         Ask { opening, ..Ask::from(("start", Request::Start { specs: plan.missing })) }
     });
-    let again = (!plan.workers.is_empty()).then(|| (how.verb(), how.request(plan.workers, plan.respecs, force)).into());
+    // A job takes up a new spec without being run.
+    let again = (!plan.workers.is_empty() || !plan.respecs.is_empty())
+        .then(|| (how.verb(), how.request(plan.workers, plan.respecs, force)).into());
     let in_order = if new_first { [start, again] } else { [again, start] };
     in_order.into_iter().flatten().collect()
 }

@@ -20,6 +20,10 @@ pub(super) fn run(args: &Leave, invocation: &Invocation) -> Result<(), Failure> 
             voice.warn(format_args!("App {name} stopped but CRON RESTART is still UP {cron}"));
             voice.warn(format_args!("`{} restart {name} --cron-restart 0` turns it off", voice.program()));
         }
+        if app.spec.job.is_some() {
+            let (name, voice) = (&app.spec.name, &invocation.voice);
+            voice.say(format_args!("{name} is not run at its times until `{} start` or `run`", voice.program()));
+        }
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anstyle::Style;
 use rpm_ipc::{AppInfo, WorkerInfo};
-use rpm_model::{Bytes, Every, Health, Rotation, Status};
+use rpm_model::{Bytes, Every, Health, Overlap, Rotation, Status};
 
 use crate::say::{GREEN, GREY, RED};
 use crate::screens::autoscale;
@@ -27,7 +27,7 @@ pub fn describe(
     let mut out = String::new();
     let title = Style::new().bold().invert();
     let name = format::one_line(&app.spec.name);
-    why_down(&mut out, worker, last_words, now_ms);
+    why_down(&mut out, app, worker, last_words, now_ms);
     let _ = writeln!(out, "{title} Describing process with id {} - name {name} {title:#}", worker.id);
     out.push_str(&grid(rows(app, worker, node, now_ms)));
     if let Some(actions) = worker.contact.get("axm_actions").and_then(|actions| actions.as_array())
@@ -46,15 +46,17 @@ pub fn describe(
     out
 }
 
-fn why_down(out: &mut String, worker: &WorkerInfo, last_words: &[String], now_ms: u64) {
+fn why_down(out: &mut String, app: &AppInfo, worker: &WorkerInfo, last_words: &[String], now_ms: u64) {
     let up = matches!(worker.status, Status::Online);
     // A worker that is up and did not fall needs no explanation: what a reload or a restart ended was meant to end.
     let fell = matches!(worker.cause.as_deref(), Some("crash" | "memory" | "rollback"));
-    if up && worker.why.is_none() && !(fell && worker.last_exit.is_some()) {
+    // So did a job that has done its work.
+    let is_done = worker.status == Status::Stopped && format::status(app, worker).0 == "scheduled";
+    if is_done || up && worker.why.is_none() && !(fell && worker.last_exit.is_some()) {
         return;
     }
-    let style = format::status_style(worker.status);
-    let _ = write!(out, "{style}{}{style:#}", worker.status);
+    let (word, style) = format::status(app, worker);
+    let _ = write!(out, "{style}{word}{style:#}");
     if let Some(why) = &worker.why {
         let _ = write!(out, ": {}", format::one_line(why));
     }
@@ -107,7 +109,10 @@ fn rows(app: &AppInfo, worker: &WorkerInfo, node: Option<&str>, now_ms: u64) -> 
     let words = |words: &[String]| if words.is_empty() { plain("N/A") } else { plain(&words.join(" ")) };
     let path = |path: Option<&Path>| path.map_or_else(|| plain("/dev/null"), |path| plain(&path.to_string_lossy()));
     let mut rows = vec![
-        ("status", Cell::styled(worker.status.as_str(), format::status_style(worker.status))),
+        ("status", {
+            let (word, style) = format::status(app, worker);
+            Cell::styled(word, style)
+        }),
         ("name", plain(&spec.name)),
         ("namespace", plain(&spec.namespace)),
         ("version", plain(spec.version.as_deref().unwrap_or("N/A"))),
@@ -129,6 +134,7 @@ fn rows(app: &AppInfo, worker: &WorkerInfo, node: Option<&str>, now_ms: u64) -> 
     if let Some(cron) = &spec.cron {
         rows.push(("cron restart", plain(cron)));
     }
+    job(&mut rows, app, worker, now_ms);
     if worker.output_lost > 0 {
         let lost = format!("{} (a log could not be written)", Bytes(worker.output_lost));
         rows.push(("output lost", Cell::styled(&lost, RED)));
@@ -185,6 +191,34 @@ fn rows(app: &AppInfo, worker: &WorkerInfo, node: Option<&str>, now_ms: u64) -> 
         rows.push(("started by", plain(cause)));
     }
     rows
+}
+
+/// Says when a job runs, when it runs next, and how its last run ended.
+fn job(rows: &mut Vec<(&'static str, Cell)>, app: &AppInfo, worker: &WorkerInfo, now_ms: u64) {
+    let Some(job) = &app.spec.job else { return };
+    let zone = job.time_zone.as_deref().map(|zone| format!(" ({zone})")).unwrap_or_default();
+    let overlap = match job.on_overlap {
+        Overlap::Skip => "skipped",
+        Overlap::Queue => "queued",
+        Overlap::Replace => "run in its place",
+    };
+    rows.push(("schedule", Cell::plain(format::one_line(&format!("{}{zone}", job.schedule)))));
+    rows.push(("during a run", Cell::plain(overlap)));
+    rows.push(("missed times", Cell::plain(if job.catch_up { "made up for once" } else { "left out" })));
+    let next = match app.next_run_ms {
+        Some(at) => format!("{} (in {})", format::date(at), format::uptime(now_ms, at)),
+        None => "not before somebody starts it".to_owned(),
+    };
+    rows.push(("next run", Cell::plain(next)));
+    let last = match (worker.last_exit, worker.last_exit_at_ms) {
+        (Some(exit), Some(at)) => {
+            let (word, style) = format::status(app, worker);
+            let style = if word == "failed" { style } else { Style::new() };
+            Cell::styled(format!("{exit}, {} ago", format::uptime(at, now_ms)), style)
+        }
+        _ => Cell::plain("none yet"),
+    };
+    rows.push(("last run", last));
 }
 
 fn metrics(out: &mut String, worker: &WorkerInfo) {

@@ -15,7 +15,7 @@ pub fn app(id: u32, name: &str, namespace: &str, workers: &[u32]) -> AppInfo {
     spec.interpreter = Some("node".into());
     spec.instances = workers.len() as u32;
     let workers = workers.iter().enumerate().map(|(instance, id)| worker(name, *id, instance as u32)).collect();
-    AppInfo { id: AppId(id), spec, rolling: false, canaries: Vec::new(), autoscale: None, workers }
+    AppInfo { id: AppId(id), spec, rolling: false, canaries: Vec::new(), autoscale: None, next_run_ms: None, workers }
 }
 
 fn worker(name: &str, id: u32, instance: u32) -> WorkerInfo {
@@ -31,6 +31,7 @@ fn worker(name: &str, id: u32, instance: u32) -> WorkerInfo {
         started_at_ms: Some(NOW_MS - 12_000),
         last_exit: None,
         last_exit_at_ms: None,
+        parked: false,
         why: None,
         cause: Some("start".into()),
         cpu: 0.0,

@@ -46,7 +46,10 @@ fn cell(column: Column, app: &AppInfo, worker: &WorkerInfo, now_ms: u64) -> Cell
         Column::Pid => Cell::plain(worker.pid.unwrap_or(0).to_string()),
         Column::Uptime => Cell::plain(uptime(worker, now_ms)),
         Column::Restarts => Cell::plain(worker.restarts.to_string()),
-        Column::Status => Cell::styled(worker.status.as_str(), format::status_style(worker.status)),
+        Column::Status => {
+            let (word, style) = format::status(app, worker);
+            Cell::styled(word, style)
+        }
         Column::Health => health(app, worker),
         Column::Cpu => Cell::plain(format::cpu(worker.cpu)),
         Column::Memory => Cell::plain(worker.memory.to_string()),

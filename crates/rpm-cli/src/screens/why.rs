@@ -86,6 +86,8 @@ fn noun(cause: &str) -> String {
         "memory" => "too much memory".to_owned(),
         "watch" => "a changed file".to_owned(),
         "cron" => "its cron pattern".to_owned(),
+        "schedule" => "its schedule".to_owned(),
+        "run" => "`run`".to_owned(),
         "health" => "a failed health check".to_owned(),
         "hang" => "a hang".to_owned(),
         "autoscale" => "the load".to_owned(),

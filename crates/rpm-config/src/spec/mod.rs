@@ -7,6 +7,7 @@ mod autoscale;
 mod depends;
 mod health;
 mod interpreter;
+mod jobs;
 mod limits;
 mod logs;
 mod policy;
@@ -203,6 +204,7 @@ fn apply(reader: &mut Reader<'_>, spec: &mut AppSpec) {
     logs::apply(reader, spec);
     user::apply(reader, spec);
     triggers::apply(reader, spec);
+    jobs::apply(reader, spec);
     secrets::apply(reader, spec);
     limits::apply(reader, spec);
     keep_the_rest(reader, spec);

@@ -22,7 +22,9 @@ fn cron(reader: &mut Reader<'_>, cron: &mut Option<String>) {
     if let Given::Value(pattern) = &pattern {
         match Schedule::parse(pattern) {
             Ok(_) => {}
-            Err(BadCron::Never) => reader.refuse("cron_restart", "this time never comes: no month has such a day"),
+            Err(BadCron::Never | BadCron::NoZone(_)) => {
+                reader.refuse("cron_restart", "this time never comes: no month has such a day")
+            }
             Err(BadCron::Unreadable(why)) => {
                 let expected = "expected a cron pattern of 5 or 6 fields, for example \"0 3 * * *\", or 0 for none";
                 match pattern.split_whitespace().count() {

@@ -304,10 +304,11 @@ fn events(happening: Happening, cause: Option<Cause>) -> Vec<(&'static str, bool
         Happening::Online => {
             events.push(("online", false));
             match cause {
-                Some(Cause::Start | Cause::Scale) => events.push(("start", true)),
+                Some(Cause::Start | Cause::Scale | Cause::Run) => events.push(("start", true)),
                 Some(Cause::Autoscale) => events.push(("start", false)),
                 Some(Cause::Restart) => events.push(("restart", true)),
                 Some(Cause::Reload) => events.push(("reload", true)),
+                Some(Cause::Schedule) => events.push(("start", false)),
                 Some(Cause::Rollback | Cause::Crash | Cause::Stop) | None => {}
                 Some(Cause::Memory | Cause::Health | Cause::Hang | Cause::Watch | Cause::Cron) => {
                     events.push(("restart", false))
@@ -319,6 +320,7 @@ fn events(happening: Happening, cause: Option<Cause>) -> Vec<(&'static str, bool
         Happening::Errored => events.push(("restart overlimit", false)),
         Happening::Deleted => events.push(("delete", true)),
         // PM2 has no words for these.
+        Happening::Skipped | Happening::Queued => {}
         Happening::Started { .. } | Happening::Stopping { .. } | Happening::Unhealthy | Happening::Healthy => {}
     }
     events

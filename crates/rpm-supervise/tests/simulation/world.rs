@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rpm_model::{
-    AppId, AppSpec, AutoscaleSpec, Bytes, Dependency, ExecMode, Health, HealthSpec, JobSpec, Load, Moment, Overlap, Status, WorkerId,
+    AppId, AppSpec, AutoscaleSpec, Bytes, Dependency, ExecMode, Health, HealthSpec, JobSpec, Load, Moment, Overlap,
+    Status, WorkerId,
 };
 use rpm_supervise::{Cause, Command, CommandId, Effect, Event, Outcome, Saved, Supervisor, WorkerView};
 
