@@ -18,6 +18,7 @@ mod foreground;
 mod foreign_config;
 mod forensics;
 mod health;
+mod hooks;
 mod http2;
 mod import_pm2;
 mod install;

@@ -177,6 +177,7 @@ pub(crate) const KEYS: &[Key] = {
         key("time_zone", &["timezone"], Text, Spec),
         key("on_overlap", &[], Text, Spec),
         key("catch_up", &[], Flag, Spec),
+        key("hooks", &[], Object, Spec),
         key("env_file", &[], Texts, Spec),
         key("secrets", &[], Object, Spec),
         key("memory_max", &[], Memory, Spec),

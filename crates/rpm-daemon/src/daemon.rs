@@ -24,6 +24,7 @@ use crate::cron::Cron;
 use crate::edge::Edges;
 use crate::forensics::Forensics;
 use crate::health::Checks;
+use crate::hooks::Hooks;
 use crate::leftovers::Leftovers;
 use crate::logs::Logs;
 use crate::process::{Process, SeatFiles};
@@ -110,6 +111,8 @@ pub(crate) struct Daemon {
     pub(crate) checks: Checks,
     /// Commands of the apps' own.
     pub(crate) tasks: Tasks,
+    /// What waits for some of those.
+    pub(crate) hooks: Hooks,
     /// What is written down of everything that happens.
     pub(crate) forensics: Forensics,
     /// Whether apps have come, gone or changed since those two were told.

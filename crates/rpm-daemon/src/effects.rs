@@ -8,7 +8,7 @@ use std::time::Duration;
 use rpm_ipc::{Failed, Happened, Notice, Reply};
 use rpm_keeper::client::{Request, SpawnRequest};
 use rpm_logs::{Kind, LogPaths, Pump, Stream};
-use rpm_model::{AppId, AppSpec, Environment, ExecMode, Life, Moment, ProxySocket, WorkerId};
+use rpm_model::{AppId, AppSpec, Environment, ExecMode, Hook, Life, Moment, ProxySocket, WorkerId};
 use rpm_share::{Change, Channel, Want};
 use rpm_supervise::{Cause, CommandId, Effect, Event, Failure, Happening, Note, Outcome, Warning};
 
@@ -52,10 +52,12 @@ impl Daemon {
         match effect {
             Effect::Spawn { life, app, spec, instance, restarts, unstable, created_at } => {
                 let note = Note { restarts, unstable, created_at };
-                if spec.secrets.is_empty() {
-                    self.start_process(life, app, &spec, instance, note, &Environment::new());
+                let needs_no_secrets = spec.secrets.is_empty();
+                let prepared = Prepared::new(app, spec, instance, note);
+                if needs_no_secrets {
+                    self.begin_start(life, prepared, Environment::new());
                 } else {
-                    self.resolve(life, Prepared::new(app, spec, instance, note));
+                    self.resolve(life, prepared);
                 }
             }
             Effect::WatchSettling { life } => {
@@ -66,8 +68,12 @@ impl Daemon {
             }
             Effect::Admit { life } => {
                 if let Some(process) = self.processes.get_mut(&life) {
+                    let is_first = !process.admitted;
                     (process.admitted, process.withheld) = (true, false);
                     self.ports.admit(life);
+                    if is_first {
+                        self.hook(Hook::PostStart, life, None);
+                    }
                 }
             }
             Effect::Withhold { life } => {
@@ -125,6 +131,8 @@ impl Daemon {
                 self.tell_listeners(&happened);
             }
             Effect::PublishApp { app, event, detail } => self.publish_of_app(app, event, detail),
+            // What is run when the last process has ended is not cut off.
+            Effect::Leave if self.tasks.any_hook() => self.hooks.is_last = true,
             Effect::Leave => self.leaving = true,
         }
     }
@@ -168,7 +176,7 @@ impl Daemon {
         let logs = rpm_logs::paths(spec, life.worker, &self.home);
         let pid_path = rpm_logs::pid_path(spec, life.worker, &self.home);
 
-        let output = self.open_output(life, spec, &logs).map_err(&failed)?;
+        let output = self.open_output(life, spec, &logs, |kind| LogNames::of(life, kind)).map_err(&failed)?;
         let length = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |meta| meta.len());
         let err_from = logs.err.as_deref().map_or(0, length);
         process.log_from = [logs.out.as_deref().or(logs.combined.as_deref()).map_or(0, length), err_from];
@@ -313,7 +321,13 @@ impl Daemon {
     }
 
     /// Opens where the output goes.
-    fn open_output(&mut self, life: Life, spec: &AppSpec, logs: &LogPaths) -> Result<Output, String> {
+    pub(crate) fn open_output(
+        &mut self,
+        life: Life,
+        spec: &AppSpec,
+        logs: &LogPaths,
+        names: impl Fn(Kind) -> LogNames,
+    ) -> Result<Output, String> {
         let mut output = Output::default();
         let direct = self.logs.is_direct(spec, logs);
         for (kind, slot) in [(Kind::Out, &mut output.out), (Kind::Err, &mut output.err)] {
@@ -325,7 +339,7 @@ impl Daemon {
                 *slot = Some(Stdio { child: rpm_logs::direct(first).map_err(failed)?, keep: Vec::new() });
                 continue;
             }
-            let names = LogNames::of(life, kind);
+            let names = names(kind);
             let (read, write) = rpm_sys::fd::pipe(Some(LOG_PIPE)).map_err(|error| error.to_string())?;
             let staging = rpm_logs::new_staging("rpm-log").map_err(|error| error.to_string())?;
             let duplicate = |fd: BorrowedFd<'_>| rpm_sys::fd::dup(fd).map_err(|error| error.to_string());
@@ -386,6 +400,19 @@ impl Daemon {
         if self.give_up_start(life) {
             return;
         }
+        let Some(process) = self.processes.get_mut(&life) else { return };
+        if process.running.is_some() && process.spec.hook(Hook::PreStop).is_some() {
+            process.drain = None;
+            process.leaving = true;
+            self.ports.retire(life);
+            self.hook(Hook::PreStop, life, None);
+            return;
+        }
+        self.ask_now(life);
+    }
+
+    /// Asks a process to leave, which has nothing left to do before.
+    pub(crate) fn ask_now(&mut self, life: Life) {
         let Some(process) = self.processes.get_mut(&life) else { return };
         process.drain = None;
         process.leaving = true;
@@ -537,9 +564,17 @@ impl Daemon {
 
 /// Where the output of one process goes.
 #[derive(Default)]
-struct Output {
+pub(crate) struct Output {
     out: Option<Stdio>,
     err: Option<Stdio>,
+}
+
+impl Output {
+    /// Returns what the child writes to, and the numbers that it has there.
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = (BorrowedFd<'_>, i32)> {
+        let both = [(&self.out, 1), (&self.err, 2)];
+        both.into_iter().filter_map(|(output, number)| Some((output.as_ref()?.child.as_fd(), number)))
+    }
 }
 
 /// One stream of output.
@@ -576,6 +611,18 @@ impl LogNames {
             Kind::Out => format!("{life}/out"),
             Kind::Err => format!("{life}/err"),
         };
+        Self::named(stream)
+    }
+
+    /// Returns those of a task, which nobody holds beside the daemon.
+    pub(crate) fn of_task(key: &str, kind: Kind) -> Self {
+        Self::named(match kind {
+            Kind::Out => format!("{key}/out"),
+            Kind::Err => format!("{key}/err"),
+        })
+    }
+
+    fn named(stream: String) -> Self {
         Self { pipe: format!("log/{stream}/pipe"), staging: format!("log/{stream}/staging"), stream }
     }
 }

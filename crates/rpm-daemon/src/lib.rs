@@ -21,6 +21,7 @@
 //! - `changes`: changed files restart apps; `cron`: so do certain times, at which jobs run; `stamps`: when those were kept
 //! - `autoscale`: what the workers of apps that scale themselves carry
 //! - `health`: every worker is asked how it is; `tasks`: commands of the apps' own
+//! - `hooks`: those around the life of a process
 //! - `forensics`: what is written down of everything that happens, and who asked
 //! - pure: `launch` (what a worker sees), `settle`, `drains`, `view` (core to wire)
 //! - `state` and [`dump`]: what is on disk
@@ -44,6 +45,7 @@ mod forensics;
 pub mod fuzz;
 mod guests;
 mod health;
+mod hooks;
 mod launch;
 mod leftovers;
 mod logs;

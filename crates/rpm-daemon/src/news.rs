@@ -2,7 +2,7 @@
 
 use rpm_keeper::client::{ExitStatus, Message, Request};
 use rpm_logs::Kind;
-use rpm_model::{Bytes, Exit, Life, Moment, WorkerId};
+use rpm_model::{Bytes, Exit, Hook, Life, Moment, WorkerId};
 use rpm_share::{Channel, ChannelError, FromApp, Owner, Refused, Want};
 use rpm_supervise::{Event, Taken};
 use rpm_sys::pidfd::{Pidfd, ProcessRef};
@@ -154,6 +154,7 @@ impl Daemon {
     fn ended(&mut self, life: Life, exit: Exit) {
         // What it said last still counts: "ready" and gone is not the same as gone.
         self.take_from_channel(life);
+        self.hook(Hook::OnExit, life, Some(exit));
         let process = self.processes.get(&life).filter(|process| process.spec.stop.treekill);
         let known = process.map(|process| (process.pid(), process.cgroup.clone()));
         let leftovers = known.is_some_and(|(session, cgroup)| self.watch_leftovers(life, session, cgroup));

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rpm_keeper::client::{Client as Keeper, Message, Request};
 use rpm_logs::{Kind, Stream};
-use rpm_model::{AppId, Bytes, ExecMode, Flavour, Life, Moment};
+use rpm_model::{AppId, Bytes, ExecMode, Exit, Flavour, Life, Moment};
 use rpm_share::{Channel, Ports};
 use rpm_supervise::{Fact, Supervisor};
 use rpm_sys::pidfd::{Pidfd, ProcessRef};
@@ -28,6 +28,7 @@ use crate::edge::{self, Edges};
 use crate::effects::LogNames;
 use crate::forensics::{self, Forensics, Usage};
 use crate::health::Checks;
+use crate::hooks::Hooks;
 use crate::logs::Logs;
 use crate::news::exit_of;
 use crate::process::{Process, Running, SeatFiles};
@@ -148,12 +149,14 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
         cron: Cron::new(&home),
         checks: Checks::default(),
         tasks: Tasks::default(),
+        hooks: Hooks::default(),
         forensics: Forensics::open(&home),
         apps_differ: true,
         fit_due: None,
         home,
     };
     daemon.record_own("has started");
+    let ends: Vec<(Life, Exit)> = missed.iter().map(|ended| (ended.record.life, ended.record.exit)).collect();
     daemon.record_missed(missed);
     daemon.edges.restore_wishes(wishes);
     daemon.adopt(inventory);
@@ -162,6 +165,9 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
     }
     for effect in effects {
         daemon.carry_out(effect);
+    }
+    for (life, exit) in ends {
+        daemon.hook_missed(life, exit);
     }
     let pid = std::process::id().to_string();
     if let Err(error) = files::replace(&daemon.home.daemon_pid(), pid.as_bytes(), files::Durability::Process) {

@@ -188,18 +188,21 @@ impl Daemon {
 
     /// Starts the process that waited for its secrets, unless it was stopped meanwhile.
     pub(crate) fn take_resolved(&mut self, (life, values): Resolved) {
-        let Some(Prepared { app, spec, instance, note, .. }) = self.resolving.remove(&life) else { return };
+        let Some(prepared) = self.resolving.remove(&life) else { return };
         match values {
             Ok(values) => {
                 self.apps_differ = true;
-                self.start_process(life, app, &spec, instance, note, &values);
+                self.begin_start(life, prepared, values);
             }
             Err(why) => self.events.push_back(Event::SpawnFailed { life, why }),
         }
     }
 
-    /// Gives up a start that waits for its secrets; returns whether there was one.
+    /// Gives up a start that waits for its secrets, or for its hook; returns whether there was one.
     pub(crate) fn give_up_start(&mut self, life: Life) -> bool {
+        if self.give_up_hook(life) {
+            return true;
+        }
         let waited = self.resolving.remove(&life).is_some();
         if waited {
             let why = "it was stopped before its secrets were known".to_owned();

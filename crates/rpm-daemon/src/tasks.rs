@@ -1,18 +1,20 @@
-//! Short commands of an app's own: health checks that are programs.
+//! Short commands of an app's own: health checks that are programs, and hooks.
 //!
 //! The keeper starts them, as everything: in the app's directory, as its user, with its environment. One that takes too
 //! long is killed with all it has started. A daemon that dies forgets them; the next one kills those that still run.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rpm_keeper::client::{Request, SpawnRequest};
-use rpm_model::{Environment, Exit, Life, Moment};
+use rpm_model::{AppId, AppSpec, Environment, Exit, Hook, Life, Moment};
 use rpm_sys::pidfd::{Pidfd, ProcessRef};
 use rpm_sys::{proc, tree};
 
 use crate::daemon::Daemon;
+use crate::effects::{LogNames, Output};
 use crate::health::{Answer, wrong};
 use crate::launch::{self, Descriptors};
 use crate::process::Proxied;
@@ -47,20 +49,62 @@ pub(crate) enum Purpose {
         /// Since when.
         since: Moment,
     },
+    /// A command around the life of a process.
+    Hook {
+        /// Which.
+        hook: Hook,
+        /// Of whom.
+        life: Life,
+    },
+}
+
+/// On whose behalf a task runs: as whom, where, and with what environment.
+pub(crate) struct Whose {
+    pub(crate) life: Life,
+    pub(crate) app: AppId,
+    pub(crate) spec: Arc<AppSpec>,
+    /// Those that it is to know.
+    pub(crate) secrets: Environment,
+    /// What the worker finds in its `PORT`, in proxy mode.
+    pub(crate) port: Option<String>,
 }
 
 impl Tasks {
     pub(crate) fn next_due(&self) -> Option<Moment> {
         self.running.values().filter(|task| !task.is_late).map(|task| task.until).min()
     }
+
+    /// Returns whether a hook runs.
+    pub(crate) fn any_hook(&self) -> bool {
+        self.running.values().any(|task| matches!(task.purpose, Purpose::Hook { .. }))
+    }
+
+    /// Kills tasks that nobody waits for any more.
+    pub(crate) fn kill(&mut self, unwanted: impl Fn(&Purpose) -> bool) {
+        for task in self.running.values_mut().filter(|task| unwanted(&task.purpose)) {
+            // One that the keeper has not started yet is killed when it has.
+            task.is_late = true;
+            if let Some(process) = &task.process {
+                tree::kill_tree(Some(process), &[]);
+            }
+        }
+    }
 }
 
 impl Daemon {
     /// Starts a command for a life; its end is told to whom it is for.
-    pub(crate) fn run_task(&mut self, life: Life, argv: &[String], timeout: Duration, purpose: Purpose) {
+    pub(crate) fn run_task(
+        &mut self,
+        whose: &Whose,
+        argv: &[String],
+        timeout: Duration,
+        purpose: Purpose,
+        env: Vec<String>,
+    ) {
         self.tasks.next += 1;
         let key = format!("{PREFIX}{}.{}", std::process::id(), self.tasks.next);
-        match self.start_task(&key, life, argv) {
+        let is_heard = matches!(purpose, Purpose::Hook { .. });
+        match self.start_task(&key, whose, argv, env, is_heard) {
             Ok(()) => {
                 let until = view::now() + timeout;
                 self.tasks.running.insert(key, Task { purpose, process: None, timeout, until, is_late: false });
@@ -69,34 +113,60 @@ impl Daemon {
         }
     }
 
-    fn start_task(&mut self, key: &str, life: Life, argv: &[String]) -> Result<(), String> {
-        let process = self.processes.get(&life).ok_or("the worker is gone")?;
-        let files = self.seats.get(&life.worker).ok_or("the worker is gone")?;
-        let spec = process.spec.clone();
+    /// Starts a health check of a process that is there.
+    pub(crate) fn run_check(&mut self, life: Life, argv: &[String], timeout: Duration, since: Moment) {
+        let purpose = Purpose::Check { life, since };
+        let Some(process) = self.processes.get(&life) else {
+            return self.task_over(purpose, Err("the worker is gone".to_owned()));
+        };
+        let port = process.proxied.as_ref().map(Proxied::variable);
+        let whose = Whose { life, app: process.app, spec: process.spec.clone(), secrets: Environment::new(), port };
+        let mut env: Vec<String> = process.pid().map(|pid| format!("RPM_WORKER_PID={pid}")).into_iter().collect();
+        env.extend(self.address_text(life).map(|address| format!("RPM_WORKER_ADDRESS={address}")));
+        self.run_task(&whose, argv, timeout, purpose, env);
+    }
+
+    /// `is_heard` puts what it says into the app's logs.
+    fn start_task(
+        &mut self,
+        key: &str,
+        whose: &Whose,
+        argv: &[String],
+        more: Vec<String>,
+        is_heard: bool,
+    ) -> Result<(), String> {
+        let Whose { life, app, spec, secrets, port } = whose;
         let [program, args @ ..] = argv else { return Err("there is no command".to_owned()) };
         let worker = self.core.worker(life.worker).ok_or("the worker is gone")?;
-        let user = view::user_of(&spec);
-        let clock = self.clock;
-        let seat = launch::Seat {
-            app: process.app,
-            life,
-            user: &user,
-            instance: worker.instance,
-            restarts: worker.restarts,
-            unstable: worker.unstable,
-            created_at_ms: clock.wall_ms(worker.created_at),
-            now_ms: clock.wall_ms(view::now()),
-            home: &self.home,
-            logs: &files.logs,
-            pid_path: &files.pid,
+        let (instance, restarts, unstable) = (worker.instance, worker.restarts, worker.unstable);
+        let created_at_ms = self.clock.wall_ms(worker.created_at);
+        let logs = rpm_logs::paths(spec, life.worker, &self.home);
+        let output = match is_heard {
+            true => self.open_output(*life, spec, &logs, |kind| LogNames::of_task(key, kind))?,
+            false => Output::default(),
         };
-        let descriptors =
-            Descriptors { port: process.proxied.as_ref().map(Proxied::variable), ..Descriptors::default() };
-        let mut env = launch::environment(&spec, &Environment::new(), &seat, &descriptors);
+        let user = view::user_of(spec);
+        let pid_path = rpm_logs::pid_path(spec, life.worker, &self.home);
+        let seat = launch::Seat {
+            app: *app,
+            life: *life,
+            user: &user,
+            instance,
+            restarts,
+            unstable,
+            created_at_ms,
+            now_ms: self.clock.wall_ms(view::now()),
+            home: &self.home,
+            logs: &logs,
+            pid_path: &pid_path,
+        };
+        let descriptors = Descriptors { port: port.clone(), ..Descriptors::default() };
+        let mut env = launch::environment(spec, secrets, &seat, &descriptors);
         // By this mark a descendant of the worker would be known, and the task is none.
         env.retain(|variable| !variable.starts_with("RPM_LIFE="));
-        env.extend(process.pid().map(|pid| format!("RPM_WORKER_PID={pid}")));
-        env.extend(self.address_text(life).map(|address| format!("RPM_WORKER_ADDRESS={address}")));
+        let named = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();
+        env.retain(|variable| !more.iter().any(|ours| named(ours) == named(variable)));
+        env.extend(more);
         let env: Vec<OsString> = env.into_iter().map(OsString::from).collect();
         let args: Vec<OsString> = args.iter().map(OsString::from).collect();
         let program = OsString::from(program);
@@ -105,6 +175,7 @@ impl Daemon {
         request.env = &env;
         request.cwd = &spec.cwd;
         request.user = spec.user;
+        request.inherit.extend(output.descriptors());
         self.keeper.send(&Request::Spawn(request)).map_err(|error| format!("it could not be started: {error}"))
     }
 
@@ -112,6 +183,7 @@ impl Daemon {
         let start_time = proc::start_time(pid).unwrap_or_default();
         let process = ProcessRef { pid, start_time, pidfd };
         match self.tasks.running.get_mut(key) {
+            Some(task) if task.is_late => drop(tree::kill_tree(Some(&process), &[])),
             Some(task) => task.process = Some(process),
             // Of a daemon that has died.
             None => drop(tree::kill_tree(Some(&process), &[])),
@@ -146,6 +218,7 @@ impl Daemon {
 
     fn task_over(&mut self, purpose: Purpose, found: Result<String, String>) {
         match purpose {
+            Purpose::Hook { hook, life } => self.hook_over(hook, life, found),
             Purpose::Check { life, since } => {
                 self.take_answer(Answer { life, found: found.map_err(wrong), took: view::now().since(since) });
             }

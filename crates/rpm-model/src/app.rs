@@ -14,6 +14,7 @@ use crate::autoscale::AutoscaleSpec;
 use crate::balance::Arrangement;
 use crate::bytes::Bytes;
 use crate::health::HealthSpec;
+use crate::hooks::{Hook, Hooks};
 use crate::job::JobSpec;
 use crate::limits::Limits;
 use crate::rotation::Rotation;
@@ -153,6 +154,9 @@ pub struct AppSpec {
     /// Whether it is a job, and when that runs: to its end, and then not again before its next time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<JobSpec>,
+    /// What is run around the life of each of its processes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<Box<Hooks>>,
     /// Where output goes.
     pub logs: LogSpec,
     /// PID file; the worker's id is inserted before the extension. An absolute path, or `None` for the default.
@@ -223,6 +227,7 @@ impl AppSpec {
             watch: WatchSpec::default(),
             cron: None,
             job: None,
+            hooks: None,
             logs: LogSpec::default(),
             pid_file: None,
             autostart: true,
@@ -243,6 +248,17 @@ impl AppSpec {
     /// Returns whether it is a balancer, shown beside the apps.
     pub fn is_balancer(&self) -> bool {
         self.balancer.is_some()
+    }
+
+    /// Returns the command of a hook, if it has one.
+    pub fn hook(&self, hook: Hook) -> Option<&[String]> {
+        self.hooks.as_ref()?.command(hook)
+    }
+
+    /// Returns how long a process may take that was asked to leave: its grace, and before that what is run first.
+    pub fn patience(&self) -> Duration {
+        let before = self.hooks.as_ref().filter(|hooks| !hooks.pre_stop.is_empty()).map(|hooks| hooks.timeout);
+        self.stop.kill_timeout + before.unwrap_or_default()
     }
 
     /// Returns whether Node runs it.

@@ -11,6 +11,7 @@
 //! - [`balance`]: what the user asked of the load balancer
 //! - [`edge`]: the conversation between the daemon and the process that balances
 //! - [`health`]: how a worker is found to be well
+//! - [`hooks`]: commands around the life of a process
 //! - [`job`]: apps that run at their times
 //! - [`limits`]: what the kernel grants a worker
 //! - [`secret`]: where a secret comes from
@@ -25,6 +26,7 @@ pub mod bytes;
 pub mod edge;
 pub mod health;
 pub mod home;
+pub mod hooks;
 pub mod job;
 pub mod limits;
 pub mod nearest;
@@ -41,6 +43,7 @@ pub use autoscale::{AutoscaleSpec, Load, LoadKind};
 pub use bytes::Bytes;
 pub use health::{Health, HealthSpec, Probe};
 pub use home::{Flavour, Home};
+pub use hooks::{Hook, Hooks};
 pub use job::{JobSpec, Overlap};
 pub use limits::Limits;
 pub use nearest::nearest;

@@ -57,7 +57,8 @@ pub enum Effect {
         /// The latest moment for `Drained`.
         until: Moment,
     },
-    /// Asks the process tree to leave: the signal of the app's stop policy, or the message `shutdown`.
+    /// Asks the process tree to leave: the signal of the app's stop policy, or the message `shutdown`. An app may want
+    /// something to be run before that; then it is answered by `Asked`.
     Ask {
         /// Which process.
         life: Life,

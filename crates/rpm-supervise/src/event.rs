@@ -59,6 +59,11 @@ pub enum Event {
         /// Which process.
         life: Life,
     },
+    /// The process has been asked to leave, where something was to be run before that.
+    Asked {
+        /// Which process.
+        life: Life,
+    },
     /// The drain asked for has come to its end: queue empty and no request in flight, or its time was up.
     Drained {
         /// Which process.

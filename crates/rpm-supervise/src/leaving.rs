@@ -79,7 +79,7 @@ impl Supervisor {
         let told = matches!(process.phase, Phase::Draining { .. });
         match process.phase {
             Phase::Spawning | Phase::Starting | Phase::Online | Phase::Draining { .. } => {
-                process.phase = Phase::Stopping { kill_at: now + process.spec.stop.kill_timeout };
+                process.phase = Phase::Stopping { kill_at: now + process.spec.patience() };
                 process.leaving.get_or_insert(cause);
                 turn.ask_for(Effect::Ask { life });
                 if !told {
@@ -88,6 +88,16 @@ impl Supervisor {
             }
             Phase::Stuck => self.kill(turn, life),
             Phase::Stopping { .. } | Phase::Killed { .. } | Phase::Sweeping(_) => {}
+        }
+    }
+
+    /// Lets the grace of a process begin that was asked to leave only now: what was to be run first has ended.
+    pub(crate) fn asked(&mut self, turn: &mut Turn<'_>, life: Life) {
+        let now = turn.now;
+        if let Some(process) = self.process_mut(life)
+            && let Phase::Stopping { kill_at } = process.phase
+        {
+            process.phase = Phase::Stopping { kill_at: kill_at.min(now + process.spec.stop.kill_timeout) };
         }
     }
 

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rpm_model::{Exit, Generation, Life, Moment, WorkerId};
+use rpm_model::{Exit, Generation, Hook, Life, Moment, WorkerId};
 use serde::{Deserialize, Serialize};
 
 use crate::command::FailureCause;
@@ -200,6 +200,10 @@ impl Supervisor {
             Phase::Online if is_ill => turn.ask_for(Effect::Withhold { life }),
             Phase::Online => turn.ask_for(Effect::Admit { life }),
             Phase::Draining { until } => turn.ask_for(Effect::Drain { life, until }),
+            // Whether it was asked nobody knows: what was run before that ended with the dead daemon.
+            Phase::Stopping { .. } if self.process(life).is_some_and(|one| one.spec.hook(Hook::PreStop).is_some()) => {
+                turn.ask_for(Effect::Ask { life });
+            }
             Phase::Stopping { .. } | Phase::Killed { .. } | Phase::Sweeping(_) | Phase::Stuck => {}
         }
         if self.is_replacement_given_up(life) {

@@ -555,7 +555,7 @@ fn load_seat(saved: SavedSeat, app: AppId, now: Moment, spec: &impl Fn(usize) ->
 
 fn load_process(saved: SavedProcess, worker: WorkerId, now: Moment, spec: &impl Fn(usize) -> Arc<AppSpec>) -> Process {
     let spec = spec(saved.spec);
-    let kill_timeout = spec.stop.kill_timeout;
+    let (kill_timeout, patience) = (spec.stop.kill_timeout, spec.patience());
     let give_up = kill_timeout.max(Duration::from_secs(1));
     Process {
         life: Life::new(worker, saved.generation),
@@ -567,7 +567,7 @@ fn load_process(saved: SavedProcess, worker: WorkerId, now: Moment, spec: &impl 
             SavedPhase::Starting => Phase::Starting,
             SavedPhase::Online => Phase::Online,
             SavedPhase::Draining { until } => Phase::Draining { until: until.min(now + spec.drain_timeout) },
-            SavedPhase::Stopping { kill_at } => Phase::Stopping { kill_at: kill_at.min(now + kill_timeout) },
+            SavedPhase::Stopping { kill_at } => Phase::Stopping { kill_at: kill_at.min(now + patience) },
             SavedPhase::Killed { give_up_at } => Phase::Killed { give_up_at: give_up_at.min(now + give_up) },
             SavedPhase::Sweeping { kill_at } => {
                 Phase::Sweeping(Sweep::Grace { kill_at: kill_at.min(now + kill_timeout) })

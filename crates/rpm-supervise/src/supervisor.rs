@@ -108,6 +108,7 @@ impl Supervisor {
             Event::Listening { life } => self.told(turn, life, |told| &mut told.listened),
             Event::AppReady { life } => self.told(turn, life, |told| &mut told.app_ready),
             Event::Settled { life } => self.told(turn, life, |told| &mut told.settled),
+            Event::Asked { life } => self.asked(turn, life),
             Event::Drained { life } => self.drained(turn, life),
             Event::Probed { life, found } => self.probed(turn, life, found),
             Event::Hung { life, why } => self.hung(turn, life, why),

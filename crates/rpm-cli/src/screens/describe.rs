@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anstyle::Style;
 use rpm_ipc::{AppInfo, WorkerInfo};
-use rpm_model::{Bytes, Every, Health, Overlap, Rotation, Status};
+use rpm_model::{Bytes, Every, Health, Hook, Overlap, Rotation, Status};
 
 use crate::say::{GREEN, GREY, RED};
 use crate::screens::autoscale;
@@ -171,6 +171,11 @@ fn rows(app: &AppInfo, worker: &WorkerInfo, node: Option<&str>, now_ms: u64) -> 
         // Where they come from; nobody here knows what they are.
         let secrets: Vec<String> = spec.secrets.iter().map(|(name, secret)| format!("{name} ({secret})")).collect();
         rows.push(("secrets", plain(&secrets.join(", "))));
+    }
+    let hooks: Vec<String> =
+        Hook::ALL.iter().filter(|hook| spec.hook(**hook).is_some()).map(|hook| hook.name().to_owned()).collect();
+    if !hooks.is_empty() {
+        rows.push(("hooks", plain(&hooks.join(", "))));
     }
     if let Some(memory) = spec.limits.memory_max {
         rows.push(("memory max", plain(&memory.to_string())));

@@ -6,6 +6,7 @@
 mod autoscale;
 mod depends;
 mod health;
+mod hooks;
 mod interpreter;
 mod jobs;
 mod limits;
@@ -205,6 +206,7 @@ fn apply(reader: &mut Reader<'_>, spec: &mut AppSpec) {
     user::apply(reader, spec);
     triggers::apply(reader, spec);
     jobs::apply(reader, spec);
+    hooks::apply(reader, spec);
     secrets::apply(reader, spec);
     limits::apply(reader, spec);
     keep_the_rest(reader, spec);

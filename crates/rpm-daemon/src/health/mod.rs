@@ -19,7 +19,6 @@ use rpm_supervise::{Event, Trouble};
 use tokio::sync::mpsc;
 
 use crate::daemon::Daemon;
-use crate::tasks::Purpose;
 use crate::{edge, view};
 use ask::Place;
 
@@ -113,7 +112,7 @@ impl Daemon {
             let spec = process.spec.clone();
             let Some(health) = &spec.health else { continue };
             if let Probe::Exec { argv } = &health.probe {
-                self.run_task(life, argv, health.timeout, Purpose::Check { life, since: now });
+                self.run_check(life, argv, health.timeout, now);
                 continue;
             }
             match self.place_of(life, pid, &health.probe) {

@@ -6,6 +6,7 @@ mod commands;
 mod crash;
 mod depends;
 mod health;
+mod hooks;
 mod jobs;
 mod recovery;
 mod reload;
