@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::autoscale::AutoscaleSpec;
 use crate::balance::Arrangement;
 use crate::bytes::Bytes;
+use crate::canary::CanaryRule;
 use crate::health::HealthSpec;
 use crate::hooks::{Hook, Hooks};
 use crate::job::JobSpec;
@@ -138,9 +139,12 @@ pub struct AppSpec {
     /// How long each worker of a roll has to become ready; `None` for `listen_timeout`, and what its checks allow.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "duration_ms::option")]
     pub progress_deadline: Option<Duration>,
-    /// So many workers a roll replaces first, and then waits for `promote` or `abort`; 0 for none.
+    /// So many workers a roll replaces first, and then waits; 0 for none.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub canary: u32,
+    /// What those are judged by; without it people decide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary_rule: Option<CanaryRule>,
     /// Whether a roll that fails puts the old release back where the new one runs already.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub rollback: bool,
@@ -223,6 +227,7 @@ impl AppSpec {
             min_ready: Duration::ZERO,
             progress_deadline: None,
             canary: 0,
+            canary_rule: None,
             rollback: true,
             watch: WatchSpec::default(),
             cron: None,

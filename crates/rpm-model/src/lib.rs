@@ -7,6 +7,7 @@
 //! - [`autoscale`]: how many workers an app may have, and what one should carry
 //! - [`time`]: moments and durations as the user writes them
 //! - [`bytes`]: amounts of memory as the user writes them
+//! - [`canary`]: when a release has shown that it is good
 //! - [`home`]: the state directory
 //! - [`balance`]: what the user asked of the load balancer
 //! - [`edge`]: the conversation between the daemon and the process that balances
@@ -23,6 +24,7 @@ pub mod app;
 pub mod autoscale;
 pub mod balance;
 pub mod bytes;
+pub mod canary;
 pub mod edge;
 pub mod health;
 pub mod home;
@@ -41,6 +43,7 @@ pub use app::{
 };
 pub use autoscale::{AutoscaleSpec, Load, LoadKind};
 pub use bytes::Bytes;
+pub use canary::CanaryRule;
 pub use health::{Health, HealthSpec, Probe};
 pub use home::{Flavour, Home};
 pub use hooks::{Hook, Hooks};

@@ -248,6 +248,11 @@ pub enum FailureCause {
         /// What was wrong the last time.
         why: String,
     },
+    /// Its release was judged to be worse than the one before.
+    Judged {
+        /// As a fragment: `9.8 % of 40 requests failed …`.
+        why: String,
+    },
     /// An address it needs is taken.
     Taken(Taken),
     /// It is still there after SIGKILL.
@@ -268,6 +273,7 @@ impl fmt::Display for FailureCause {
             FailureCause::SpawnFailed(why) => write!(f, "could not be started: {why}"),
             FailureCause::NotReady { waited } => write!(f, "was not ready within {} ms", waited.as_millis()),
             FailureCause::Unhealthy { why } => write!(f, "did not pass its health check: {why}"),
+            FailureCause::Judged { why } => write!(f, "did worse than the others: {why}"),
             FailureCause::Taken(Taken { address, owner: Some(owner), .. }) => {
                 write!(f, "could not listen: {address} is used by {owner}")
             }

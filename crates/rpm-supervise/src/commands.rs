@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use rpm_model::{AppId, AppSpec, Life, WorkerId};
+use rpm_model::{AppId, AppSpec, Life, Moment, WorkerId};
 
 use crate::command::{Command, CommandId, FailureCause, Outcome, Refusal};
 use crate::effect::{Cause, Effect, Happening};
@@ -59,7 +59,7 @@ impl Supervisor {
             Command::Scale { app, instances } => self.scale(turn, id, app, instances),
             Command::Autoscale { app, on } => self.autoscale(app, on),
             Command::Promote { app } => self.promote_canary(turn, id, app),
-            Command::Abort { app } => self.abort_canary(turn, Some(id), app),
+            Command::Abort { app } => self.abort_canary(turn, Some(id), app, None),
             Command::Reset { workers } => self.reset(turn, id, workers),
             Command::Adopt { specs } => self.take_up(turn, id, specs),
             Command::Shutdown => self.shut_down(turn, id),
@@ -288,6 +288,8 @@ impl Supervisor {
                 canary: if cause == Cause::Reload { spec_canary } else { 0 },
                 begun: 0,
                 is_paused: false,
+                paused_at: Moment::default(),
+                is_told: false,
                 rescale,
             };
             self.begin_roll(turn, app, &workers, roll);

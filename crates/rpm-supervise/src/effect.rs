@@ -184,6 +184,13 @@ pub enum Warning {
         /// The time it had, in milliseconds.
         waited_ms: u64,
     },
+    /// What was found of a canary.
+    Canary {
+        /// Its app.
+        app: AppId,
+        /// As a fragment: `promoted: 0.0 % of 200 requests failed …`.
+        text: String,
+    },
 }
 
 /// What happened to a worker.

@@ -163,7 +163,7 @@ impl Supervisor {
         if on_trial {
             self.roll_failed(turn, worker, cause);
         } else {
-            self.canary_failed(turn, worker);
+            self.canary_failed(turn, worker, cause);
         }
     }
 

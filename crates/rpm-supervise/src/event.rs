@@ -3,6 +3,7 @@
 use rpm_model::{AppId, Bytes, Exit, Life, Load};
 
 use crate::command::{Command, CommandId};
+use crate::judge::Tally;
 
 /// Something that happened. News of a life that is over is ignored.
 #[derive(Debug, Clone, PartialEq)]
@@ -103,6 +104,14 @@ pub enum Event {
         app: AppId,
         /// What they carry, as far as it can be seen.
         load: Load,
+    },
+    /// What a canary and the other workers of its app have answered since it was let in; wanted of each of
+    /// [`Supervisor::watched_canaries`](crate::Supervisor::watched_canaries), about once a second.
+    Canary {
+        /// Which app.
+        app: AppId,
+        /// The canary's, and the others'; nothing where no balancer sends them requests.
+        seen: Option<(Tally, Tally)>,
     },
     /// The moment that [`Supervisor::next_deadline`](crate::Supervisor::next_deadline) named has come.
     Deadline,

@@ -131,7 +131,7 @@ impl Supervisor {
         if self.process(life).is_some_and(|process| process.trial.is_some()) {
             return self.roll_failed(turn, life.worker, FailureCause::Unhealthy { why: trouble.why });
         }
-        self.canary_failed(turn, life.worker);
+        self.canary_failed(turn, life.worker, FailureCause::Unhealthy { why: trouble.why.clone() });
         let Some(seat) = self.seat_mut(life.worker) else { return };
         seat.why = Some(format!("unhealthy: {}", trouble.why));
         let Some(process) = seat.process_mut(life.generation) else { return };

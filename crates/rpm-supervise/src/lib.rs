@@ -31,6 +31,7 @@ mod ending;
 mod health;
 pub mod history;
 mod jobs;
+pub mod judge;
 mod leaving;
 mod pending;
 mod process;
@@ -42,6 +43,7 @@ mod starting;
 mod supervisor;
 mod timers;
 
+pub use canary::Watched;
 pub use command::{Command, CommandId, Failure, FailureCause, Outcome, Refusal};
 pub use effect::{Cause, Effect, Happening, Warning};
 pub use event::{Event, Taken, Trouble};

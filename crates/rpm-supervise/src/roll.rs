@@ -14,7 +14,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rpm_model::{AppId, AppSpec, ExecMode, WorkerId};
+use rpm_model::{AppId, AppSpec, ExecMode, Moment, WorkerId};
 
 use crate::command::{CommandId, FailureCause};
 use crate::effect::{Cause, Effect, Happening};
@@ -53,8 +53,12 @@ pub(crate) struct Roll {
     pub(crate) canary: u32,
     /// Seats begun so far, one after another.
     pub(crate) begun: u32,
-    /// Whether it waits for `promote` or `abort`.
+    /// Whether it waits: for `promote` or `abort`, or to be judged.
     pub(crate) is_paused: bool,
+    /// Since when.
+    pub(crate) paused_at: Moment,
+    /// Whether it was said that nothing can be judged.
+    pub(crate) is_told: bool,
     /// Whether the number of workers is to be made the spec's at the end.
     pub(crate) rescale: bool,
 }
@@ -91,7 +95,7 @@ impl Supervisor {
             if !roll.back && roll.canary > 0 && roll.begun >= roll.canary {
                 // Later commands may have taken those that ran ahead out of the roll: nothing is left to decide.
                 match (roll.active.is_empty(), roll.replaced.is_empty()) {
-                    (true, true) => self.abort_canary(turn, None, app),
+                    (true, true) => self.abort_canary(turn, None, app, None),
                     (true, false) if !roll.is_paused => self.pause_roll(turn, app),
                     (true, false) | (false, _) => {}
                 }

@@ -214,6 +214,8 @@ struct SavedRoll {
     begun: u32,
     #[serde(default)]
     is_paused: bool,
+    #[serde(default)]
+    paused_at: Moment,
     rescale: bool,
 }
 
@@ -255,6 +257,7 @@ impl Supervisor {
             canary: roll.canary,
             begun: roll.begun,
             is_paused: roll.is_paused,
+            paused_at: roll.paused_at,
             rescale: roll.rescale,
         });
         let history = app.history.iter().map(|past| (specs.index(&past.spec), past.until, past.fate)).collect();
@@ -279,6 +282,8 @@ impl Supervisor {
             canary: roll.canary,
             begun: roll.begun,
             is_paused: roll.is_paused,
+            paused_at: roll.paused_at.min(now),
+            is_told: false,
             rescale: roll.rescale,
         });
         for seat in saved.seats {

@@ -114,6 +114,7 @@ impl Supervisor {
             Event::Hung { life, why } => self.hung(turn, life, why),
             Event::Revived { life } => self.revived(turn, life),
             Event::Memory { life, used } => self.memory(turn, life, used),
+            Event::Canary { app, seen } => self.canary_seen(turn, app, seen),
             Event::Load { app, load } => self.loaded(turn, app, load),
             Event::Deadline => {
                 for worker in self.timers.take_due(now) {
