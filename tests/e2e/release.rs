@@ -173,3 +173,97 @@ fn an_earlier_release_is_put_back_by_name() {
     assert_eq!(versions(port), ["one"]);
     assert_eq!(load.stop(), Vec::<String>::new());
 }
+
+/// Writes a file of one app of four workers behind a balancer.
+fn balanced(rpm: &Rpm, port: u16, version: &str, change: impl FnOnce(&mut Value)) -> String {
+    let mut app = web(rpm, free_port(), version);
+    (app["name"], app["exec_mode"]) = (json!("api"), json!("proxy"));
+    app["env"].as_object_mut().expect("an object").remove("PORT");
+    app["env"]["SLOW"] = json!(5);
+    app["canary"] =
+        json!({ "instances": 1, "duration": "4s", "max_error_rate": 1, "max_latency_ratio": 5, "min_requests": 20 });
+    change(&mut app);
+    let path = ecosystem(rpm, &[]);
+    let file = json!({
+        "apps": [app],
+        "upstreams": [{ "name": "api", "servers": [{ "app": "api" }] }],
+        "balancers": [{ "name": "web", "listen": format!("127.0.0.1:{port}"), "upstream": "api" }],
+    });
+    std::fs::write(&path, file.to_string()).expect("a file");
+    path
+}
+
+#[test]
+fn a_bad_canary_is_aborted_by_itself_at_no_more_than_its_share() {
+    let (rpm, port) = (Rpm::new(), free_port());
+    rpm.ok(&["start", &balanced(&rpm, port, "one", |_| {})]);
+    let load = Load::start(port, "/", 4);
+    load.wait_for(100);
+    let before = load.answered();
+    let began = std::time::Instant::now();
+    // It passes its health check, and then fails a tenth of its requests.
+    let error = rpm.fails(&["reload", &balanced(&rpm, port, "two", |app| app["env"]["FAIL"] = json!("10"))]);
+    let took = began.elapsed();
+    let answered = (load.answered() - before) as f64;
+    assert!(error.contains("could not reload api: worker 0 did worse than the others:"), "{error}");
+    assert!(error.contains("requests failed") && error.contains("the old workers keep serving"), "{error}");
+    assert_eq!(versions(port), ["one"]);
+    let failures = load.stop();
+    println!(
+        "aborted {} ms after the reload began; {} of {answered} requests failed: {error}",
+        took.as_millis(),
+        failures.len()
+    );
+    // A tenth of a quarter, and no more than twice that by chance; while one worker of four has it.
+    assert!((failures.len() as f64) < answered * 0.1 * 0.25 * 2.0 + 3.0, "{} of {answered}", failures.len());
+    assert!(failures.iter().all(|failure| failure.contains("500")), "{failures:?}");
+    let events = rpm.ok(&["events", "api", "-n", "200"]);
+    assert!(events.contains("1 of 4 run the new release; watched for 4 s") && events.contains("aborted: "), "{events}");
+    assert!(rpm.ok(&["history", "api"]).contains("failed, rolled back"));
+}
+
+#[test]
+fn a_good_canary_is_promoted_by_itself() {
+    let (rpm, port) = (Rpm::new(), free_port());
+    rpm.ok(&["start", &balanced(&rpm, port, "one", |_| {})]);
+    let load = Load::start(port, "/", 4);
+    load.wait_for(20);
+    let began = std::time::Instant::now();
+    let told = rpm.ok(&["reload", &balanced(&rpm, port, "two", |_| {})]);
+    assert!(began.elapsed() >= std::time::Duration::from_secs(4), "it was watched");
+    assert!(told.contains("api: the canary promoted: 0.0 % of"), "{told}");
+    assert_eq!(versions(port), ["two"]);
+    assert_eq!(load.stop(), Vec::<String>::new());
+}
+
+#[test]
+fn a_slow_canary_is_aborted() {
+    let (rpm, port) = (Rpm::new(), free_port());
+    rpm.ok(&["start", &balanced(&rpm, port, "one", |_| {})]);
+    let load = Load::start(port, "/", 8);
+    let error = rpm.fails(&["reload", &balanced(&rpm, port, "two", |app| app["env"]["SLOW"] = json!(400))]);
+    assert!(error.contains("of its answers took up to") && error.contains("at most 5 times may be"), "{error}");
+    assert_eq!(versions(port), ["one"]);
+    assert_eq!(load.stop(), Vec::<String>::new());
+}
+
+#[test]
+fn a_canary_that_nobody_asks_anything_waits_for_people() {
+    let (rpm, port) = (Rpm::new(), free_port());
+    rpm.ok(&["start", &balanced(&rpm, port, "one", |_| {})]);
+    let told = rpm.ok(&["reload", &balanced(&rpm, port, "two", |_| {})]);
+    assert!(told.contains("waits for promote or abort: 0 of at least 20 requests have come to it"), "{told}");
+    assert_eq!(versions(port), ["one", "two"]);
+    rpm.ok(&["promote", "api"]);
+    assert_eq!(versions(port), ["two"]);
+
+    // Ports that workers share themselves are counted by nobody.
+    let (rpm, port) = (Rpm::new(), free_port());
+    rpm.ok(&["start", &ecosystem(&rpm, &[web(&rpm, port, "one")])]);
+    let mut two = web(&rpm, port, "two");
+    two["canary"] = json!({ "duration": "1h" });
+    let told = rpm.ok(&["reload", &ecosystem(&rpm, &[two])]);
+    assert!(told.contains("waits for promote or abort: no balancer sends it requests"), "{told}");
+    rpm.ok(&["abort", "web"]);
+    assert_eq!(versions(port), ["one"]);
+}

@@ -41,6 +41,10 @@ impl Progress {
                 Some(bar) => bar.suspend(|| self.voice.warn(sentence)),
                 None => self.voice.warn(sentence),
             },
+            Notice::Told(sentence) => match &self.bar {
+                Some(bar) => bar.suspend(|| self.voice.say(sentence)),
+                None => self.voice.say(sentence),
+            },
             Notice::Happened(_) | Notice::Lagged(_) => {}
         }
     }

@@ -171,7 +171,7 @@ pub(crate) const KEYS: &[Key] = {
         key("rollback", &[], Flag, Spec),
         key("min_ready", &[], Duration, Spec),
         key("progress_deadline", &[], Duration, Spec),
-        key("canary", &[], Number, Spec),
+        key("canary", &[], Any, Spec),
         key("depends_on", &[], Any, Spec),
         key("schedule", &[], Text, Spec),
         key("time_zone", &["timezone"], Text, Spec),

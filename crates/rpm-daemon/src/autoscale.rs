@@ -1,15 +1,16 @@
-//! The room of apps that scale themselves: what their workers carry is looked at again and again, and told to the core, which
-//! decides. There is no timer while no app wants it.
+//! The room of apps that scale themselves, and of canaries that are judged: what their workers carry and answer is looked at
+//! again and again, and told to the core, which decides. There is no timer while no app wants it.
 //!
 //! ```text
-//!  due ─▶ the balancers are asked ─▶ all have answered, or 300 ms are over ─▶ `Event::Load` for each app
+//!  due ─▶ the balancers are asked ─▶ all have answered, or 300 ms are over ─▶ `Event::Load`, `Event::Canary` for each app
 //! ```
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rpm_model::{AppId, Load, Moment};
-use rpm_supervise::Event;
+use rpm_supervise::judge::Tally;
+use rpm_supervise::{Event, Watched};
 
 use crate::daemon::Daemon;
 
@@ -21,6 +22,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(750);
 pub(crate) struct Autoscale {
     /// The apps that scale themselves.
     apps: Vec<AppId>,
+    /// The canaries that are judged.
+    canaries: Vec<Watched>,
     due: Option<Moment>,
     /// Whether balancers were asked, and the look is not over.
     is_open: bool,
@@ -30,7 +33,11 @@ impl Daemon {
     /// Takes up the apps that there are.
     pub(crate) fn fit_autoscale(&mut self, now: Moment) {
         self.autoscale.apps = self.core.autoscaled().collect();
-        match (self.autoscale.apps.is_empty(), self.autoscale.due) {
+        self.autoscale.canaries = self.core.watched_canaries().collect();
+        let watched = self.autoscale.canaries.iter().map(|watched| watched.app).collect();
+        self.edges.traffic.keep_canaries(&watched);
+        let is_idle = self.autoscale.apps.is_empty() && self.autoscale.canaries.is_empty();
+        match (is_idle, self.autoscale.due) {
             (true, _) => self.autoscale = Autoscale::default(),
             (false, None) => self.autoscale.due = Some(now + LOOK_EVERY),
             (false, Some(_)) => {}
@@ -43,7 +50,7 @@ impl Daemon {
         self.autoscale.due.into_iter().chain(answers).min()
     }
 
-    /// Looks at apps that scale themselves, where that is due.
+    /// Looks at apps that scale themselves, and at canaries, where that is due.
     pub(crate) fn look_at_loads(&mut self, now: Moment) {
         if self.autoscale.due.is_some_and(|due| due <= now) {
             // From now on, not from when it was due: after a sleep of the machine there are not a thousand looks to make.
@@ -54,6 +61,14 @@ impl Daemon {
         }
         if self.autoscale.is_open && !self.edges.traffic.is_awaited(now) {
             self.autoscale.is_open = false;
+            for watched in self.autoscale.canaries.clone() {
+                let (app, seen) = (watched.app, self.answers_of(&watched));
+                let is_balanced = self.core.spec(app).is_some_and(|spec| self.is_balanced(&spec.name));
+                // Who has not told yet, or could not be compared with before, will at the next look.
+                if seen.is_some() || !is_balanced {
+                    self.events.push_back(Event::Canary { app, seen });
+                }
+            }
             for app in self.autoscale.apps.clone() {
                 if let Some(load) = self.load_of(app, now) {
                     self.events.push_back(Event::Load { app, load });
@@ -69,7 +84,21 @@ impl Daemon {
             let targets = spec.autoscale.as_ref().map(|policy| policy.targets).unwrap_or_default();
             targets.in_flight.is_some() || targets.rate.is_some()
         });
-        asks.map(|spec| spec.name.clone()).collect()
+        let canaries = self.autoscale.canaries.iter().filter_map(|watched| self.core.spec(watched.app));
+        asks.chain(canaries).map(|spec| spec.name.clone()).collect()
+    }
+
+    /// Returns what a canary and the others have answered.
+    fn answers_of(&mut self, watched: &Watched) -> Option<(Tally, Tally)> {
+        let name = self.core.spec(watched.app)?.name.clone();
+        let workers = watched.workers.iter().filter_map(|worker| self.core.worker(*worker));
+        let (mut ours, mut seats) = (BTreeSet::new(), BTreeSet::new());
+        for worker in workers {
+            let seat = format!("{name}:{}", worker.instance);
+            ours.extend(worker.life.map(|life| format!("{seat}.{}", life.generation.0)));
+            seats.insert(seat);
+        }
+        self.edges.traffic.of_canary((watched.app, &name), watched.since, &ours, &seats)
     }
 
     /// Returns what the workers of an app carry, as far as it goes by that.

@@ -130,9 +130,13 @@ impl Daemon {
                 self.record_happening(&happened, happening);
                 self.tell_listeners(&happened);
             }
-            Effect::PublishApp { app, event, detail } => self.publish_of_app(app, event, detail),
             // What is run when the last process has ended is not cut off.
             Effect::Leave if self.tasks.any_hook() => self.hooks.is_last = true,
+            Effect::PublishApp { app, event, detail } => {
+                // A canary is watched from now on, or is not any more.
+                self.apps_differ = true;
+                self.publish_of_app(app, event, detail);
+            }
             Effect::Leave => self.leaving = true,
         }
     }
@@ -487,15 +491,20 @@ impl Daemon {
     }
 
     fn warn(&mut self, command: CommandId, warning: &Warning) {
-        let Warning::NotReadyInTime { worker, waited_ms } = *warning;
-        let name = self.app_name(worker);
-        if let Some(asked) = self.commands.get_mut(&command) {
-            let text = format!(
-                "{name}, worker {worker} did not say that it is ready within {waited_ms} ms; it counts as online"
-            );
-            if let Some((line, id)) = &asked.line {
-                line.notice(*id, Notice::Warning(text));
+        let notice = match warning {
+            Warning::NotReadyInTime { worker, waited_ms } => {
+                let name = self.app_name(*worker);
+                Notice::Warning(format!(
+                    "{name}, worker {worker} did not say that it is ready within {waited_ms} ms; it counts as online"
+                ))
             }
+            Warning::Canary { app, text } => {
+                let name = self.core.spec(*app).map_or("", |spec| spec.name.as_str());
+                Notice::Told(format!("{name}: the canary {}", text))
+            }
+        };
+        if let Some((line, id)) = self.commands.get(&command).and_then(|asked| asked.line.as_ref()) {
+            line.notice(*id, notice);
         }
     }
 

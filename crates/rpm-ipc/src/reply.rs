@@ -131,6 +131,8 @@ pub enum Notice {
     },
     /// Something the user should know that is no failure: a sentence.
     Warning(String),
+    /// What was found on the way: a sentence.
+    Told(String),
     /// Something happened to a worker.
     Happened(Happened),
     /// The stream of events had to drop this many because the client was too slow.

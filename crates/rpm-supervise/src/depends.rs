@@ -100,7 +100,7 @@ impl Supervisor {
                         seat.why = Some(why.clone());
                     }
                     if unmet.is_hopeless {
-                        self.disappoint(turn, worker, &[Goal::Up], FailureCause::Dependency { why });
+                        self.disappoint(turn, worker, &[Goal::Up, Goal::NextRun], FailureCause::Dependency { why });
                     }
                 }
             }

@@ -283,7 +283,7 @@ fn watch_for_workers(files: &Files, after_start: Option<Box<dyn Fn() + Send>>) {
                     }
                 }
                 Notice::Lagged(_) => files.add_new(),
-                Notice::Progress { .. } | Notice::Warning(_) => {}
+                Notice::Progress { .. } | Notice::Warning(_) | Notice::Told(_) => {}
             });
         }
         std::thread::sleep(BETWEEN_TRIES);

@@ -188,7 +188,7 @@ fn watch_for_workers(
                         }
                     }
                     Notice::Lagged(_) => add_new(&mut apps),
-                    Notice::Progress { .. } | Notice::Warning(_) => {}
+                    Notice::Progress { .. } | Notice::Warning(_) | Notice::Told(_) => {}
                 });
             }
             std::thread::sleep(DAEMON_BACK_WITHIN);

@@ -4,6 +4,7 @@
 //! app starts from what it is. `null` takes a setting back to its default.
 
 mod autoscale;
+mod canary;
 mod depends;
 mod health;
 mod hooks;
@@ -200,6 +201,7 @@ fn apply(reader: &mut Reader<'_>, spec: &mut AppSpec) {
     workers::apply(reader, spec);
     autoscale::apply(reader, spec);
     policy::apply(reader, spec);
+    canary::apply(reader, spec);
     health::apply(reader, spec);
     depends::apply(reader, spec);
     logs::apply(reader, spec);

@@ -24,7 +24,6 @@ pub(super) fn apply(reader: &mut Reader<'_>, spec: &mut AppSpec) {
         Given::Value(Duration::ZERO) => spec.progress_deadline = None,
         given => given.put_option(&mut spec.progress_deadline),
     }
-    reader.read("canary", values::number).put(&mut spec.canary, 0);
     reader.read("rollback", Value::as_bool).put(&mut spec.rollback, true);
     reader.read("drain_timeout", values::duration).put(&mut spec.drain_timeout, Duration::from_secs(10));
     match reader.read("max_memory_restart", values::memory) {

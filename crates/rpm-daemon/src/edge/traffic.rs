@@ -1,10 +1,11 @@
-//! What balancers send to apps: asked each second while somebody goes by it.
+//! What balancers send to apps: asked about each second while somebody goes by it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use rpm_model::edge::{Ask, EdgeStats};
-use rpm_model::{Life, Moment};
+use rpm_model::edge::{Ask, EdgeStats, Latency, ServerStats};
+use rpm_model::{AppId, Life, Moment};
+use rpm_supervise::judge::Tally;
 
 use super::Edge;
 use super::asked::Waiting;
@@ -22,6 +23,46 @@ pub(crate) struct Traffic {
     /// Who has not answered yet.
     open: BTreeSet<Life>,
     until: Moment,
+    /// What the servers of apps with a canary had answered when it was let in, and since when that canary is watched.
+    at_first: BTreeMap<AppId, (Moment, BTreeMap<Server, Answered>)>,
+}
+
+/// A server of an upstream, at one process of a balancer.
+type Server = (Life, String, String);
+
+/// What a server has answered.
+#[derive(Debug, Clone, Default)]
+struct Answered {
+    requests: u64,
+    errors: u64,
+    latency: Latency,
+}
+
+impl Answered {
+    fn by(server: &ServerStats) -> Self {
+        let errors = server.connect_errors + server.answer_errors;
+        Self {
+            requests: server.answers.total() + errors,
+            errors: server.answers.server_error + errors,
+            latency: server.latency.clone(),
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.errors += other.errors;
+        for (bound, count) in &other.latency.buckets {
+            *self.latency.buckets.entry(*bound).or_default() += count;
+        }
+    }
+
+    fn since(&self, before: &Self) -> Tally {
+        Tally {
+            requests: self.requests.saturating_sub(before.requests),
+            errors: self.errors.saturating_sub(before.errors),
+            p95: self.latency.percentile_since(&before.latency, 0.95).map(Duration::from_micros),
+        }
+    }
 }
 
 /// The counters of one process at one moment.
@@ -49,6 +90,49 @@ impl Traffic {
     /// Returns when answers are not waited for any longer.
     pub(crate) fn due(&self) -> Option<Moment> {
         (!self.open.is_empty()).then_some(self.until)
+    }
+
+    /// Returns what a canary's processes have answered, and what the others have since the first look at them;
+    /// nothing at that one, and where no balancer has told of the app. `ours` are the names of the canary's processes, `seats` those of its seats.
+    pub(crate) fn of_canary(
+        &mut self,
+        (id, app): (AppId, &str),
+        since: Moment,
+        ours: &BTreeSet<String>,
+        seats: &BTreeSet<String>,
+    ) -> Option<(Tally, Tally)> {
+        let servers = self.now.iter().flat_map(|(life, counted)| {
+            let upstreams = counted.stats.upstreams.iter();
+            upstreams.flat_map(move |up| up.servers.iter().map(move |server| (*life, up.name.clone(), server)))
+        });
+        let of_app: Vec<_> = servers.filter(|(.., server)| server.app.as_deref() == Some(app)).collect();
+        if of_app.is_empty() {
+            return None;
+        }
+        let counts = || of_app.iter().map(|(life, up, server)| ((*life, up.clone(), server.name.clone()), *server));
+        let first = self.at_first.entry(id).or_insert_with(|| (since, BTreeMap::new()));
+        if first.0 != since || first.1.is_empty() {
+            *first = (since, counts().map(|(key, server)| (key, Answered::by(server))).collect());
+            return None;
+        }
+        let (mut canary, mut others, mut before) = (Answered::default(), Answered::default(), Answered::default());
+        for (key, server) in counts() {
+            let seat = server.name.rsplit_once('.').map_or(server.name.as_str(), |(seat, _)| seat);
+            if ours.contains(&server.name) {
+                // All that it has answered was by the new release.
+                canary.add(&Answered::by(server));
+            } else if !seats.contains(seat) {
+                others.add(&Answered::by(server));
+                // Of one that has gone since nothing is known any more, on either side.
+                before.add(first.1.get(&key).unwrap_or(&Answered::default()));
+            }
+        }
+        Some((canary.since(&Answered::default()), others.since(&before)))
+    }
+
+    /// Forgets the canaries that are not watched any more.
+    pub(crate) fn keep_canaries(&mut self, watched: &BTreeSet<AppId>) {
+        self.at_first.retain(|app, _| watched.contains(app));
     }
 
     /// Returns what an app carries; nothing where no balancer has it, or has told in time.
@@ -83,8 +167,13 @@ fn carried(app: &str, now: &Counted, before: Option<&Counted>) -> Option<Carried
 }
 
 impl Daemon {
-    /// Asks the balancers of these apps for their counters; returns whether there is anybody to be asked.
-    pub(crate) fn ask_for_traffic(&mut self, apps: &BTreeSet<String>, now: Moment) -> bool {
+    /// Returns whether a balancer that runs has the app.
+    pub(crate) fn is_balanced(&self, app: &str) -> bool {
+        self.edges.edges.values().any(|edge| edge.arrangement().is_some_and(|all| all.apps().contains(app)))
+    }
+
+    /// Asks the balancers of these apps for their counters.
+    pub(crate) fn ask_for_traffic(&mut self, apps: &BTreeSet<String>, now: Moment) {
         let has = |edge: &Edge| {
             edge.arrangement().is_some_and(|all| all.apps().iter().any(|name| apps.contains(*name))) && !edge.quitting
         };
@@ -96,7 +185,6 @@ impl Daemon {
         for life in &lives {
             self.ask_edge(*life, Ask::Stats, Waiting::Traffic);
         }
-        !lives.is_empty()
     }
 
     /// Takes the counters of an edge, or that there are none.
@@ -130,6 +218,30 @@ mod tests {
         let upstream = UpstreamStats { name: "up".into(), queue, servers, ..UpstreamStats::default() };
         let stats = EdgeStats { upstreams: vec![upstream], ..EdgeStats::default() };
         Counted { at: Moment(seconds * 1_000_000), stats }
+    }
+
+    #[test]
+    fn a_canary_is_counted_beside_the_others() {
+        let (edge, app) = (Life::new(WorkerId(9), 1), AppId(3));
+        let (ours, seats) = (["api:0.2".to_owned()].into(), ["api:0".to_owned()].into());
+        let answers = |all: &[(&str, u64, u64)]| {
+            let mut counted = counted(1, &all.iter().map(|one| ("api", one.0, 0, 0)).collect::<Vec<_>>(), 0);
+            for (server, (_, good, bad)) in counted.stats.upstreams[0].servers.iter_mut().zip(all) {
+                (server.answers.success, server.answers.server_error) = (*good, *bad);
+            }
+            counted
+        };
+        let mut traffic = Traffic::default();
+        let mut look = |counted: Counted| {
+            traffic.now = [(edge, counted)].into();
+            let (canary, others) = traffic.of_canary((app, "api"), Moment(7), &ours, &seats)?;
+            Some([(canary.requests, canary.errors), (others.requests, others.errors)])
+        };
+        // What the others did before does not count, nor does the process that the canary has replaced.
+        let first = look(answers(&[("api:0.1", 500, 9), ("api:0.2", 3, 1), ("api:1.1", 1000, 7)]));
+        assert_eq!(first, None);
+        let later = look(answers(&[("api:0.2", 40, 2), ("api:1.1", 1100, 8), ("api:2.1", 20, 0)]));
+        assert_eq!(later, Some([(42, 2), (121, 1)]));
     }
 
     #[test]

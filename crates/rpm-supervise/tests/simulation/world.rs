@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rpm_model::{
-    AppId, AppSpec, AutoscaleSpec, Bytes, Dependency, ExecMode, Health, HealthSpec, JobSpec, Load, Moment, Overlap,
-    Status, WorkerId,
+    AppId, AppSpec, AutoscaleSpec, Bytes, CanaryRule, Dependency, ExecMode, Health, HealthSpec, JobSpec, Load, Moment,
+    Overlap, Status, WorkerId,
 };
+use rpm_supervise::judge::Tally;
 use rpm_supervise::{Cause, Command, CommandId, Effect, Event, Outcome, Saved, Supervisor, WorkerView};
 
 use crate::kernel::{Chaos, Kernel};
@@ -134,14 +135,23 @@ impl World {
             let load = Load { rate: Some(weather.below(800) as f64), ..Load::default() };
             let apps: Vec<AppId> = self.supervisor.autoscaled().collect();
             for app in apps {
-                let before = self.staying(app);
+                let policy = |supervisor: &Supervisor| {
+                    let spec = supervisor.spec(app)?;
+                    Some((spec.instances, spec.autoscale.clone()?))
+                };
+                let before = policy(&self.supervisor);
                 self.turn(Event::Load { app, load }, deaths);
-                let (after, policy) =
-                    (self.staying(app), self.supervisor.spec(app).and_then(|spec| spec.autoscale.clone()));
-                if let Some(policy) = policy.filter(|_| before != after) {
-                    let may = policy.min as usize..=policy.max as usize;
-                    assert!(may.contains(&after), "{before} → {after}, not within {may:?}");
+                if let Some((after, policy)) = policy(&self.supervisor)
+                    && before.is_some_and(|(before, _)| before != after)
+                {
+                    assert!((policy.min..=policy.max).contains(&after), "{after} is not within {policy:?}");
                 }
+            }
+            for watched in self.supervisor.watched_canaries().collect::<Vec<_>>() {
+                let mut tally = |most| Tally { requests: 100, errors: weather.below(most), p95: None };
+                let seen = Some((tally(20), tally(2)));
+                let seen = seen.filter(|_| weather.percent(80));
+                self.turn(Event::Canary { app: watched.app, seen }, deaths);
             }
             self.run_until(self.kernel.now + Duration::from_secs(1), deaths);
         }
@@ -151,12 +161,6 @@ impl World {
             self.ask(Command::Autoscale { app, on });
         }
         self.weather = Some(weather);
-    }
-
-    /// Returns how many workers of an app are not about to go for good.
-    fn staying(&self, app: AppId) -> usize {
-        let stays = |worker: &&WorkerView<'_>| worker.status != Status::Stopping || worker.returns;
-        self.supervisor.app(app).map_or(0, |app| app.workers.iter().filter(stays).count())
     }
 
     fn run_until(&mut self, until: Moment, deaths: u64) {
@@ -544,6 +548,9 @@ impl World {
             let usual = AutoscaleSpec::new(1, 5, targets);
             let policy = AutoscaleSpec { up_after, down_after, cool_down, ..usual };
             spec.autoscale = weather.percent(70).then(|| Box::new(policy));
+            let duration = Duration::from_secs(weather.below(4));
+            let rule = CanaryRule { duration, ..CanaryRule::default() };
+            spec.canary_rule = weather.percent(50).then_some(rule);
         }
         Arc::new(spec)
     }

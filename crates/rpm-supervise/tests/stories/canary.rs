@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
-use rpm_model::{AppSpec, ExecMode};
+use rpm_model::{AppSpec, CanaryRule, ExecMode};
+use rpm_supervise::judge::Tally;
 use rpm_supervise::{Command, CommandId, Effect, Event, FailureCause, Fate, Outcome, Refusal};
 
 use crate::stage::{Stage, fact, ids, life, ms, spec};
@@ -158,4 +159,100 @@ fn what_an_app_was_is_remembered_with_its_fate() {
         stage.ask(Command::Restart { workers: ids([0]), specs: vec![(app, next)] });
     }
     assert_eq!(history(&stage).len(), 5, "not without end");
+}
+
+/// What so many requests of the canary and of the others have come to.
+fn seen(canary: (u64, u64), others: (u64, u64)) -> Option<(Tally, Tally)> {
+    let tally = |(requests, errors)| Tally { requests, errors, p95: None };
+    Some((tally(canary), tally(others)))
+}
+
+/// Returns a stage where one of three workers runs ahead and is judged.
+fn judged() -> (Stage, CommandId) {
+    let mut stage = Stage::with(version("1", |_| {}));
+    let app = stage.app();
+    let two = version("2", |spec| (spec.canary, spec.canary_rule) = (1, Some(CanaryRule::default())));
+    let reload = stage.ask(Command::Reload { workers: ids([0, 1, 2]), specs: vec![(app, two)], force: false });
+    replace(&mut stage, 0, 1, 2);
+    assert!(stage.replies().is_empty(), "who asked hears what becomes of it");
+    assert_eq!(stage.supervisor.watched_canaries().count(), 1);
+    (stage, reload)
+}
+
+#[test]
+fn judged_to_be_good_the_others_follow() {
+    let (mut stage, reload) = judged();
+    let app = stage.app();
+    stage.pass(ms(59_000)).tell(Event::Canary { app, seen: seen((200, 0), (400, 1)) });
+    assert!(stage.effects.is_empty(), "{:?}", stage.effects);
+    stage.pass(ms(1000)).tell(Event::Canary { app, seen: seen((200, 0), (400, 1)) });
+    assert_eq!(stage.spawns(), [life(1, 2)]);
+    let told = stage.effects.iter().any(
+        |effect| matches!(effect, Effect::PublishApp { detail, .. } if detail.starts_with("promoted: 0.0 % of 200")),
+    );
+    assert!(told, "{:?}", stage.effects);
+    replace(&mut stage, 1, 1, 2);
+    replace(&mut stage, 2, 1, 2);
+    stage.done(reload, [0, 1, 2]);
+    assert_eq!(versions(&stage), ["2", "2", "2"]);
+}
+
+#[test]
+fn judged_to_be_bad_it_goes_back_and_the_command_fails() {
+    let (mut stage, reload) = judged();
+    let app = stage.app();
+    stage.pass(ms(2000)).tell(Event::Canary { app, seen: seen((40, 4), (120, 0)) });
+    assert_eq!(stage.spawns(), [life(0, 3)]);
+    assert!(stage.replies().is_empty(), "not before all is as it was");
+    replace(&mut stage, 0, 2, 3);
+    let why = "10.0 % of 40 requests failed, of the others' 120 0.0 %; at most 1.0 % more may".to_owned();
+    stage.failed(reload, &[(0, FailureCause::Judged { why })], true);
+    assert_eq!(versions(&stage), ["1", "1", "1"]);
+}
+
+#[test]
+fn what_cannot_be_judged_waits_for_people_who_are_told_so() {
+    for seen in [None, seen((3, 0), (9, 0))] {
+        let (mut stage, reload) = judged();
+        let app = stage.app();
+        stage.pass(ms(60_000)).tell(Event::Canary { app, seen });
+        stage.done(reload, [0, 1, 2]);
+        stage.tell(Event::Canary { app, seen });
+        assert!(stage.effects.is_empty(), "it is said once: {:?}", stage.effects);
+        let promote = stage.ask(Command::Promote { app });
+        replace(&mut stage, 1, 1, 2);
+        replace(&mut stage, 2, 1, 2);
+        stage.done(promote, [1, 2]);
+    }
+}
+
+#[test]
+fn people_may_decide_before_it_is_judged() {
+    let (mut stage, reload) = judged();
+    let app = stage.app();
+    let abort = stage.ask(Command::Abort { app });
+    stage.failed(reload, &[(0, FailureCause::Superseded)], true);
+    replace(&mut stage, 0, 2, 3);
+    stage.done(abort, [0]);
+    let (mut stage, reload) = judged();
+    stage.ask(Command::Promote { app });
+    stage.done(reload, [0, 1, 2]);
+}
+
+#[test]
+fn a_judged_one_that_crashes_fails_its_command_and_the_next_daemon_judges_on() {
+    let (mut stage, reload) = judged();
+    stage.pass(ms(5000)).exited(life(0, 2), 1);
+    stage.exited(life(0, 3), 0);
+    stage.spawned(life(0, 4)).listening(life(0, 4));
+    let cause = FailureCause::Exited { exit: rpm_model::Exit::Code(1), uptime: ms(5000) };
+    stage.failed(reload, &[(0, cause)], true);
+
+    let (mut stage, _) = judged();
+    stage.pass(ms(59_000));
+    let saved = stage.supervisor.saved();
+    stage.reborn(saved, &[fact(life(0, 2)), fact(life(1, 1)), fact(life(2, 1))]);
+    let app = stage.app();
+    stage.pass(ms(1000)).tell(Event::Canary { app, seen: seen((200, 0), (400, 1)) });
+    assert_eq!(stage.spawns().len(), 1, "its time goes on");
 }
