@@ -77,6 +77,7 @@ const EFFECTS: &[(&str, &str)] = &[
     ("kill_signal", "kill_signal_is_the_signal"),
     ("listen", "a_killed_single_worker_costs_no_connection_that_was_not_accepted"),
     ("socket_mode", "socket_mode_says_how_many_sockets_there_are"),
+    ("webhooks", "what_will_never_be_taken_is_told_and_holds_nothing_up"),
     ("hooks", "hooks_run_around_the_life_of_a_process_in_its_place_and_its_log"),
     ("schedule", "a_job_runs_at_its_times_to_its_end_and_leaves_a_record_of_each"),
     ("time_zone", "a_job_has_a_time_zone_of_its_own"),

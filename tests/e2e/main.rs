@@ -44,4 +44,5 @@ mod supervision;
 mod update;
 mod watch;
 mod web;
+mod webhooks;
 mod words;

@@ -85,6 +85,7 @@ fn run(command: Command, voice: Voice) -> Result<(), Failure> {
     };
     match command {
         Command::Keeper(role) => return commands::roles::keeper(role_home(role)),
+        Command::Webhook => return commands::roles::webhook(),
         Command::Daemon(role) => return commands::roles::daemon(role_home(role)),
         Command::Balance(args::Balance::Edge) => return commands::roles::edge(),
         Command::Completion(completion) => return commands::completion::run(&completion, &voice),

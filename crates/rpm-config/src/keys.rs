@@ -178,6 +178,7 @@ pub(crate) const KEYS: &[Key] = {
         key("on_overlap", &[], Text, Spec),
         key("catch_up", &[], Flag, Spec),
         key("hooks", &[], Object, Spec),
+        key("webhooks", &[], Any, Spec),
         key("env_file", &[], Texts, Spec),
         key("secrets", &[], Object, Spec),
         key("memory_max", &[], Memory, Spec),

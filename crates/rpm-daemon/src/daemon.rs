@@ -34,6 +34,7 @@ use crate::secrets::{FromShells, Prepared, Resolved};
 use crate::tasks::Tasks;
 use crate::view::Clock;
 use crate::watch::{Token, Watch};
+use crate::webhooks::Webhooks;
 use crate::{DaemonError, pm2, state, view};
 
 /// Between two writes of the state: a crash storm costs twenty small writes a second, not thousands.
@@ -113,6 +114,8 @@ pub(crate) struct Daemon {
     pub(crate) tasks: Tasks,
     /// What waits for some of those.
     pub(crate) hooks: Hooks,
+    /// Messages to those who want to be told.
+    pub(crate) webhooks: Webhooks,
     /// What is written down of everything that happens.
     pub(crate) forensics: Forensics,
     /// Whether apps have come, gone or changed since those two were told.
@@ -245,10 +248,12 @@ impl Daemon {
             }
         }
         self.effects = effects;
+        self.send_webhooks();
         if std::mem::take(&mut self.apps_differ) || self.fit_due.is_some_and(|due| due <= now) {
             self.fit_due = None;
             self.fit_changes();
             self.fit_cron();
+            self.fit_webhooks();
             self.fit_autoscale(now);
             self.fit_logs();
             self.forget_secrets();

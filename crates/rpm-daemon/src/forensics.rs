@@ -40,6 +40,8 @@ pub(crate) struct Forensics {
     actors: BTreeMap<WorkerId, String>,
     /// How often the kernel had killed for want of memory when that was last looked at.
     oom_kills: Option<u64>,
+    /// Events of this pass, where somebody wants to be told of them.
+    news: std::cell::RefCell<Option<Vec<EventRecord>>>,
 }
 
 impl Forensics {
@@ -52,7 +54,13 @@ impl Forensics {
         if let Err(error) = &recorder {
             tracing::error!("what happens is not recorded: {error}");
         }
-        Self { recorder: recorder.ok(), written, actors: BTreeMap::new(), oom_kills: proc::oom_kills() }
+        Self {
+            recorder: recorder.ok(),
+            written,
+            actors: BTreeMap::new(),
+            oom_kills: proc::oom_kills(),
+            news: std::cell::RefCell::default(),
+        }
     }
 
     /// Waits for the next end that is on record.
@@ -83,7 +91,29 @@ impl Forensics {
         self.actors.remove(&worker);
     }
 
+    /// Says whether somebody wants to be told of events.
+    pub(crate) fn keeps_news(&self, wanted: bool) {
+        match (&mut *self.news.borrow_mut(), wanted) {
+            (news @ None, true) => *news = Some(Vec::new()),
+            (news @ Some(_), false) => *news = None,
+            (None, false) | (Some(_), true) => {}
+        }
+    }
+
+    /// Takes the events since the last time.
+    pub(crate) fn take_news(&self) -> Vec<EventRecord> {
+        self.news.borrow_mut().as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Tells of something that is on record in another way.
+    pub(crate) fn tell(&self, event: &EventRecord) {
+        if let Some(news) = &mut *self.news.borrow_mut() {
+            news.push(event.clone());
+        }
+    }
+
     pub(crate) fn event(&self, event: EventRecord) {
+        self.tell(&event);
         if let Some(recorder) = &self.recorder {
             recorder.event(event);
         }
@@ -147,6 +177,18 @@ impl Daemon {
         }
         if self.pump.is_some() {
             ended.waits_for = streams(life);
+        }
+        if ended.record.is_crash() {
+            let record = &ended.record;
+            let app = Some(record.app.clone());
+            let at_ms = record.at_ms;
+            let detail = match &record.asked {
+                Some(asked) => format!("{}: {}", record.exit, asked.cause),
+                None if record.oom == Some(true) => format!("{}: out of memory", record.exit),
+                None => record.exit.to_string(),
+            };
+            let (event, worker, detail) = ("crash".to_owned(), Some(record.worker), Some(detail));
+            self.forensics.tell(&EventRecord { at_ms, event, app, worker, detail, by: None });
         }
         self.forensics.ended(ended)
     }

@@ -21,7 +21,7 @@
 //! - `changes`: changed files restart apps; `cron`: so do certain times, at which jobs run; `stamps`: when those were kept
 //! - `autoscale`: what the workers of apps that scale themselves carry
 //! - `health`: every worker is asked how it is; `tasks`: commands of the apps' own
-//! - `hooks`: those around the life of a process
+//! - `hooks`: those around the life of a process; `webhooks`: messages about what happens
 //! - `forensics`: what is written down of everything that happens, and who asked
 //! - pure: `launch` (what a worker sees), `settle`, `drains`, `view` (core to wire)
 //! - `state` and [`dump`]: what is on disk
@@ -68,6 +68,7 @@ mod tasks;
 mod update;
 mod view;
 mod watch;
+mod webhooks;
 
 use std::ffi::OsString;
 use std::io;

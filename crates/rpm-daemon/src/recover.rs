@@ -38,6 +38,7 @@ use crate::saving::Saving;
 use crate::secrets::FromShells;
 use crate::tasks::{self, Tasks};
 use crate::watch::{Token, Watch};
+use crate::webhooks::Webhooks;
 use crate::{DaemonError, Options, door, files, leftovers, orphans, pm2, secrets, state};
 
 /// The name by which the keeper knows the clients' socket.
@@ -150,6 +151,7 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
         checks: Checks::default(),
         tasks: Tasks::default(),
         hooks: Hooks::default(),
+        webhooks: Webhooks::default(),
         forensics: Forensics::open(&home),
         apps_differ: true,
         fit_due: None,

@@ -56,6 +56,11 @@ pub(crate) enum Purpose {
         /// Of whom.
         life: Life,
     },
+    /// Messages to one address.
+    Webhook {
+        /// Which.
+        key: String,
+    },
 }
 
 /// On whose behalf a task runs: as whom, where, and with what environment.
@@ -72,6 +77,18 @@ pub(crate) struct Whose {
 impl Tasks {
     pub(crate) fn next_due(&self) -> Option<Moment> {
         self.running.values().filter(|task| !task.is_late).map(|task| task.until).min()
+    }
+
+    /// Returns a name that no other task has.
+    pub(crate) fn new_key(&mut self) -> String {
+        self.next += 1;
+        format!("{PREFIX}{}.{}", std::process::id(), self.next)
+    }
+
+    /// Knows a task that the keeper was asked for.
+    pub(crate) fn track(&mut self, key: String, purpose: Purpose, timeout: Duration) {
+        let until = view::now() + timeout;
+        self.running.insert(key, Task { purpose, process: None, timeout, until, is_late: false });
     }
 
     /// Returns whether a hook runs.
@@ -101,14 +118,10 @@ impl Daemon {
         purpose: Purpose,
         env: Vec<String>,
     ) {
-        self.tasks.next += 1;
-        let key = format!("{PREFIX}{}.{}", std::process::id(), self.tasks.next);
+        let key = self.tasks.new_key();
         let is_heard = matches!(purpose, Purpose::Hook { .. });
         match self.start_task(&key, whose, argv, env, is_heard) {
-            Ok(()) => {
-                let until = view::now() + timeout;
-                self.tasks.running.insert(key, Task { purpose, process: None, timeout, until, is_late: false });
-            }
+            Ok(()) => self.tasks.track(key, purpose, timeout),
             Err(why) => self.task_over(purpose, Err(why)),
         }
     }
@@ -218,6 +231,7 @@ impl Daemon {
 
     fn task_over(&mut self, purpose: Purpose, found: Result<String, String>) {
         match purpose {
+            Purpose::Webhook { key } => self.webhook_over(&key, found),
             Purpose::Hook { hook, life } => self.hook_over(hook, life, found),
             Purpose::Check { life, since } => {
                 self.take_answer(Answer { life, found: found.map_err(wrong), took: view::now().since(since) });

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rpm_ipc::{AppInfo, AutoscaleInfo, Decision, FailureInfo, Happened, LoadFigure, WorkerInfo};
-use rpm_model::{AppSpec, Home, Life, LoadKind, Moment};
+use rpm_model::{AppSpec, Home, Life, LoadKind, Moment, WebhookUrl};
 use rpm_supervise::{AppView, Cause, Failure, Happening, ScalingView, Standing, WorkerView};
 
 use crate::process::Process;
@@ -48,6 +48,10 @@ pub(crate) fn app(
     if !environment {
         spec.env.clear();
         spec.env_shell.clear();
+        // Paths of such addresses may be tokens.
+        for webhook in &mut spec.webhooks {
+            webhook.url = WebhookUrl::Plain(webhook.url.shown());
+        }
     }
     let user = user_of(view.spec);
     let workers = view.workers.iter().map(|worker| self::worker(worker, view, processes, home, clock, &user)).collect();

@@ -21,6 +21,7 @@ use crate::limits::Limits;
 use crate::rotation::Rotation;
 use crate::secret::Secret;
 use crate::time::duration_ms;
+use crate::webhook::Webhook;
 
 /// Names one app within one daemon; never reused while the daemon's state lives.
 ///
@@ -161,6 +162,9 @@ pub struct AppSpec {
     /// What is run around the life of each of its processes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hooks: Option<Box<Hooks>>,
+    /// Who is told over HTTP of what happens to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub webhooks: Vec<Webhook>,
     /// Where output goes.
     pub logs: LogSpec,
     /// PID file; the worker's id is inserted before the extension. An absolute path, or `None` for the default.
@@ -233,6 +237,7 @@ impl AppSpec {
             cron: None,
             job: None,
             hooks: None,
+            webhooks: Vec::new(),
             logs: LogSpec::default(),
             pid_file: None,
             autostart: true,

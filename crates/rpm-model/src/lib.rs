@@ -16,6 +16,7 @@
 //! - [`job`]: apps that run at their times
 //! - [`limits`]: what the kernel grants a worker
 //! - [`secret`]: where a secret comes from
+//! - [`webhook`]: who is told over HTTP of what happens
 //! - [`rotation`]: when logs are rotated, and what is kept
 //! - [`mod@nearest`]: the valid name closest to a mistyped one
 #![forbid(unsafe_code)]
@@ -35,6 +36,7 @@ pub mod nearest;
 pub mod rotation;
 pub mod secret;
 pub mod time;
+pub mod webhook;
 pub mod worker;
 
 pub use app::{
@@ -53,4 +55,5 @@ pub use nearest::nearest;
 pub use rotation::{Every, Rotation};
 pub use secret::Secret;
 pub use time::Moment;
+pub use webhook::{Webhook, WebhookUrl};
 pub use worker::{Exit, Generation, Life, Status, WorkerId};

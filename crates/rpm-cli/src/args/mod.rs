@@ -237,6 +237,8 @@ pub enum Command {
     Keeper(Role),
     #[command(hide = true)]
     Daemon(Role),
+    #[command(hide = true)]
+    Webhook,
 }
 
 /// `monit`.

@@ -141,7 +141,9 @@ pub fn run(command: Command, invocation: &Invocation) -> Result<(), Failure> {
         Command::System(system) => run_system(system, invocation),
         Command::Balance(balance) => run_balance(balance, invocation),
         Command::Foreign(foreign) => foreign::run(&foreign, invocation),
-        Command::Keeper(_) | Command::Daemon(_) => unreachable!("the roles have no invocation and ran before"),
+        Command::Keeper(_) | Command::Daemon(_) | Command::Webhook => {
+            unreachable!("the roles have no invocation and ran before")
+        }
     }
 }
 

@@ -22,6 +22,16 @@ pub fn daemon(home: Home) -> Result<(), Failure> {
         .map_err(|error| Failure::new(format!("the daemon could not start: {}", chain(&error))))
 }
 
+/// Sends the messages that stand in standard input; what was not taken is told in the daemon's log.
+pub fn webhook() -> Result<(), Failure> {
+    // From its beginning, wherever whoever wrote it has left off.
+    let batch = std::fs::read("/proc/self/fd/0")
+        .map_err(|error| Failure::new(format!("webhooks are sent by the daemon, never by hand: {error}")))?;
+    let failed = |why: String| Failure::new(format!("webhook: {why}"));
+    let failures = rpm_webhook::run(&batch).map_err(failed)?;
+    if failures.is_empty() { Ok(()) } else { Err(failed(failures.join("\nerror: webhook: "))) }
+}
+
 /// Returns the command that plays a role.
 pub fn role(name: &str, home: &Home) -> Result<Vec<OsString>, Failure> {
     let program =

@@ -177,6 +177,9 @@ fn rows(app: &AppInfo, worker: &WorkerInfo, node: Option<&str>, now_ms: u64) -> 
     if !hooks.is_empty() {
         rows.push(("hooks", plain(&hooks.join(", "))));
     }
+    for webhook in &spec.webhooks {
+        rows.push(("webhook", plain(&format!("{} ({})", webhook.url.shown(), webhook.events.join(", ")))));
+    }
     if let Some(memory) = spec.limits.memory_max {
         rows.push(("memory max", plain(&memory.to_string())));
     }

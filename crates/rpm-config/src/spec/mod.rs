@@ -18,6 +18,7 @@ mod secrets;
 pub(crate) mod serve;
 mod triggers;
 pub(crate) mod user;
+mod webhooks;
 mod workers;
 
 use std::path::Path;
@@ -209,6 +210,7 @@ fn apply(reader: &mut Reader<'_>, spec: &mut AppSpec) {
     triggers::apply(reader, spec);
     jobs::apply(reader, spec);
     hooks::apply(reader, spec);
+    webhooks::apply(reader, spec);
     secrets::apply(reader, spec);
     limits::apply(reader, spec);
     keep_the_rest(reader, spec);

@@ -7,6 +7,7 @@ use rpm_model::{AppSpec, Secret, nearest};
 use serde_json::Value;
 
 use super::{Given, Reader};
+use crate::context::Context;
 use crate::values;
 
 const KINDS: [&str; 3] = ["file", "cmd", "env"];
@@ -33,6 +34,11 @@ fn one(reader: &Reader<'_>, base: &Path, name: &str, value: &Value) -> Result<Se
     if name.is_empty() || name.contains(['=', '\0']) {
         return Err("expected the name of a variable".into());
     }
+    place_of(reader.context, base, value)
+}
+
+/// Reads where a secret comes from.
+pub(super) fn place_of(context: &Context, base: &Path, value: &Value) -> Result<Secret, String> {
     let expected = "expected \"file:PATH\", \"cmd:PROGRAM ARGUMENTS\" or \"env:NAME\"";
     let Some((kind, rest)) = value.as_str().and_then(|text| text.split_once(':')) else {
         return Err(format!("{expected}: a secret itself does not belong here"));
@@ -40,7 +46,7 @@ fn one(reader: &Reader<'_>, base: &Path, name: &str, value: &Value) -> Result<Se
     let rest = rest.trim();
     match kind {
         _ if rest.is_empty() && KINDS.contains(&kind) => Err(format!("nothing stands after {kind}:")),
-        "file" => Ok(Secret::File(reader.context.resolve(base, rest))),
+        "file" => Ok(Secret::File(context.resolve(base, rest))),
         "cmd" => Ok(Secret::Cmd(values::split_words(rest))),
         "env" => Ok(Secret::Env(rest.to_owned())),
         other => {
