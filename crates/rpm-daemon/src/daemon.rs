@@ -364,6 +364,8 @@ impl Daemon {
 
     /// Leaves for good: nothing runs any more.
     async fn farewell(&mut self) {
+        // Nobody is left to whom a sender of messages could tell anything.
+        self.tasks.kill(|_| true);
         self.all_saved().await;
         if let Some(pump) = self.pump.take() {
             pump.shutdown();
