@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
 use rpm_tests::{Rpm, app, deps, until};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A web server of a daemon.
 struct Web {
@@ -59,6 +59,19 @@ fn metrics_are_what_promtool_takes() {
     let web = Web::start(&rpm, &[]);
     let token = rpm.ok(&["web", "token", "--metrics"]);
     let bearer = format!("Authorization: Bearer {}\r\n", token.trim());
+    let metrics = |web: &Web| web.ask("GET", "/metrics", &bearer, "").2;
+    // What happens is counted from the moment on at which the web server hears of it.
+    until("an end is counted", || {
+        rpm_tests::signal(rpm.pids("we\"ird\\name")[0], 9);
+        metrics(&web).contains("signal=\"SIGKILL\"")
+    });
+    until("a restart is counted", || metrics(&web).contains("reason=\"crash\""));
+    let path = rpm.home().join("scaled.json");
+    let scaled = json!({ "name": "scaled", "script": app("idle.sh"), "autoscale": { "max": 4, "cpu": 70 } });
+    std::fs::write(&path, json!({ "apps": [scaled] }).to_string()).unwrap();
+    rpm.ok(&["start", &path.to_string_lossy()]);
+    until("the load is seen", || metrics(&web).contains("kind=\"cpu\""));
+    rpm.until("all run", "we\"ird\\name", |all| all.iter().all(|one| one["pm2_env"]["status"] == "online"));
     let (status, head, text) = web.ask("GET", "/metrics", &bearer, "");
     assert_eq!(status, 200, "{text}");
     assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
@@ -66,9 +79,15 @@ fn metrics_are_what_promtool_takes() {
         text.contains("rpm_worker_up{app=\"we\\\"ird\\\\name\",instance=\"2\",namespace=\"default\"} 1\n"),
         "{text}"
     );
-    for name in
-        ["rpm_worker_cpu_seconds_total", "rpm_worker_open_fds", "rpm_host_cpus", "rpm_daemon_start_time_seconds"]
-    {
+    for name in [
+        "rpm_app_restarts_total",
+        "rpm_app_exits_total",
+        "rpm_app_autoscale_load_ratio",
+        "rpm_worker_cpu_seconds_total",
+        "rpm_worker_open_fds",
+        "rpm_host_cpus",
+        "rpm_daemon_start_time_seconds",
+    ] {
         assert!(text.contains(&format!("# TYPE {name} ")), "{name}: {text}");
     }
     let mut promtool = Command::new("promtool");

@@ -110,6 +110,21 @@ pub enum Exit {
     Unknown,
 }
 
+impl Exit {
+    /// Reads the form that [`fmt::Display`] writes, `exit code 3` or `SIGSEGV (core dumped)`.
+    pub fn parse(text: &str) -> Option<Self> {
+        if let Some(code) = text.strip_prefix("exit code ") {
+            return Some(Exit::Code(code.parse().ok()?));
+        }
+        let (name, core) = text.strip_suffix(" (core dumped)").map_or((text, false), |name| (name, true));
+        match name {
+            "unknown exit" => Some(Exit::Unknown),
+            name if name.starts_with("SIG") => Some(Exit::Signal { signal: signal_number(name)?, core }),
+            name => Some(Exit::Signal { signal: name.strip_prefix("signal ")?.parse().ok()?, core }),
+        }
+    }
+}
+
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -183,5 +198,10 @@ mod tests {
     fn an_exit_says_what_happened() {
         assert_eq!(Exit::Code(3).to_string(), "exit code 3");
         assert_eq!(Exit::Signal { signal: 11, core: true }.to_string(), "SIGSEGV (core dumped)");
+        let signals = (1..64).flat_map(|signal| [true, false].map(|core| Exit::Signal { signal, core }));
+        for exit in [Exit::Code(0), Exit::Code(255), Exit::Unknown].into_iter().chain(signals) {
+            assert_eq!(Exit::parse(&exit.to_string()), Some(exit));
+        }
+        assert_eq!(Exit::parse("the end"), None);
     }
 }

@@ -121,7 +121,7 @@ impl Api {
                 only(reads, "GET, HEAD")?;
                 self.guard().admit_scraper(now, &shown).map_err(Trouble::Denied)?;
                 let snapshot = self.now().await?;
-                return Ok(plain(metrics::text(&snapshot, &self.watch.counts()), metrics::MEDIA_TYPE));
+                return Ok(plain(metrics::text(&snapshot, &self.watch.tally()), metrics::MEDIA_TYPE));
             }
             ["api", "v1", "login"] => {
                 only(head.method == Method::POST, "POST")?;

@@ -27,6 +27,7 @@ mod look;
 mod secret;
 mod server;
 mod stream;
+mod tally;
 mod view;
 mod watch;
 

@@ -5,11 +5,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use rpm_ipc::AutoscaleInfo;
 use rpm_model::edge::{Latency, ServerState};
-use rpm_model::{AppId, ExecMode, Status};
+use rpm_model::{AppId, AutoscaleSpec, ExecMode, Status};
 
 use crate::look::{Measured, Snapshot};
-use crate::watch::Counts;
+use crate::tally::Tally;
 
 /// The media type of the text.
 pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -78,12 +79,14 @@ fn escape(text: &mut String, value: &str) {
 }
 
 /// Returns the text.
-pub(crate) fn text(snapshot: &Snapshot, counts: &Counts) -> String {
+pub(crate) fn text(snapshot: &Snapshot, tally: &Tally) -> String {
     let mut text = String::with_capacity(64 * 1024);
     daemon(&mut text, snapshot);
     host(&mut text, snapshot);
     workers(&mut text, snapshot);
-    apps(&mut text, snapshot, counts);
+    apps(&mut text, snapshot);
+    autoscaled(&mut text, snapshot);
+    happened(&mut text, tally);
     custom(&mut text, snapshot);
     edge(&mut text, snapshot);
     text
@@ -212,7 +215,7 @@ fn distinct(snapshot: &Snapshot) -> BTreeMap<AppId, String> {
     names
 }
 
-fn apps(text: &mut String, snapshot: &Snapshot, counts: &Counts) {
+fn apps(text: &mut String, snapshot: &Snapshot) {
     let names = distinct(snapshot);
     let mut each = |name, help, value: &dyn Fn(&rpm_ipc::AppInfo) -> f64| {
         let mut family = Family::new(text, name, "gauge", help);
@@ -228,10 +231,58 @@ fn apps(text: &mut String, snapshot: &Snapshot, counts: &Counts) {
     each("rpm_app_proxied", "Whether requests come by a balancer only.", &|app| {
         f64::from(u8::from(app.spec.exec_mode == ExecMode::Proxy))
     });
+}
+
+/// Apps whose number of workers follows their load.
+fn autoscaled(text: &mut String, snapshot: &Snapshot) {
+    let names = distinct(snapshot);
+    let apps: Vec<_> = snapshot
+        .list
+        .apps
+        .iter()
+        .filter_map(|app| Some((app, app.spec.autoscale.as_ref()?, app.autoscale.as_ref()?)))
+        .collect();
+    let labels = |app: &rpm_ipc::AppInfo| (names[&app.id].clone(), app.spec.namespace.clone());
+    let mut each = |name, help, value: &dyn Fn(&AutoscaleSpec, &AutoscaleInfo) -> f64| {
+        let mut family = Family::new(text, name, "gauge", help);
+        for (app, policy, state) in &apps {
+            let (name, namespace) = labels(app);
+            family.add(&[("app", &name), ("namespace", &namespace)], value(policy, state));
+        }
+    };
+    each("rpm_app_autoscale_on", "Whether the load decides on the number of workers.", &|_, state| {
+        f64::from(u8::from(state.is_on))
+    });
+    each("rpm_app_autoscale_instances_min", "There are never fewer workers.", &|policy, _| f64::from(policy.min));
+    each("rpm_app_autoscale_instances_max", "There are never more workers.", &|policy, _| f64::from(policy.max));
+    let help = "What one worker carries of each kind of load; 1 is its target.";
+    let mut load = Family::new(text, "rpm_app_autoscale_load_ratio", "gauge", help);
+    for (app, _, state) in &apps {
+        let (name, namespace) = labels(app);
+        for figure in &state.figures {
+            let Some(seen) = figure.seen else { continue };
+            let labels = [("app", name.as_str()), ("namespace", &namespace), ("kind", figure.kind.name())];
+            load.add(&labels, seen / figure.target);
+        }
+    }
+}
+
+/// What has happened since this process runs.
+fn happened(text: &mut String, tally: &Tally) {
     let help = "What happened to the workers since `rpm web` runs: exit, restart, online, ...";
     let mut events = Family::new(text, "rpm_app_events_total", "counter", help);
-    for ((app, event), count) in counts {
+    for ((app, event), count) in &tally.events {
         events.add(&[("app", app), ("event", event)], *count as f64);
+    }
+    let help = "Workers started again since `rpm web` runs, by reason.";
+    let mut restarts = Family::new(text, "rpm_app_restarts_total", "counter", help);
+    for ((app, reason), count) in &tally.restarts {
+        restarts.add(&[("app", app), ("reason", reason)], *count as f64);
+    }
+    let help = "Ends of workers since `rpm web` runs, by exit code or signal.";
+    let mut exits = Family::new(text, "rpm_app_exits_total", "counter", help);
+    for ((app, code, signal), count) in &tally.exits {
+        exits.add(&[("app", app), ("code", code), ("signal", signal)], *count as f64);
     }
 }
 

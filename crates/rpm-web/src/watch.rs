@@ -1,6 +1,5 @@
 //! Asks the daemon: a thread that looks, and a thread that hears what happens.
 
-use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,6 +10,7 @@ use tokio::sync::broadcast;
 
 use crate::history::{EVERY, History, Point};
 use crate::look::Snapshot;
+use crate::tally::Tally;
 
 /// Between two looks while somebody watches.
 const WATCHED_EVERY: Duration = Duration::from_secs(1);
@@ -26,9 +26,6 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// What a slow reader may lag behind before it misses something.
 const STREAM_DEPTH: usize = 64;
-
-/// Kinds of events of one app that are counted; there are fewer than this, so the bound is for a daemon gone mad.
-const KINDS_MAX: usize = 20_000;
 
 /// What is heard by those who watch.
 #[derive(Debug, Clone)]
@@ -56,11 +53,8 @@ struct State {
     /// Something was done since: whoever asks wants to see that.
     is_stale: bool,
     history: History,
-    counts: Counts,
+    tally: Tally,
 }
-
-/// Events since this process started, by app and kind.
-pub(crate) type Counts = BTreeMap<(String, String), u64>;
 
 impl Watch {
     /// Starts both threads.
@@ -111,8 +105,8 @@ impl Watch {
         lock(&self.state).history.of(app)
     }
 
-    pub(crate) fn counts(&self) -> Counts {
-        lock(&self.state).counts.clone()
+    pub(crate) fn tally(&self) -> Tally {
+        lock(&self.state).tally.clone()
     }
 
     /// Tells the thread that looks that somebody watches from now on.
@@ -166,20 +160,12 @@ impl Watch {
             if let Ok(mut client) = connect(&self.home, None) {
                 let _ = client.call(Request::Events, |notice| {
                     if let Notice::Happened(happened) = notice {
-                        self.count(&happened);
+                        lock(&self.state).tally.note(&happened);
                         let _ = self.news.send(News::Happened(Arc::new(happened)));
                     }
                 });
             }
             std::thread::sleep(AGAIN_AFTER.saturating_sub(began.elapsed()));
-        }
-    }
-
-    fn count(&self, happened: &Happened) {
-        let mut state = lock(&self.state);
-        let key = (happened.app.clone(), happened.event.clone());
-        if state.counts.len() < KINDS_MAX || state.counts.contains_key(&key) {
-            *state.counts.entry(key).or_default() += 1;
         }
     }
 }

@@ -46,7 +46,7 @@ impl ProcessEvents {
             }
             "online" => match self.causes.remove(&happened.worker).as_deref() {
                 // Without a word about it: it was started before anybody listened.
-                Some("start" | "scale") | None => vec!["online", "start"],
+                Some("start" | "scale" | "autoscale") | None => vec!["online", "start"],
                 Some("restart" | "memory" | "watch" | "cron") => vec!["online", "restart"],
                 Some("reload") => vec!["online", "reload"],
                 Some(_) => vec!["online"],
