@@ -213,15 +213,16 @@ pub fn children(pid: i32) -> Vec<i32> {
 
 /// Returns all descendants of a process, parents before their children.
 pub fn descendants(pid: i32) -> Vec<i32> {
+    let mut listed = children_listed(pid);
     // Asked once, since without the kernel's lists each question would cost a scan.
-    let table = children_listed(pid).is_none().then(Table::scan);
+    let table = listed.is_none().then(Table::scan);
     let mut found = Vec::new();
     let mut next = 0;
     let mut parent = pid;
     loop {
         let children = match &table {
             Some(table) => table.children(parent).to_vec(),
-            None => children_listed(parent).unwrap_or_default(),
+            None => listed.take().or_else(|| children_listed(parent)).unwrap_or_default(),
         };
         // While we read, a number may be given to another process; that must not send us in circles.
         found.extend(children.into_iter().filter(|child| *child != pid).collect::<Vec<_>>());

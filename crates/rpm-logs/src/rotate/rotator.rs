@@ -281,8 +281,16 @@ impl Room {
                 Command::Set(logs) => self.set(logs),
                 Command::Tidy(log) => self.tidy(&log),
                 Command::LookForRoom => {
-                    let logs = self.logs.values_mut().filter(|watched| !watched.full);
-                    logs.for_each(|watched| watched.look_for_room(&mut self.on_event));
+                    // A file system is asked once, not for each of its hundreds of logs.
+                    let mut disks = BTreeMap::new();
+                    for watched in self.logs.values_mut().filter(|watched| !watched.full && !watched.log.is_pumped) {
+                        let ask = || is_disk_full(&watched.log.path);
+                        let is_full = match watched.seen {
+                            Some(seen) => *disks.entry(seen.identity.0).or_insert_with(ask),
+                            None => ask(),
+                        };
+                        watched.take_in_room(is_full, &mut self.on_event);
+                    }
                 }
                 Command::PutBack(writers, done) => {
                     let mut failed = Vec::new();
@@ -446,11 +454,14 @@ impl Watched {
             self.full = false;
             return;
         }
-        let log = self.log.path.clone();
-        let is_full = is_disk_full(&log);
+        self.take_in_room(is_disk_full(&self.log.path), on_event);
+    }
+
+    fn take_in_room(&mut self, is_full: bool, on_event: &mut (dyn FnMut(Event) + Send)) {
+        let log = || self.log.path.clone();
         match (self.full, is_full) {
-            (false, true) => on_event(Event::Full { log }),
-            (true, false) => on_event(Event::Room { log }),
+            (false, true) => on_event(Event::Full { log: log() }),
+            (true, false) => on_event(Event::Room { log: log() }),
             (false, false) | (true, true) => {}
         }
         self.full = is_full;
