@@ -6,6 +6,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
@@ -72,7 +74,7 @@ impl Stream {
         let (parts, body) = request.into_parts();
         let protocol = parts.extensions.get::<h2::ext::Protocol>().map(|protocol| protocol.as_str().to_owned());
         let websocket = protocol.as_deref() == Some("websocket");
-        let key = websocket.then(|| base64_16(random()));
+        let key = websocket.then(|| BASE64.encode(random()));
         let request = http::Request::from_parts(parts, ());
         let known = protocol.is_none() || websocket;
         let text = head::request_text(&request, body.is_end_stream(), key.as_deref()).filter(|_| known);
@@ -204,26 +206,13 @@ impl Drop for Stream {
     }
 }
 
-/// Returns what `Sec-WebSocket-Key` is made of: sixteen bytes in base64.
-fn base64_16(bytes: [u8; 16]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(24);
-    for three in bytes.chunks(3) {
-        let number = three.iter().fold(0u32, |number, byte| number << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
-        for at in 0..=three.len() {
-            text.push(DIGITS[(number >> (18 - 6 * at)) as usize & 63] as char);
-        }
-    }
-    text + "=="
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_key_is_sixteen_bytes_in_base64() {
-        assert_eq!(base64_16(*b"the sample nonce"), "dGhlIHNhbXBsZSBub25jZQ==");
+        assert_eq!(BASE64.encode(*b"the sample nonce"), "dGhlIHNhbXBsZSBub25jZQ==");
     }
 
     #[test]

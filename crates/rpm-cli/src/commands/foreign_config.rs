@@ -13,7 +13,7 @@ use crate::{say, specs};
 
 /// Writes what a configuration of nginx or HAProxy says as an ecosystem file.
 pub(super) fn import(args: &Import, invocation: &Invocation) -> Result<(), Failure> {
-    let program = program(&args.what)?;
+    let program = program(&args.what, &["nginx", "haproxy", "pm2"])?;
     let Some(file) = &args.file else {
         return Err(Failure::new(format!("`import {}` needs the file", args.what)).hint(format!(
             "{} import {} /etc/{1}/{1}.conf",
@@ -35,7 +35,7 @@ pub(super) fn import(args: &Import, invocation: &Invocation) -> Result<(), Failu
 
 /// Writes the balancers of an ecosystem file as a configuration of nginx or HAProxy.
 pub(super) fn export(args: &Export, invocation: &Invocation) -> Result<(), Failure> {
-    let program = program(&args.what)?;
+    let program = program(&args.what, &["nginx", "haproxy", "grafana"])?;
     let context = specs::context(&invocation.home)?;
     let file: PathBuf = match &args.file {
         Some(file) => context.cwd.join(file),
@@ -54,14 +54,15 @@ pub(super) fn export(args: &Export, invocation: &Invocation) -> Result<(), Failu
     write(args.output.as_deref(), &exported.text, invocation)
 }
 
-fn program(word: &str) -> Result<Program, Failure> {
+/// Returns the program that a word names. `words` are those that the command takes, some of which others deal with.
+fn program(word: &str, words: &[&str]) -> Result<Program, Failure> {
     match word {
         "nginx" => Ok(Program::Nginx),
         "haproxy" => Ok(Program::Haproxy),
         _ => {
-            let near = nearest(word, ["nginx", "haproxy"]);
+            let near = nearest(word, words.iter().copied());
             Err(Failure::new(format!("{word:?} is no program whose configuration is known"))
-                .detail("expected: nginx or haproxy")
+                .detail(format!("expected one of {}", words.join(", ")))
                 .maybe_hint(near.map(|near| format!("did you mean `{near}`?"))))
         }
     }
