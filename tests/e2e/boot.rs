@@ -122,3 +122,20 @@ fn a_cleared_list_brings_nothing_back() {
     assert!(report.contains("--- daemon") && report.contains(env!("CARGO_PKG_VERSION")), "{report}");
     assert!(rpm.ok(&["slist", "--json"]).contains("RAM Total"));
 }
+
+#[test]
+fn a_saved_list_that_cannot_be_read_is_kept_when_another_is_saved() {
+    let rpm = Rpm::new();
+    rpm.ok(&["start", &app("idle.sh"), "--name", "a"]);
+    rpm.ok(&["save"]);
+    rpm.ok(&["save"]);
+    let good = std::fs::read(rpm.home().join("dump.json.bak")).expect("a backup");
+    let newer = r#"{"version": 99, "apps": []}"#;
+    std::fs::write(rpm.home().join("dump.json"), newer).expect("a list of a newer version");
+    let said = rpm.run(&["save"]);
+    let warned = String::from_utf8_lossy(&said.stderr);
+    assert!(said.status.success() && warned.contains("dump.json.broken") && warned.contains("version 99"), "{warned}");
+    assert_eq!(std::fs::read_to_string(rpm.home().join("dump.json.broken")).expect("it is kept"), newer);
+    assert_eq!(std::fs::read(rpm.home().join("dump.json.bak")).expect("a backup"), good);
+    assert_eq!(std::fs::read(rpm.home().join("dump.json")).expect("a list"), good);
+}

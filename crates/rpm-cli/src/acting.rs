@@ -97,9 +97,12 @@ fn act_knowing(
             invocation.voice.warn(failure.text());
             Ok(Vec::new())
         }
-        other @ (Reply::Pong(_) | Reply::List(_) | Reply::Balancers(_) | Reply::History(_) | Reply::Answers { .. }) => {
-            Err(crate::session::unexpected(other))
-        }
+        other @ (Reply::Pong(_)
+        | Reply::List(_)
+        | Reply::Noted { .. }
+        | Reply::Balancers(_)
+        | Reply::History(_)
+        | Reply::Answers { .. }) => Err(crate::session::unexpected(other)),
     }
 }
 

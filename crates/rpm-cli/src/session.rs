@@ -255,6 +255,7 @@ pub fn unexpected(reply: Reply) -> Failure {
         Reply::Pong(_)
         | Reply::List(_)
         | Reply::Done { .. }
+        | Reply::Noted { .. }
         | Reply::Balancers(_)
         | Reply::History(_)
         | Reply::Answers { .. } => Failure::new("the daemon answered something else than was asked")

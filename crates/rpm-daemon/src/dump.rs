@@ -50,20 +50,31 @@ pub enum DumpError {
     },
 }
 
-/// Writes the list, keeping the one before as `.bak`.
+/// What stood in the place of a list and could not be read: it is kept.
+#[derive(Debug)]
+pub struct Aside {
+    /// Under which name.
+    pub path: PathBuf,
+    /// Why it could not be read.
+    pub why: String,
+}
+
+/// Writes the list, keeping the one before as `.bak`, or under another name when it could not be read: it must neither
+/// push out a good backup nor be lost.
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn write(path: &Path, backup: &Path, apps: Vec<DumpedApp>) -> io::Result<()> {
+pub fn write(path: &Path, backup: &Path, apps: Vec<DumpedApp>) -> io::Result<Option<Aside>> {
     let content = serde_json::to_vec_pretty(&Dump { version: VERSION, apps })?;
-    match std::fs::read(path) {
-        // Only a list that can be read is worth keeping: a broken one must not push out a good backup.
-        Ok(before) if serde_json::from_slice::<Dump>(&before).is_ok() || of_pm2(&before).is_some() => {
-            files::replace(backup, &before, Durability::Disk)?;
+    let mut aside = None;
+    if let Ok(before) = std::fs::read(path) {
+        match from_bytes(&before) {
+            Err(why) if of_pm2(&before).is_none() => aside = Some(Aside { path: files::put_aside(path)?, why }),
+            Ok(_) | Err(_) => files::replace(backup, &before, Durability::Disk)?,
         }
-        Ok(_) | Err(_) => {}
     }
-    files::replace(path, &content, Durability::Disk)
+    files::replace(path, &content, Durability::Disk)?;
+    Ok(aside)
 }
 
 /// Writes an empty list in PM2's words. As in PM2, the backup stays what it is.
@@ -152,8 +163,9 @@ mod tests {
             assert_eq!(apps, vec![app("one")], "cut at {length}");
             assert!(note.unwrap().contains("dump.json.bak was used"));
         }
-        // Saving over the torn list keeps the good backup.
-        write(&path, &backup(&path), vec![app("three")]).unwrap();
+        // Saving over the torn list keeps it, and the good backup.
+        let aside = write(&path, &backup(&path), vec![app("three")]).unwrap().unwrap();
+        assert_eq!(std::fs::read(aside.path).unwrap(), whole[..whole.len() - 2]);
         std::fs::write(&path, b"garbage").unwrap();
         assert_eq!(read(&path, &backup(&path)).unwrap().0, vec![app("one")]);
     }

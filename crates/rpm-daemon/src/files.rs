@@ -3,7 +3,7 @@
 use std::fs::{File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Removes what a killed daemon has not finished writing. Nobody else writes there: a home has one daemon.
 pub(crate) fn sweep(directory: &Path) {
@@ -53,4 +53,29 @@ pub(crate) fn replace_with(
         File::open(directory)?.sync_all()?;
     }
     Ok(())
+}
+
+/// Damaged files that are kept. At the bound the last one is replaced.
+const ASIDE_MAX: u32 = 9;
+
+/// Renames a file that cannot be used, so that nothing is lost, and returns the new name.
+pub(crate) fn put_aside(path: &Path) -> io::Result<PathBuf> {
+    let aside = aside(path);
+    std::fs::rename(path, &aside)?;
+    Ok(aside)
+}
+
+/// Returns a name that nothing has yet, so that an earlier damage is not lost to a later one, up to a bound.
+fn aside(path: &Path) -> PathBuf {
+    let names = (1..ASIDE_MAX).map(|number| with_suffix(path, &format!(".broken.{number}")));
+    let mut free = [with_suffix(path, ".broken")].into_iter().chain(names);
+    let last = with_suffix(path, &format!(".broken.{ASIDE_MAX}"));
+    free.find(|name| name.symlink_metadata().is_err()).unwrap_or(last)
+}
+
+/// Returns the path with something after its name.
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }

@@ -12,7 +12,10 @@ use tokio::sync::mpsc;
 
 use crate::clients::Line;
 use crate::daemon::Daemon;
-use crate::dump::{self, DumpedApp};
+use crate::dump::{self, Aside, DumpedApp};
+
+/// What became of a list that was to be written.
+pub(crate) type Written = io::Result<Option<Aside>>;
 
 /// A list on its way to the disk, and who waits for it.
 struct List {
@@ -25,7 +28,7 @@ pub(crate) struct Saving {
     /// Who waits for the list that is being written.
     under_way: Option<Vec<(Line, u64)>>,
     next: Option<List>,
-    done: (mpsc::UnboundedSender<io::Result<()>>, mpsc::UnboundedReceiver<io::Result<()>>),
+    done: (mpsc::UnboundedSender<Written>, mpsc::UnboundedReceiver<Written>),
 }
 
 impl Default for Saving {
@@ -36,7 +39,7 @@ impl Default for Saving {
 
 impl Saving {
     /// Waits until a list is written, or could not be.
-    pub(crate) async fn news(&mut self) -> io::Result<()> {
+    pub(crate) async fn news(&mut self) -> Written {
         match self.done.1.recv().await {
             Some(done) => done,
             // This side holds a sender.
@@ -98,16 +101,26 @@ impl Daemon {
     }
 
     /// A list is written, or could not be.
-    pub(crate) fn saved(&mut self, done: &io::Result<()>) {
+    pub(crate) fn saved(&mut self, done: &Written) {
         let waiting = self.saving.under_way.take().unwrap_or_default();
         if let Err(error) = done
             && waiting.is_empty()
         {
             tracing::warn!("not saved: {} cannot be written: {error}", self.home.dump().display());
         }
+        let aside = done.as_ref().ok().and_then(Option::as_ref).map(|aside| {
+            let (path, kept) = (self.home.dump(), aside.path.display());
+            format!("{} could not be read ({}); it was kept as {kept}", path.display(), aside.why)
+        });
+        if let Some(note) = &aside {
+            tracing::warn!("{note}");
+        }
         for (line, id) in waiting {
             let reply = match done {
-                Ok(()) => Reply::Done { workers: Vec::new() },
+                Ok(_) => match &aside {
+                    Some(note) => Reply::Noted { note: note.clone() },
+                    None => Reply::Done { workers: Vec::new() },
+                },
                 Err(error) => {
                     let message = format!("{} cannot be written: {error}", self.home.dump().display());
                     Reply::Refused { message, hint: None }

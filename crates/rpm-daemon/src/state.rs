@@ -24,9 +24,6 @@ const VERSION: u32 = 1;
 /// Bytes that are written at a time.
 const CHUNK: usize = 16 << 10;
 
-/// Damaged files that are kept. At the bound the last one is replaced.
-const ASIDE_MAX: u32 = 9;
-
 #[derive(Serialize)]
 struct Written<'a> {
     version: u32,
@@ -128,8 +125,7 @@ fn read_file(path: &Path) -> Result<Option<Read>, Broken> {
         Err(error) => Err(error.to_string()),
     };
     read.map(Some).map_err(|why| {
-        let aside = aside(path);
-        let kept = std::fs::rename(path, &aside).map(|()| aside.display().to_string());
+        let kept = files::put_aside(path).map(|aside| aside.display().to_string());
         let kept = kept.unwrap_or_else(|error| format!("nowhere ({error})"));
         tracing::error!("{} cannot be used ({why}); it was kept as {kept}", path.display());
         Broken
@@ -165,22 +161,8 @@ pub(crate) fn remove(path: &Path) {
     }
 }
 
-/// Returns a name that nothing has yet, so that an earlier damage is not lost to a later one, up to a bound.
-fn aside(path: &Path) -> PathBuf {
-    let names = (1..ASIDE_MAX).map(|number| with_suffix(path, &format!(".broken.{number}")));
-    let mut free = [with_suffix(path, ".broken")].into_iter().chain(names);
-    let last = with_suffix(path, &format!(".broken.{ASIDE_MAX}"));
-    free.find(|name| name.symlink_metadata().is_err()).unwrap_or(last)
-}
-
 fn backup(path: &Path) -> PathBuf {
-    with_suffix(path, ".bak")
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
+    files::with_suffix(path, ".bak")
 }
 
 #[cfg(test)]
@@ -217,7 +199,7 @@ mod tests {
         for damaged in cuts.chain([newer.into_bytes(), mad.into_bytes(), b"{}".to_vec(), b"garbage".to_vec()]) {
             std::fs::write(&path, &damaged).unwrap();
             assert_eq!(read(&path, "boot").processes, [seen].into());
-            let kept = with_suffix(&path, ".broken");
+            let kept = files::with_suffix(&path, ".broken");
             assert_eq!(std::fs::read(&kept).unwrap(), damaged);
             std::fs::remove_file(kept).unwrap();
         }

@@ -43,6 +43,11 @@ pub enum Reply {
         /// Which.
         workers: Vec<WorkerId>,
     },
+    /// It was done, and there is something to know: a sentence without a full stop.
+    Noted {
+        /// What.
+        note: String,
+    },
     /// Nothing was done: a sentence without a full stop that says why, and perhaps what to do.
     Refused {
         /// Why.

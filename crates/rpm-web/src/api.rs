@@ -229,9 +229,12 @@ impl Api {
                     failed.failures.iter().map(|one| format!("{}, worker {}: {}", one.app, one.worker, one.message));
                 Err(Trouble::Conflict(each.collect::<Vec<_>>().join("; ")))
             }
-            Reply::Pong(_) | Reply::List(_) | Reply::Balancers(_) | Reply::History(_) | Reply::Answers { .. } => {
-                Err(Trouble::Away("the daemon answered something else than was asked".into()))
-            }
+            Reply::Pong(_)
+            | Reply::List(_)
+            | Reply::Noted { .. }
+            | Reply::Balancers(_)
+            | Reply::History(_)
+            | Reply::Answers { .. } => Err(Trouble::Away("the daemon answered something else than was asked".into())),
         }
     }
 

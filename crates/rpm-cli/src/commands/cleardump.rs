@@ -10,11 +10,19 @@ use crate::report::Failure;
 pub(super) fn run(invocation: &Invocation) -> Result<(), Failure> {
     home::prepare(&invocation.home)?;
     let path = invocation.home.dump();
-    let written = match invocation.voice.flavour {
+    let aside = match invocation.voice.flavour {
         Flavour::Rpm => dump::write(&path, &invocation.home.dump_backup(), Vec::new()),
-        Flavour::Pm2 => dump::clear_as_pm2(&path),
-    };
-    written.map_err(|error| Failure::new(format!("{} cannot be written: {error}", path.display())))?;
+        Flavour::Pm2 => dump::clear_as_pm2(&path).map(|()| None),
+    }
+    .map_err(|error| Failure::new(format!("{} cannot be written: {error}", path.display())))?;
+    if let Some(aside) = aside {
+        let kept = aside.path.display();
+        invocation.voice.warn(format_args!(
+            "{} could not be read ({}); it was kept as {kept}",
+            path.display(),
+            aside.why
+        ));
+    }
     invocation.voice.say(format_args!("Successfully created {}", path.display()));
     Ok(())
 }

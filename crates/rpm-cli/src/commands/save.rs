@@ -12,7 +12,10 @@ pub(super) fn run(args: &Save, invocation: &Invocation) -> Result<(), Failure> {
     let is_empty = session.list(false)?.apps.iter().all(|app| app.spec.is_module());
     invocation.voice.say("Saving current process list...");
     match session.act(Request::Save { force: args.force }, |_| {})? {
-        Reply::Done { .. } => {
+        reply @ (Reply::Done { .. } | Reply::Noted { .. }) => {
+            if let Reply::Noted { note } = reply {
+                invocation.voice.warn(note);
+            }
             invocation.voice.say(format_args!("Successfully saved in {}", invocation.home.dump().display()));
             Ok(())
         }

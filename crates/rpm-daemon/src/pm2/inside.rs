@@ -56,9 +56,12 @@ impl Inside {
                     each.map(|failure| format!("{}, worker {} {}", failure.app, failure.worker, failure.message));
                 Err(each.collect::<Vec<_>>().join("; "))
             }
-            Reply::Pong(_) | Reply::List(_) | Reply::Balancers(_) | Reply::History(_) | Reply::Answers { .. } => {
-                Ok(Vec::new())
-            }
+            Reply::Pong(_)
+            | Reply::List(_)
+            | Reply::Noted { .. }
+            | Reply::Balancers(_)
+            | Reply::History(_)
+            | Reply::Answers { .. } => Ok(Vec::new()),
         }
     }
 }
