@@ -10,6 +10,9 @@ use rpm_sys::proc;
 
 use crate::history::Point;
 
+/// Fewer processes than this are not worth a thread.
+const SHARE_MIN: usize = 100;
+
 /// Everything that is seen at one moment.
 #[derive(Debug, Clone)]
 pub(crate) struct Snapshot {
@@ -87,7 +90,7 @@ impl Snapshot {
     /// Puts together what is seen now; rates are those since `before`.
     pub(crate) fn new(list: List, balancers: Vec<BalancerInfo>, before: Option<&Self>) -> Self {
         let pids = list.apps.iter().flat_map(|app| &app.workers).filter_map(|worker| Some((worker.id, worker.pid?)));
-        let workers = pids.filter_map(|(id, pid)| Some((id, Measured::of(pid)?))).collect();
+        let workers = measure(&pids.collect::<Vec<_>>());
         let at = Instant::now();
         let traffic = before.map(|before| traffic(&balancers, before, at)).unwrap_or_default();
         Self {
@@ -119,6 +122,25 @@ impl Snapshot {
             (app.id, point)
         })
     }
+}
+
+/// Looks at many processes, on all cores when they are so many that starting a thread is cheap beside it: the kernel
+/// takes some ten microseconds for each.
+fn measure(pids: &[(WorkerId, i32)]) -> BTreeMap<WorkerId, Measured> {
+    let look = |pids: &[(WorkerId, i32)]| -> Vec<_> {
+        pids.iter().filter_map(|(id, pid)| Some((*id, Measured::of(*pid)?))).collect()
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = pids.len().div_ceil(cores).max(SHARE_MIN);
+    let (own, others) = pids.split_at(share.min(pids.len()));
+    std::thread::scope(|scope| {
+        let others: Vec<_> = others.chunks(share).map(|pids| (pids, scope.spawn(move || look(pids)))).collect();
+        let mut found: BTreeMap<_, _> = look(own).into_iter().collect();
+        for (pids, thread) in others {
+            found.extend(thread.join().unwrap_or_else(|_| look(pids)));
+        }
+        found
+    })
 }
 
 fn traffic(balancers: &[BalancerInfo], before: &Snapshot, at: Instant) -> BTreeMap<String, Traffic> {
