@@ -176,3 +176,15 @@ fn a_hundred_workers_start_stop_and_leave_nothing() {
     rpm.ok(&["delete", "many"]);
     assert_eq!(rpm.jlist(), Vec::<Value>::new());
 }
+
+#[test]
+fn hundreds_of_workers_end_with_the_daemon_and_the_keeper() {
+    // What they leave behind to say fills the keeper's socket more than once.
+    let rpm = Rpm::new();
+    rpm.ok(&["start", "/bin/sleep", "--name", "many", "-i", "600", "--", "100000"]);
+    let pids = rpm.pids("many");
+    rpm.ok(&["kill"]);
+    assert!(pids.iter().all(|pid| !is_alive(*pid)));
+    let log = std::fs::read_to_string(rpm.home().join("rpm.log")).expect("the daemon's log");
+    assert!(!log.contains("started again"), "the keeper has not heard that it was on purpose:\n{log}");
+}

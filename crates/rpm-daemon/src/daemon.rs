@@ -53,6 +53,9 @@ const BACKUP_AFTER: Duration = Duration::from_secs(1);
 /// How long the last replies may take to reach their clients when the daemon leaves.
 const FAREWELL: Duration = Duration::from_millis(500);
 
+/// How long the keeper may take to read what is left to say; `kill` waits longer for the keeper's end.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
 /// Requests taken in one pass before the rest of the world has its turn.
 const REQUESTS_PER_PASS: usize = 64;
 
@@ -386,7 +389,9 @@ impl Daemon {
             let _ = std::fs::remove_file(path);
         }
         self.ask_keeper(&rpm_keeper::client::Request::Shutdown);
-        let _ = self.keeper.flush();
+        if tokio::time::timeout(LAST_WORDS, self.all_told()).await.is_err() {
+            tracing::warn!("the keeper does not read: it may start a daemon again");
+        }
         let waiting: Vec<Line> = self.listeners.drain(..).map(|(line, _)| line).collect();
         let _ = tokio::time::timeout(FAREWELL, async {
             for line in waiting {
@@ -394,6 +399,17 @@ impl Daemon {
             }
         })
         .await;
+    }
+
+    /// Waits until the keeper has every request, the last above all. A socket that is full of what hundreds of workers
+    /// leave behind takes it when the keeper has read on; and the keeper reads while its own words are read.
+    async fn all_told(&mut self) {
+        while let Ok(false) = self.keeper.flush() {
+            let watched = self.watch.also_writable(&self.keeper, Token::Keeper, true).is_ok();
+            if !watched || self.watch.wait().await.is_err() || self.take_news().is_err() {
+                return;
+            }
+        }
     }
 }
 
