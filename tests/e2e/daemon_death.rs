@@ -1,6 +1,6 @@
 //! The daemon may die at any time: workers, sockets, logs and counters outlive it.
 
-use rpm_tests::{Load, Rpm, app, free_port, signal, until};
+use rpm_tests::{Load, Rpm, app, free_port, is_alive, signal, until};
 
 #[test]
 fn a_killed_daemon_loses_no_request_and_restarts_no_worker() {
@@ -111,4 +111,30 @@ fn stopped_apps_and_counters_are_remembered() {
     assert_eq!(rpm.statuses("b"), ["stopped"]);
     rpm.ok(&["restart", "b"]);
     assert_eq!(rpm.statuses("b"), ["online"]);
+}
+
+#[test]
+fn a_daemon_whose_state_is_damaged_twice_asks_the_keeper() {
+    let rpm = Rpm::new();
+    rpm.ok(&["start", &app("idle.sh"), "--name", "a", "-i", "2"]);
+    let pids = rpm.pids("a");
+    let (state, copy) = (rpm.home().join("state.json"), rpm.home().join("state.json.bak"));
+    // With the second copy comes the keeper's.
+    until("the second copy", || std::fs::read(&state).ok() == std::fs::read(&copy).ok() && copy.exists());
+    let keeper = rpm.keeper_pid();
+    signal(keeper, 19);
+    signal(rpm.daemon_pid(), 9);
+    for path in [&state, &copy] {
+        std::fs::write(path, "garbage").expect("the file is ours");
+    }
+    signal(keeper, 18);
+    rpm.until("the same workers", "a", |list| list.len() == 2);
+    assert_eq!(rpm.pids("a"), pids);
+    assert_eq!(rpm.statuses("a"), ["online", "online"]);
+    let log = std::fs::read_to_string(rpm.home().join("rpm.log")).expect("the daemon's log");
+    for name in ["state.json.broken", "state.json.bak.broken"] {
+        assert!(log.contains(name) && rpm.home().join(name).exists(), "{log}");
+    }
+    rpm.ok(&["kill"]);
+    assert!(pids.iter().all(|pid| !is_alive(*pid)));
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -309,8 +310,11 @@ impl Daemon {
     /// Writes the state if it changed and the last write is a while ago; then the keeper may forget the exits in it.
     fn persist(&mut self) {
         if self.backup_due.take_if(|due| *due <= view::now()).is_some() {
-            if let Err(error) = state::back_up(&self.home.state()) {
-                tracing::warn!("there is no second copy of the state: {error}");
+            match state::back_up(&self.home.state()) {
+                Ok(copy) => {
+                    self.ask_keeper(&rpm_keeper::client::Request::Store { name: state::HELD, fd: copy.as_fd() });
+                }
+                Err(error) => tracing::warn!("there is no second copy of the state: {error}"),
             }
             // Something has happened, and a second has gone by.
             rpm_sys::memory::give_back();

@@ -67,7 +67,8 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
         error: io::Error::from_raw_os_error(error.errno),
     })?;
     files::sweep(home.root());
-    let state = state::read(&home.state(), &boot);
+    let held = inventory.held.remove(state::HELD).filter(|_| !inventory.facts.is_empty());
+    let state = state::read(&home.state(), &boot, held.as_ref());
     orphans::take_in(&home, &state, &mut keeper, &mut inventory).map_err(DaemonError::Keeper)?;
     let wishes = state.wishes;
     let saved = state.saved.unwrap_or_else(|| Supervisor::new().saved());

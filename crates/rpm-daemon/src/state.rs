@@ -3,12 +3,14 @@
 //! What is written here is for a daemon that dies while its workers live on. It is whole for any later process, but not
 //! forced to the disk: after a reboot there are no workers left to be found again, and `resurrect` reads the dump.
 //!
-//! A second copy, at most a second older, is read where somebody has damaged the first: workers whose app nobody knows
-//! could not be listed or stopped.
+//! A second copy, at most a second older, is read where somebody has damaged the first, and a third one, which the
+//! keeper holds in memory, where somebody has damaged or removed both: workers whose app nobody knows could not be listed
+//! or stopped.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Seek, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rpm_model::Life;
@@ -20,6 +22,12 @@ use crate::files::{self, Durability};
 
 /// The version this build writes.
 const VERSION: u32 = 1;
+
+/// The name by which the keeper knows the third copy.
+pub(crate) const HELD: &str = "state";
+
+/// Far more than ten thousand workers need.
+const HELD_MAX: usize = 256 << 20;
 
 /// Bytes that are written at a time.
 const CHUNK: usize = 16 << 10;
@@ -83,17 +91,34 @@ pub(crate) fn write(
 
 /// Reads the state of this boot; an empty one when there is none.
 ///
-/// A file that cannot be read is put aside, so that nothing is lost and the daemon can go on with the second copy.
-pub(crate) fn read(path: &Path, boot: &str) -> State {
+/// A file that cannot be read is put aside, so that nothing is lost and the daemon can go on with the second copy, or
+/// with `held`, the one that the keeper has, if it has any and workers with it.
+pub(crate) fn read(path: &Path, boot: &str, held: Option<&OwnedFd>) -> State {
     let of_this_boot = |read: &Read| read.boot == boot;
-    let first = read_file(path);
     let second = || {
         let second = read_file(&backup(path)).ok().flatten().filter(of_this_boot)?;
         tracing::warn!("{} was used", backup(path).display());
         Some(second)
     };
-    // A missing file is no damage: it is removed when nothing runs any more.
-    let read = first.map_or_else(|Broken| second(), |read| read.filter(of_this_boot));
+    let third = || {
+        let content = rpm_sys::fd::read_sealed(held?, HELD_MAX).map_err(|error| error.to_string());
+        match content.and_then(|content| parse(&content)) {
+            Ok(read) => {
+                tracing::warn!("what the keeper remembers of {} was used", path.display());
+                Some(read).filter(of_this_boot)
+            }
+            Err(why) => {
+                tracing::error!("the keeper's copy of {} cannot be used: {why}", path.display());
+                None
+            }
+        }
+    };
+    let read = match read_file(path) {
+        Ok(Some(first)) => Some(first).filter(of_this_boot),
+        // No damage, unless something runs: it is removed when nothing does any more.
+        Ok(None) if held.is_none() => None,
+        Ok(None) | Err(Broken) => second().or_else(third),
+    };
     read.map_or_else(State::default, State::from)
 }
 
@@ -109,10 +134,12 @@ impl From<Read> for State {
     }
 }
 
-/// Makes the second copy of what was written last.
-pub(crate) fn back_up(path: &Path) -> io::Result<()> {
+/// Makes the second copy of what was written last, and returns the third, for the keeper.
+pub(crate) fn back_up(path: &Path) -> io::Result<OwnedFd> {
     let mut newest = File::open(path)?;
-    files::replace_with(&backup(path), Durability::Process, |file| io::copy(&mut newest, file).map(drop))
+    files::replace_with(&backup(path), Durability::Process, |file| io::copy(&mut newest, file).map(drop))?;
+    newest.rewind()?;
+    rpm_sys::fd::sealed_copy("rpm-state", &mut newest).map_err(|error| io::Error::from_raw_os_error(error.errno))
 }
 
 /// A file is there that is not to be used; it was put aside.
@@ -178,10 +205,10 @@ mod tests {
         let path = directory.path().join("state.json");
         let seen = (Life::new(WorkerId(3), 7), (4242, 99));
         write(&path, "boot", &Supervisor::new().saved(), [seen].into_iter(), vec!["port/x"], Vec::new()).unwrap();
-        let state = read(&path, "boot");
+        let state = read(&path, "boot", None);
         assert_eq!((state.processes, state.ports), ([seen].into(), vec!["port/x".to_owned()]));
         assert!(state.saved.is_some());
-        let other = read(&path, "another boot");
+        let other = read(&path, "another boot", None);
         assert!(other.saved.is_none() && other.processes.is_empty());
     }
 
@@ -198,13 +225,26 @@ mod tests {
         let cuts = (0..whole.len()).map(|length| whole[..length].to_vec());
         for damaged in cuts.chain([newer.into_bytes(), mad.into_bytes(), b"{}".to_vec(), b"garbage".to_vec()]) {
             std::fs::write(&path, &damaged).unwrap();
-            assert_eq!(read(&path, "boot").processes, [seen].into());
+            assert_eq!(read(&path, "boot", None).processes, [seen].into());
             let kept = files::with_suffix(&path, ".broken");
             assert_eq!(std::fs::read(&kept).unwrap(), damaged);
             std::fs::remove_file(kept).unwrap();
         }
+        // Both are damaged, or gone, and the keeper has what was written before.
+        let held = back_up_of(&path, &whole);
+        for path in [&path, &backup(&path)] {
+            std::fs::write(path, "garbage").unwrap();
+        }
+        assert_eq!(read(&path, "boot", Some(&held)).processes, [seen].into());
+        assert_eq!(read(&path, "boot", Some(&held)).processes, [seen].into());
+        assert!(read(&path, "another boot", Some(&held)).saved.is_none());
         // No file is no damage: nothing runs any more.
-        assert!(read(&path, "boot").saved.is_none());
+        assert!(read(&path, "boot", None).saved.is_none());
+    }
+
+    fn back_up_of(path: &Path, content: &[u8]) -> OwnedFd {
+        std::fs::write(path, content).unwrap();
+        back_up(path).unwrap()
     }
 
     #[test]
@@ -214,7 +254,7 @@ mod tests {
         let saved = serde_json::to_value(Supervisor::new().saved()).unwrap();
         let text = serde_json::json!({ "version": 1, "boot": "boot", "saved": saved }).to_string();
         std::fs::write(&path, text).unwrap();
-        let state = read(&path, "boot");
+        let state = read(&path, "boot", None);
         assert!(state.saved.is_some() && state.processes.is_empty() && state.ports.is_empty());
     }
 }

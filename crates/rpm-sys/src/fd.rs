@@ -3,7 +3,7 @@
 //! Every descriptor made here is close-on-exec; what a program is to inherit is said in [`crate::spawn`].
 
 use std::collections::BTreeSet;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -190,6 +190,16 @@ pub fn sealed_memory_file(name: &str, content: &[u8]) -> Result<OwnedFd> {
     }
     named("fcntl(F_ADD_SEALS)", rustix::fs::fcntl_add_seals(&file, ALL_SEALS))?;
     Ok(file)
+}
+
+/// Makes a memory file with what is left to read of a file, that nobody can change any more.
+pub fn sealed_copy(name: &str, from: &mut File) -> Result<OwnedFd> {
+    let mut file = File::from(memory_file(name)?);
+    // By the kernel, without a buffer of ours.
+    std::io::copy(from, &mut file)
+        .map_err(|error| SysError::new("sendfile", error.raw_os_error().unwrap_or(libc::EIO)))?;
+    named("fcntl(F_ADD_SEALS)", rustix::fs::fcntl_add_seals(&file, ALL_SEALS))?;
+    Ok(file.into())
 }
 
 /// Reads a sealed memory file from its beginning.
