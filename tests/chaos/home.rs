@@ -19,11 +19,13 @@ pub(crate) const TABLE: &[Scenario] = &[
     Scenario::new("a_state_that_names_an_innocent", &[], innocent_in_state).may(OUTAGES),
     Scenario::new("state_truncated", &[IDLE], state_truncated).may(OUTAGES),
     Scenario::new("state_garbage", &[IDLE], state_garbage).may(OUTAGES),
+    Scenario::new("state_and_its_backup_damaged", &[IDLE], state_both).may(OUTAGES),
     Scenario::new("state_of_a_newer_version", &[IDLE], state_newer).may(OUTAGES),
     Scenario::new("state_is_a_directory", &[IDLE], state_directory).may(OUTAGES),
     Scenario::new("state_with_unknown_fields", &[IDLE], state_unknown_fields).may(OUTAGES),
     Scenario::new("dump_truncated", &[], dump_truncated),
     Scenario::new("dump_garbage_without_backup", &[], dump_garbage),
+    Scenario::new("dump_and_its_backup_damaged", &[IDLE], dump_both),
     Scenario::new("dump_of_a_newer_version", &[], dump_newer),
     Scenario::new("dump_is_a_directory", &[IDLE], dump_directory),
     Scenario::new("links_planted_for_every_file", &[], links).may(OUTAGES),
@@ -159,6 +161,27 @@ fn state_garbage(stage: &mut Stage) {
     broken_state(stage, b"{}");
 }
 
+/// No file can be read any more. The keeper has a copy that is no file.
+fn state_both(stage: &mut Stage) {
+    let worker = stage.mains("bystander")[0];
+    for (first, second) in [("garbage", "rubbish"), (" ", "{\"version\":1"), ("\0\0\0\0", "{\"version\":99}")] {
+        // What follows a daemon's start is in all the copies.
+        second_copy(stage);
+        found(stage, |home| {
+            fs::write(home.join("state.json"), first).expect("a file");
+            fs::write(home.join("state.json.bak"), second).expect("a file");
+        });
+        goes_on(stage, worker);
+        kept_aside(stage, first.as_bytes());
+        kept_aside(stage, second.as_bytes());
+        assert!(stage.rpm.daemon_log().contains("what the keeper remembers of"), "it is not told what was used");
+    }
+    stage.release("bystander");
+    stage.ok(&["restart", "bystander"]);
+    stage.ok(&["delete", "bystander"]);
+    assert_eq!(stage.mains("bystander"), Vec::<i32>::new());
+}
+
 fn state_newer(stage: &mut Stage) {
     let text = fs::read_to_string(stage.rpm.home().join("state.json")).expect("a state");
     let newer = text.replacen("\"version\":1", "\"version\":99", 1);
@@ -249,6 +272,31 @@ fn dump_garbage(stage: &mut Stage) {
         assert!(why.contains("dump.json"), "the file is not named: {why}");
         assert_eq!(fs::read_to_string(stage.rpm.home().join("dump.json")).expect("kept"), content);
     }
+}
+
+/// Refused, and what runs is not touched.
+fn dump_both(stage: &mut Stage) {
+    let worker = stage.mains("bystander")[0];
+    let home = stage.rpm.home().to_owned();
+    for (first, second) in [("garbage", "rubbish"), ("", "\0\0"), ("{\"version\":99}", "{\"version\":1,\"apps\":[")] {
+        fs::write(home.join("dump.json"), first).expect("a file");
+        fs::write(home.join("dump.json.bak"), second).expect("a file");
+        let why = stage.fails(&["resurrect"]);
+        assert!(
+            why.contains("dump.json cannot") && why.contains("dump.json.bak cannot"),
+            "both are to be named: {why}"
+        );
+        assert_eq!(fs::read_to_string(home.join("dump.json")).expect("kept"), first);
+        assert_eq!(fs::read_to_string(home.join("dump.json.bak")).expect("kept"), second);
+        goes_on(stage, worker);
+    }
+    stage.watch.list_ms.store(2000, std::sync::atomic::Ordering::Relaxed);
+    let (out, err) = crate::stage::texts(&stage.run(&["save"]));
+    let kept = fs::read_to_string(home.join("dump.json.broken")).expect("the broken list is kept");
+    assert_eq!(kept, "{\"version\":99}");
+    assert!(format!("{out}{err}").contains("dump.json.broken"), "it is not named: {out}{err}");
+    stage.ok(&["resurrect"]);
+    goes_on(stage, worker);
 }
 
 fn dump_directory(stage: &mut Stage) {

@@ -88,18 +88,20 @@ pub fn clear_as_pm2(path: &Path) -> io::Result<()> {
 /// Reads the list, or its backup when the list is broken; the second value says so.
 ///
 /// # Errors
-/// When there is none, or neither can be read.
+/// When there is none, or neither can be read: then both are named.
 pub fn read(path: &Path, backup: &Path) -> Result<(Vec<DumpedApp>, Option<String>), DumpError> {
-    match parse(path) {
-        Ok(apps) => Ok((apps, None)),
-        Err(first) => match parse(backup) {
-            Ok(apps) if matches!(first, DumpError::Broken { .. }) => {
-                let note = format!("{first}; {} was used", backup.display());
-                Ok((apps, Some(note)))
-            }
-            Ok(apps) => Ok((apps, Some(format!("{} was used", backup.display())))),
-            Err(_) => Err(first),
-        },
+    use DumpError::{Broken, Missing};
+    let first = match parse(path) {
+        Ok(apps) => return Ok((apps, None)),
+        Err(first) => first,
+    };
+    let used = |note: String| Some(format!("{note}{} was used", backup.display()));
+    match (first, parse(backup)) {
+        (first @ Broken { .. }, Ok(apps)) => Ok((apps, used(format!("{first}; ")))),
+        (Missing(_), Ok(apps)) => Ok((apps, used(String::new()))),
+        (first, Err(Missing(_))) => Err(first),
+        (Missing(_), Err(second)) => Err(second),
+        (Broken { path, why }, Err(second)) => Err(Broken { path, why: format!("{why}; and {second}") }),
     }
 }
 
@@ -168,6 +170,87 @@ mod tests {
         assert_eq!(std::fs::read(aside.path).unwrap(), whole[..whole.len() - 2]);
         std::fs::write(&path, b"garbage").unwrap();
         assert_eq!(read(&path, &backup(&path)).unwrap().0, vec![app("one")]);
+    }
+
+    #[test]
+    fn two_broken_lists_are_both_named_and_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("dump.json");
+        for (first, second) in [("", "garbage"), ("\0\0\0", "{}"), ("{\"version\":99}", "[1")] {
+            std::fs::write(&path, first).unwrap();
+            std::fs::write(backup(&path), second).unwrap();
+            let error = read(&path, &backup(&path)).unwrap_err();
+            assert!(matches!(error, DumpError::Broken { .. }));
+            let error = error.to_string();
+            assert!(error.contains("dump.json cannot be read") && error.contains("dump.json.bak cannot be"), "{error}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), first, "reading changes nothing");
+        }
+        // No list, and a backup that cannot be read, is not the same as nothing saved.
+        std::fs::remove_file(&path).unwrap();
+        assert!(read(&path, &backup(&path)).unwrap_err().to_string().contains("dump.json.bak cannot be read"));
+    }
+
+    #[test]
+    fn a_broken_list_is_kept_aside_when_another_is_saved() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("dump.json");
+        write(&path, &backup(&path), vec![app("one")]).unwrap();
+        write(&path, &backup(&path), vec![app("two")]).unwrap();
+        let newer = std::fs::read_to_string(&path).unwrap().replacen("\"version\": 1", "\"version\": 2", 1);
+        for (number, broken) in ["garbage", &newer, "\0\0"].into_iter().enumerate() {
+            std::fs::write(&path, broken).unwrap();
+            let aside = write(&path, &backup(&path), vec![app("three")]).unwrap().unwrap();
+            let suffix = if number == 0 { ".broken".to_owned() } else { format!(".broken.{number}") };
+            assert_eq!(aside.path, files::with_suffix(&path, &suffix));
+            assert_eq!(std::fs::read_to_string(files::with_suffix(&path, &suffix)).unwrap(), broken);
+            assert_eq!(read(&path, &backup(&path)).unwrap().0, vec![app("three")]);
+            assert_eq!(parse(&backup(&path)).unwrap(), vec![app("one")], "a good backup stays");
+        }
+    }
+
+    #[test]
+    fn a_long_list_that_is_cut_is_never_a_shorter_one() {
+        let apps: Vec<DumpedApp> = (0..20).map(|number| app(&format!("app-{number}"))).collect();
+        let pretty = serde_json::to_vec_pretty(&Dump { version: VERSION, apps: apps.clone() }).unwrap();
+        for length in 0..pretty.len() {
+            assert!(from_bytes(&pretty[..length]).is_err(), "cut at {length}");
+            // What a file system leaves of blocks that were never written.
+            let mut zeroed = pretty.clone();
+            zeroed[length..].fill(0);
+            assert!(from_bytes(&zeroed).is_err(), "zeros from {length}");
+        }
+        // Only white space behind it is no loss.
+        assert_eq!(from_bytes(&[&pretty[..], b"\n \n"].concat()).unwrap(), apps);
+        assert!(from_bytes(&[&pretty[..], b"\n}"].concat()).is_err());
+    }
+
+    #[test]
+    fn unknown_fields_are_no_damage_and_another_version_is() {
+        let mut dump = serde_json::to_value(Dump { version: VERSION, apps: vec![app("one")] }).unwrap();
+        dump["later"] = serde_json::json!({ "a": [1] });
+        dump["apps"][0]["later"] = 1.into();
+        dump["apps"][0]["spec"]["later"] = "x".into();
+        assert_eq!(from_bytes(dump.to_string().as_bytes()).unwrap(), vec![app("one")]);
+        dump["version"] = 0.into();
+        assert_eq!(from_bytes(dump.to_string().as_bytes()).unwrap(), vec![app("one")], "an older one");
+        for version in [serde_json::json!(2), (-1).into(), 1.5.into(), "1".into(), serde_json::Value::Null] {
+            dump["version"] = version;
+            assert!(from_bytes(dump.to_string().as_bytes()).is_err(), "{dump}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_a_list_or_refused(bytes: Vec<u8>, at: proptest::sample::Index, with: u8) {
+            let _no_panic = (from_bytes(&bytes), of_pm2(&bytes));
+            let apps = vec![app("one"), app("two")];
+            let mut one_wrong = serde_json::to_vec_pretty(&Dump { version: VERSION, apps }).unwrap();
+            let at = at.index(one_wrong.len());
+            one_wrong[at] = with;
+            if let Ok(apps) = from_bytes(&one_wrong) {
+                assert_eq!(apps.len(), 2);
+            }
+        }
     }
 
     #[test]

@@ -257,4 +257,45 @@ mod tests {
         let state = read(&path, "boot", None);
         assert!(state.saved.is_some() && state.processes.is_empty() && state.ports.is_empty());
     }
+
+    /// The state of a few apps that were started.
+    fn of_apps(count: u32) -> Vec<u8> {
+        use rpm_supervise::{Command, CommandId, Event};
+        let mut core = Supervisor::new();
+        for number in 0..count {
+            let spec = rpm_model::AppSpec::new(format!("app-{number}"), "/a", "/");
+            let command = Command::Resurrect { apps: vec![(spec.into(), true)] };
+            core.handle(Default::default(), Event::Command(CommandId(number.into()), command), &mut Vec::new());
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.json");
+        let seen = (0..count).map(|number| (Life::new(WorkerId(number), 1), (4242, 99)));
+        write(&path, "boot", &core.saved(), seen, vec!["port/x"], Vec::new()).unwrap();
+        std::fs::read(&path).unwrap()
+    }
+
+    #[test]
+    fn a_cut_or_zeroed_state_is_never_a_shorter_one() {
+        let whole = of_apps(5);
+        assert!(String::from_utf8_lossy(&whole).contains("app-4"));
+        assert_eq!(parse(&whole).unwrap().processes.len(), 5);
+        for length in 0..whole.len() {
+            assert!(parse(&whole[..length]).is_err(), "cut at {length}");
+            let mut zeroed = whole.clone();
+            zeroed[length..].fill(0);
+            assert!(parse(&zeroed).is_err(), "zeros from {length}");
+        }
+        assert!(parse(&[&whole[..], b"\n"].concat()).is_ok());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_a_state_or_refused(bytes: Vec<u8>, at: proptest::sample::Index, with: u8) {
+            let _no_panic = from_bytes(&bytes);
+            let mut one_wrong = of_apps(2);
+            let at = at.index(one_wrong.len());
+            one_wrong[at] = with;
+            let _no_panic = from_bytes(&one_wrong);
+        }
+    }
 }
