@@ -5,12 +5,7 @@ use serde_json::{Value, json};
 
 /// Writes an ecosystem file of one app with hooks.
 fn file(rpm: &Rpm, hooks: &Value, more: &Value) -> String {
-    let mut spec = json!({ "name": "api", "script": app("idle.sh"), "cwd": rpm.home(), "hooks": hooks });
-    let (spec, more) = (spec.as_object_mut().expect("an object"), more.as_object().expect("an object"));
-    spec.extend(more.clone());
-    let path = rpm.home().join("eco.json");
-    std::fs::write(&path, json!({ "apps": [spec] }).to_string()).expect("a file");
-    path.to_string_lossy().into_owned()
+    rpm.file_of(json!({ "name": "api", "script": app("idle.sh"), "hooks": hooks }), more)
 }
 
 fn sh(line: &str) -> Value {

@@ -7,12 +7,7 @@ const EVERY_SECOND: &str = "*/1 * * * * *";
 
 /// Writes an ecosystem file of one job that is a line of shell.
 fn file(rpm: &Rpm, line: &str, more: &Value) -> String {
-    let mut job = json!({ "name": "job", "script": "/bin/sh", "args": ["-c", line], "cwd": rpm.home() });
-    let (job, more) = (job.as_object_mut().expect("an object"), more.as_object().expect("an object"));
-    job.extend(more.clone());
-    let path = rpm.home().join("eco.json");
-    std::fs::write(&path, json!({ "apps": [job] }).to_string()).expect("a file");
-    path.to_string_lossy().into_owned()
+    rpm.file_of(json!({ "name": "job", "script": "/bin/sh", "args": ["-c", line] }), more)
 }
 
 /// Waits until a file is there, without end.

@@ -81,12 +81,7 @@ fn answer(mut stream: TcpStream, status: u16) -> Option<Got> {
 }
 
 fn file(rpm: &Rpm, script: &str, more: &Value) -> String {
-    let mut spec = json!({ "name": "api", "script": "/bin/sh", "args": ["-c", script], "cwd": rpm.home() });
-    let (own, more) = (spec.as_object_mut().expect("an object"), more.as_object().expect("an object"));
-    own.extend(more.clone());
-    let path = rpm.home().join("eco.json");
-    std::fs::write(&path, json!({ "apps": [spec] }).to_string()).expect("a file");
-    path.to_string_lossy().into_owned()
+    rpm.file_of(json!({ "name": "api", "script": "/bin/sh", "args": ["-c", script] }), more)
 }
 
 /// Returns the signature as another program makes it.

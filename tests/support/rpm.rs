@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The longest that any condition may take; ten times what the slowest one takes on two busy cores.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -58,6 +58,16 @@ impl Rpm {
         command.args(args).env(home, self.home()).env("NO_COLOR", "1").env_remove("COLUMNS");
         command.stdin(Stdio::null());
         command
+    }
+
+    /// Writes an ecosystem file of one app with `more` in its settings, and returns its path.
+    pub fn file_of(&self, mut app: Value, more: &Value) -> String {
+        let settings = app.as_object_mut().expect("an object");
+        settings.extend(more.as_object().expect("an object").clone());
+        settings.entry("cwd").or_insert_with(|| json!(self.home()));
+        let path = self.home().join("eco.json");
+        std::fs::write(&path, json!({ "apps": [app] }).to_string()).expect("a file");
+        path.to_string_lossy().into_owned()
     }
 
     /// Runs `rpm` with these arguments.

@@ -51,9 +51,12 @@ pub enum DumpError {
 }
 
 /// What stood in the place of a list and could not be read: it is kept.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{list} could not be read ({why}); it was kept as {path}")]
 pub struct Aside {
-    /// Under which name.
+    /// The list.
+    pub list: PathBuf,
+    /// Under which name it is kept.
     pub path: PathBuf,
     /// Why it could not be read.
     pub why: String,
@@ -69,7 +72,9 @@ pub fn write(path: &Path, backup: &Path, apps: Vec<DumpedApp>) -> io::Result<Opt
     let mut aside = None;
     if let Ok(before) = std::fs::read(path) {
         match from_bytes(&before) {
-            Err(why) if of_pm2(&before).is_none() => aside = Some(Aside { path: files::put_aside(path)?, why }),
+            Err(why) if of_pm2(&before).is_none() => {
+                aside = Some(Aside { list: path.to_owned(), path: files::put_aside(path)?, why })
+            }
             Ok(_) | Err(_) => files::replace(backup, &before, Durability::Disk)?,
         }
     }

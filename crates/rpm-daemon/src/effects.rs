@@ -1,13 +1,12 @@
 //! What the core asks for, carried out.
 
 use std::ffi::OsString;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rpm_ipc::{Failed, Happened, Notice, Reply};
 use rpm_keeper::client::{Request, SpawnRequest};
-use rpm_logs::{Kind, LogPaths, Pump, Stream};
 use rpm_model::{AppId, AppSpec, Environment, ExecMode, Hook, Life, Moment, ProxySocket, WorkerId};
 use rpm_share::{Change, Channel, Want};
 use rpm_supervise::{Cause, CommandId, Effect, Event, Failure, Happening, Note, Outcome, Warning};
@@ -16,6 +15,7 @@ use crate::daemon::Daemon;
 use crate::edge;
 use crate::launch::{self, Descriptors, Seat};
 use crate::notify;
+use crate::output::LogNames;
 use crate::pm2::News;
 use crate::process::{Draining, Process, Proxied, SeatFiles};
 use crate::secrets::Prepared;
@@ -34,9 +34,6 @@ const SIGKILL: i32 = 9;
 
 /// Who looks at all apps after each end of a process, and there are many of both, does nothing else.
 const FIT_WITHIN: Duration = Duration::from_millis(250);
-
-/// The buffer of a log pipe: the most a worker can write ahead of a dead daemon.
-const LOG_PIPE: usize = 1024 * 1024;
 
 impl Daemon {
     pub(crate) fn carry_out(&mut self, effect: Effect) {
@@ -277,14 +274,8 @@ impl Daemon {
         request.listen_pid = !listen.is_empty();
         request.user = spec.user;
         request.cgroup = procs.as_ref().map(|procs| procs.as_fd());
-        for (target, output) in [(1, &output.out), (2, &output.err)] {
-            if let Some(output) = output {
-                request.inherit.push((output.child.as_fd(), target));
-                for (name, fd) in &output.keep {
-                    request.keep.push((name, fd.as_fd()));
-                }
-            }
-        }
+        request.inherit.extend(output.descriptors());
+        request.keep.extend(output.held());
         if let Some(theirs) = &child_channel {
             request.inherit.push((theirs.as_fd(), CHANNEL));
         }
@@ -322,61 +313,6 @@ impl Daemon {
             self.configure_edge(life);
         }
         Ok(())
-    }
-
-    /// Opens where the output goes.
-    pub(crate) fn open_output(
-        &mut self,
-        life: Life,
-        spec: &AppSpec,
-        logs: &LogPaths,
-        names: impl Fn(Kind) -> LogNames,
-    ) -> Result<Output, String> {
-        let mut output = Output::default();
-        let direct = self.logs.is_direct(spec, logs);
-        for (kind, slot) in [(Kind::Out, &mut output.out), (Kind::Err, &mut output.err)] {
-            let paths = logs.of(kind);
-            let Some(first) = paths.first() else { continue };
-            if direct {
-                self.logs.claim(first);
-                let failed = |error| format!("the log {} cannot be opened: {error}", first.display());
-                *slot = Some(Stdio { child: rpm_logs::direct(first).map_err(failed)?, keep: Vec::new() });
-                continue;
-            }
-            let names = names(kind);
-            let (read, write) = rpm_sys::fd::pipe(Some(LOG_PIPE)).map_err(|error| error.to_string())?;
-            let staging = rpm_logs::new_staging("rpm-log").map_err(|error| error.to_string())?;
-            let duplicate = |fd: BorrowedFd<'_>| rpm_sys::fd::dup(fd).map_err(|error| error.to_string());
-            let stream = Stream {
-                key: names.stream.clone(),
-                pipe: duplicate(read.as_fd())?,
-                staging: duplicate(staging.as_fd())?,
-                resume: false,
-                targets: logs.targets(kind),
-                format: spec.logs.format,
-                date_format: spec.logs.date_format.clone(),
-                kind,
-                worker: life.worker,
-                app_name: spec.name.clone(),
-                max_size: spec.logs.rotation.max_size.map(|size| size.0),
-            };
-            self.pump()?.add(stream);
-            *slot = Some(Stdio { child: write, keep: vec![(names.pipe, read), (names.staging, staging)] });
-        }
-        Ok(output)
-    }
-
-    /// Returns the log thread, started at its first use.
-    pub(crate) fn pump(&mut self) -> Result<&Pump, String> {
-        if self.pump.is_none() {
-            let news = self.pump_news.0.clone();
-            let pump = Pump::start(move |event| {
-                // The loop may have left already.
-                let _ = news.send(event);
-            });
-            self.pump = Some(pump.map_err(|error| format!("the log thread could not be started: {error}"))?);
-        }
-        self.pump.as_ref().ok_or_else(|| "the log thread is gone".to_owned())
     }
 
     fn drain(&mut self, life: Life, until: Moment) {
@@ -571,29 +507,6 @@ impl Daemon {
     }
 }
 
-/// Where the output of one process goes.
-#[derive(Default)]
-pub(crate) struct Output {
-    out: Option<Stdio>,
-    err: Option<Stdio>,
-}
-
-impl Output {
-    /// Returns what the child writes to, and the numbers that it has there.
-    pub(crate) fn descriptors(&self) -> impl Iterator<Item = (BorrowedFd<'_>, i32)> {
-        let both = [(&self.out, 1), (&self.err, 2)];
-        both.into_iter().filter_map(|(output, number)| Some((output.as_ref()?.child.as_fd(), number)))
-    }
-}
-
-/// One stream of output.
-struct Stdio {
-    /// What the child writes to.
-    child: OwnedFd,
-    /// What the keeper holds, so that a dead daemon means waiting, not SIGPIPE.
-    keep: Vec<(String, OwnedFd)>,
-}
-
 /// The names by which the keeper knows a life's descriptors.
 pub(crate) struct Names {
     pub(crate) channel: String,
@@ -604,34 +517,5 @@ pub(crate) struct Names {
 impl Names {
     pub(crate) fn of(life: Life) -> Self {
         Self { channel: format!("ipc/{life}"), input: format!("input/{life}"), notify: format!("notify/{life}") }
-    }
-}
-
-/// The names of one log stream: for the pump, and for what the keeper holds of it.
-pub(crate) struct LogNames {
-    pub(crate) stream: String,
-    pub(crate) pipe: String,
-    pub(crate) staging: String,
-}
-
-impl LogNames {
-    pub(crate) fn of(life: Life, kind: Kind) -> Self {
-        let stream = match kind {
-            Kind::Out => format!("{life}/out"),
-            Kind::Err => format!("{life}/err"),
-        };
-        Self::named(stream)
-    }
-
-    /// Returns those of a task, which nobody holds beside the daemon.
-    pub(crate) fn of_task(key: &str, kind: Kind) -> Self {
-        Self::named(match kind {
-            Kind::Out => format!("{key}/out"),
-            Kind::Err => format!("{key}/err"),
-        })
-    }
-
-    fn named(stream: String) -> Self {
-        Self { pipe: format!("log/{stream}/pipe"), staging: format!("log/{stream}/staging"), stream }
     }
 }

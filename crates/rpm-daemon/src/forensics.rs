@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::clients::Line;
 use crate::daemon::Daemon;
-use crate::effects::LogNames;
+use crate::output::LogNames;
 use crate::recover::Inventory;
 use crate::view::{self, Clock, cause_name, user_name};
 

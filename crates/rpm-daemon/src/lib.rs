@@ -52,6 +52,7 @@ mod logs;
 mod news;
 mod notify;
 mod orphans;
+mod output;
 mod pm2;
 mod process;
 mod recover;

@@ -10,8 +10,9 @@ use rpm_sys::proc;
 use serde_json::Value;
 
 use crate::daemon::Daemon;
-use crate::effects::{LogNames, Names};
+use crate::effects::Names;
 use crate::forensics::Usage;
+use crate::output::LogNames;
 use crate::pm2::News;
 use crate::process::Running;
 use crate::sampling::Sampler;

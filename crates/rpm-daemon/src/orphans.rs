@@ -22,7 +22,8 @@ use rpm_sys::pidfd::{Pidfd, ProcessRef};
 use rpm_sys::poll::{Interest, wait};
 use rpm_sys::{borrow, fd, proc, tree};
 
-use crate::effects::{LISTEN_START, LogNames, Names};
+use crate::effects::{LISTEN_START, Names};
+use crate::output::LogNames;
 use crate::recover::Inventory;
 use crate::state::State;
 use crate::succession::marked;

@@ -25,12 +25,12 @@ use crate::clients::{self, Inbound};
 use crate::cron::Cron;
 use crate::daemon::Daemon;
 use crate::edge::{self, Edges};
-use crate::effects::LogNames;
 use crate::forensics::{self, Forensics, Usage};
 use crate::health::Checks;
 use crate::hooks::Hooks;
 use crate::logs::Logs;
 use crate::news::exit_of;
+use crate::output::LogNames;
 use crate::process::{Process, Running, SeatFiles};
 use crate::rounds::Rounds;
 use crate::sampling::Sampler;
@@ -70,6 +70,10 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
     let held = inventory.held.remove(state::HELD).filter(|_| !inventory.facts.is_empty());
     let state = state::read(&home.state(), &boot, held.as_ref());
     orphans::take_in(&home, &state, &mut keeper, &mut inventory).map_err(DaemonError::Keeper)?;
+    if state.saved.is_none() && !inventory.facts.is_empty() {
+        // Every copy is lost: what they are, nobody can say any more.
+        tracing::error!("{} processes are of apps that nobody knows: the state is lost", inventory.facts.len());
+    }
     let wishes = state.wishes;
     let saved = state.saved.unwrap_or_else(|| Supervisor::new().saved());
     let (clock, now) = forensics::clock_and_now();

@@ -108,10 +108,7 @@ impl Daemon {
         {
             tracing::warn!("not saved: {} cannot be written: {error}", self.home.dump().display());
         }
-        let aside = done.as_ref().ok().and_then(Option::as_ref).map(|aside| {
-            let (path, kept) = (self.home.dump(), aside.path.display());
-            format!("{} could not be read ({}); it was kept as {kept}", path.display(), aside.why)
-        });
+        let aside = done.as_ref().ok().and_then(Option::as_ref).map(Aside::to_string);
         if let Some(note) = &aside {
             tracing::warn!("{note}");
         }

@@ -14,9 +14,9 @@ use rpm_sys::pidfd::{Pidfd, ProcessRef};
 use rpm_sys::{proc, tree};
 
 use crate::daemon::Daemon;
-use crate::effects::{LogNames, Output};
 use crate::health::{Answer, wrong};
 use crate::launch::{self, Descriptors};
+use crate::output::{LogNames, Output};
 use crate::process::Proxied;
 use crate::view;
 

@@ -2,6 +2,7 @@
 //!
 //! Only shapes live here; what a command does is in `commands/`.
 
+mod acting;
 mod app;
 mod asking;
 mod balance;
@@ -16,6 +17,10 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 
+pub use acting::{
+    Again, Apply, Autoscale, Desired, File, History, Leave, OneApp, Rollback, Scale, Send, SendSignal, Start, Switch,
+    Targets, Trigger,
+};
 pub use app::AppArgs;
 pub use asking::{Asking, Crashes, Events, Why};
 pub use balance::{Balance, Export, Server, Weight};
@@ -259,185 +264,6 @@ pub struct Monit {
     /// Show a session that --record wrote; needs no daemon
     #[arg(long, value_name = "FILE", conflicts_with_all = ["record", "read_only"])]
     pub replay: Option<PathBuf>,
-}
-
-/// `start`.
-#[derive(Debug, Args)]
-pub struct Start {
-    /// Script, program, "command with arguments", ecosystem file, name, id, namespace, all, or - for JSON on stdin
-    pub targets: Vec<String>,
-    /// Stay in the foreground
-    #[arg(long, hide = true)]
-    pub no_daemon: bool,
-    /// Follow the logs afterwards
-    #[arg(long)]
-    pub attach: bool,
-    /// Arguments of the script
-    #[arg(last = true, value_name = "ARGS")]
-    pub args: Vec<String>,
-    #[command(flatten)]
-    pub app: AppArgs,
-}
-
-/// `restart`, `reload`.
-#[derive(Debug, Args)]
-pub struct Again {
-    /// Name, id, namespace, /regex/, all, ecosystem file, or - for JSON on stdin
-    #[arg(required = true)]
-    pub targets: Vec<String>,
-    /// Arguments of the script
-    #[arg(last = true, value_name = "ARGS")]
-    pub args: Vec<String>,
-    #[command(flatten)]
-    pub app: AppArgs,
-}
-
-/// `startOrRestart`, `startOrReload`.
-#[derive(Debug, Args)]
-pub struct File {
-    /// Ecosystem file, or - for JSON on stdin
-    pub file: String,
-    #[command(flatten)]
-    pub app: AppArgs,
-}
-
-/// `stop`, `delete`.
-#[derive(Debug, Args)]
-pub struct Leave {
-    /// Name, id, namespace, /regex/, all, ecosystem file, or - for JSON on stdin
-    #[arg(required = true)]
-    pub targets: Vec<String>,
-    /// Only these apps of the ecosystem file
-    #[arg(long, value_name = "A,B")]
-    pub only: Option<String>,
-    /// PM2 turns watching off when it stops an app; so do we.
-    #[arg(long, hide = true)]
-    pub watch: bool,
-    #[arg(long, hide = true, value_name = "N")]
-    pub parallel: Option<u32>,
-    #[arg(short = 'f', long, hide = true)]
-    pub force: bool,
-}
-
-/// Commands that take any number of targets and nothing else.
-#[derive(Debug, Args)]
-pub struct Targets {
-    /// Name, id, namespace, /regex/ or all
-    #[arg(required = true)]
-    pub targets: Vec<String>,
-}
-
-/// `scale`.
-#[derive(Debug, Args)]
-pub struct Scale {
-    /// Name of the app
-    pub app: String,
-    /// N, +N, -N or max
-    #[arg(value_name = "N|+N|-N|max", allow_hyphen_values = true)]
-    pub number: String,
-}
-
-/// `autoscale`.
-#[derive(Debug, Args)]
-pub struct Autoscale {
-    /// Name of the app; all that have `autoscale` when absent
-    pub app: Option<String>,
-    /// Whether the load decides; `scale` by hand turns it off
-    #[arg(value_enum)]
-    pub switch: Option<Switch>,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// On or off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Switch {
-    On,
-    Off,
-}
-
-/// Commands that take one app.
-#[derive(Debug, Args)]
-pub struct OneApp {
-    /// Name of the app
-    pub app: String,
-}
-
-/// `history`.
-#[derive(Debug, Args)]
-pub struct History {
-    /// Name of the app
-    pub app: String,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `rollback`.
-#[derive(Debug, Args)]
-pub struct Rollback {
-    /// Name of the app
-    pub app: String,
-    /// So many releases back
-    #[arg(default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    pub back: u32,
-}
-
-/// An ecosystem file as the desired state.
-#[derive(Debug, Args)]
-pub struct Desired {
-    /// Ecosystem file, or - for standard input
-    pub file: String,
-    /// Count what the file does not name as too much
-    #[arg(long)]
-    pub prune: bool,
-    /// Choose the file's variables `env_NAME`
-    #[arg(long, value_name = "NAME")]
-    pub env: Option<String>,
-    /// Print the plan as JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `apply`.
-#[derive(Debug, Args)]
-pub struct Apply {
-    #[command(flatten)]
-    pub desired: Desired,
-    /// Show the plan and do nothing
-    #[arg(long)]
-    pub dry_run: bool,
-}
-
-/// `trigger`.
-#[derive(Debug, Args)]
-pub struct Trigger {
-    /// Name, id, namespace, /regex/ or all
-    pub target: String,
-    /// The action's name
-    pub action: String,
-    /// What the action gets
-    pub params: Option<String>,
-}
-
-/// `send`.
-#[derive(Debug, Args)]
-pub struct Send {
-    /// Id, or the name of an app with one worker
-    pub target: String,
-    /// The line
-    #[arg(allow_hyphen_values = true)]
-    pub line: String,
-}
-
-/// `sendSignal`.
-#[derive(Debug, Args)]
-pub struct SendSignal {
-    /// SIGUSR2, USR2 or 12
-    pub signal: String,
-    /// Name, id, namespace, /regex/ or all
-    pub target: String,
 }
 
 /// `list`.

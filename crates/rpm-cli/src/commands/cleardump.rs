@@ -16,12 +16,7 @@ pub(super) fn run(invocation: &Invocation) -> Result<(), Failure> {
     }
     .map_err(|error| Failure::new(format!("{} cannot be written: {error}", path.display())))?;
     if let Some(aside) = aside {
-        let kept = aside.path.display();
-        invocation.voice.warn(format_args!(
-            "{} could not be read ({}); it was kept as {kept}",
-            path.display(),
-            aside.why
-        ));
+        invocation.voice.warn(aside);
     }
     invocation.voice.say(format_args!("Successfully created {}", path.display()));
     Ok(())

@@ -3,24 +3,23 @@
 use std::time::Duration;
 
 use rpm_model::{AppSpec, AutoscaleSpec, Load};
-use serde_json::Value;
 
 use super::Reader;
-use crate::balance::section::{Section, place};
+use crate::balance::section::Section;
 use crate::values;
 
 /// What may be gone by.
 const TARGETS: &str = "`cpu`, `memory`, `in_flight`, `rate` or `queue`";
 
 pub(super) fn apply(reader: &mut Reader<'_>, spec: &mut AppSpec) {
-    let Some(setting) = reader.app.settings.get("autoscale") else { return };
-    let Value::Object(object) = &setting.value else {
+    if !reader.app.settings.contains_key("autoscale") {
+        return;
+    }
+    let Some(mut section) = reader.section("autoscale") else {
         // Anything else was refused for its kind.
         spec.autoscale = None;
         return;
     };
-    let label = format!("{}, `autoscale`", reader.app.label);
-    let mut section = Section::new(object, place(setting), label, reader.report);
     let policy = read(&mut section, spec);
     section.finish();
     let Some(policy) = policy else { return };

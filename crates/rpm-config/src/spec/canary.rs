@@ -6,21 +6,19 @@ use rpm_model::{AppSpec, CanaryRule};
 use serde_json::Value;
 
 use super::Reader;
-use crate::balance::section::{Section, place};
+use crate::balance::section::Section;
 use crate::values;
 
 pub(super) fn apply(reader: &mut Reader<'_>, spec: &mut AppSpec) {
     let Some(setting) = reader.app.settings.get("canary") else { return };
+    if let Some(mut section) = reader.section("canary") {
+        let instances = section.count("instances").unwrap_or(1);
+        (spec.canary, spec.canary_rule) = (instances, Some(read(&mut section)));
+        section.finish();
+        return;
+    }
     (spec.canary, spec.canary_rule) = match &setting.value {
         Value::Null | Value::Bool(false) => (0, None),
-        Value::Object(object) => {
-            let label = format!("{}, `canary`", reader.app.label);
-            let mut section = Section::new(object, place(setting), label, reader.report);
-            let instances = section.count("instances").unwrap_or(1);
-            let rule = read(&mut section);
-            section.finish();
-            (instances, Some(rule))
-        }
         number => match values::number(number) {
             Some(instances) => (instances, None),
             None => {

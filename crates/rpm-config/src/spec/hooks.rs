@@ -1,21 +1,19 @@
 //! `hooks`: commands around the life of each process.
 
 use rpm_model::{AppSpec, Hook, Hooks};
-use serde_json::Value;
 
 use super::Reader;
-use crate::balance::section::{Section, place};
 use crate::values;
 
 pub(super) fn apply(reader: &mut Reader<'_>, spec: &mut AppSpec) {
-    let Some(setting) = reader.app.settings.get("hooks") else { return };
-    // Anything else was reported already.
-    let Value::Object(object) = &setting.value else {
+    if !reader.app.settings.contains_key("hooks") {
+        return;
+    }
+    let Some(mut section) = reader.section("hooks") else {
+        // Anything else was reported already.
         spec.hooks = None;
         return;
     };
-    let label = format!("{}, `hooks`", reader.app.label);
-    let mut section = Section::new(object, place(setting), label, reader.report);
     let mut command = |hook: Hook| {
         let argv = section.read(hook.name(), "a command: a list of text, or one text", |value| {
             values::words(value).filter(|argv| argv.first().is_some_and(|program| !program.is_empty()))

@@ -26,6 +26,7 @@ use std::path::Path;
 use rpm_model::AppSpec;
 use serde_json::Value;
 
+use crate::balance::section::{Section, place};
 use crate::context::Context;
 use crate::keys::{self, Key, Kind, Use};
 use crate::raw::{RawApp, Setting};
@@ -91,6 +92,13 @@ impl<'a> Reader<'a> {
     pub(crate) fn setting(&self, key: &'static str) -> Option<&'a Setting> {
         debug_assert_eq!(keys::key_named(key).name, key);
         self.app.settings.get(key).filter(|setting| !setting.value.is_null())
+    }
+
+    /// Returns a setting that is an object, to be read key by key; nothing when it is something else.
+    pub(crate) fn section(&mut self, key: &'static str) -> Option<Section<'a, '_>> {
+        let setting = self.setting(key)?;
+        let object = setting.value.as_object()?;
+        Some(Section::new(object, place(setting), format!("{}, `{key}`", self.app.label), self.report))
     }
 
     /// Reads a setting. Its kind was checked before, so a value that cannot be read was reported already.
