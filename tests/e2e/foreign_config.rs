@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use rpm_tests::{Rpm, app, free_port, until};
+use rpm_tests::{Rpm, app, free_port, two_free_ports, until};
 use serde_json::{Value, json};
 
 /// A program that is ended with its test.
@@ -86,7 +86,7 @@ fn alike(one: &BTreeMap<usize, usize>, other: &BTreeMap<usize, usize>) -> bool {
 #[test]
 fn what_is_exported_behaves_as_the_balancer_does() {
     let rpm = Rpm::new();
-    let (web, base) = (free_port(), free_port());
+    let (web, base) = (free_port(), two_free_ports());
     let servers = json!([{ "address": format!("127.0.0.1:{base}"), "weight": 3 }, { "address": format!("127.0.0.1:{}", base + 1) }]);
     let file = json!({
         "apps": [{ "name": "node", "script": app("http.js"), "instances": 2, "exec_mode": "fork",
@@ -145,7 +145,7 @@ fn what_is_exported_behaves_as_the_balancer_does() {
 #[test]
 fn what_is_imported_behaves_as_the_program_did() {
     let rpm = Rpm::new();
-    let base = free_port();
+    let base = two_free_ports();
     let app = app("http.js");
     let apps = json!({ "apps": [{ "name": "node", "script": app, "instances": 2, "exec_mode": "fork",
         "env": { "PORT": base }, "increment_var": "PORT" }] });
