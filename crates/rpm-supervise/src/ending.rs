@@ -8,7 +8,7 @@ use crate::command::FailureCause;
 use crate::effect::{Cause, Effect, Happening};
 use crate::pending::Goal;
 use crate::process::{Phase, Process, Sweep};
-use crate::restart::{Decision, Run, Streak, decide};
+use crate::restart::{Decision, Pace, Run, Streak, decide};
 use crate::seat::{Place, Second, Then};
 use crate::supervisor::{Supervisor, Turn};
 
@@ -126,7 +126,7 @@ impl Supervisor {
         let stillborn = matches!(end, End::NotStarted(_))
             && process.cause == Cause::Start
             && seat.waiters.iter().any(|waiter| waiter.goal == Goal::Up);
-        let mut is_unstable = false;
+        let mut is_paced = false;
         let decision = decide(&seat.spec.restart, seat.streak, run);
         let (then, why) = match decision {
             _ if stillborn => (Then::Fail, what),
@@ -138,7 +138,7 @@ impl Supervisor {
             }
             Decision::Again { after, streak } => {
                 seat.streak = streak;
-                is_unstable = streak.since.is_some();
+                is_paced = streak.since.is_some() && Pace::holds(end.exit());
                 let why = if after.is_zero() { what } else { format!("{what}; restarts after {}", spell(after)) };
                 (Then::Start { at: end.at(now) + after, cause: Cause::Crash, again: true }, why)
             }
@@ -150,7 +150,7 @@ impl Supervisor {
             self.let_go(turn, worker, |goal| goal == Goal::Up, (!job_done).then(|| cause.clone()));
         }
         let then = match then {
-            Then::Start { at, cause, again } if is_unstable => Then::Start { at: self.pace.take(at), cause, again },
+            Then::Start { at, cause, again } if is_paced => Then::Start { at: self.pace.take(at), cause, again },
             then => then,
         };
         if leftovers {

@@ -90,7 +90,8 @@ fn grown(last: Duration) -> Duration {
 /// How fast unstable workers are restarted, all of them together.
 ///
 /// One that ends at once is restarted at once, as users of PM2 expect; but fifty of them would keep a CPU busy for
-/// nothing. So after a burst their restarts are spread out evenly, and who is well is not disturbed.
+/// nothing. So after a burst their restarts are spread out evenly, and who is well is not disturbed. Who was killed did
+/// not end by itself ([`Pace::holds`]): however often somebody kills a hundred workers, all are back at once.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
     /// When the burst would be whole again.
@@ -103,7 +104,15 @@ const PACE: Duration = Duration::from_millis(20);
 /// Restarts that come at once: a hundred workers that all fail twice are not slowed down.
 const BURST: u32 = 250;
 
+/// No program ends itself so: somebody else did, or the kernel, for memory.
+const SIGKILL: i32 = 9;
+
 impl Pace {
+    /// Returns whether a restart after such an end waits for its turn.
+    pub(crate) fn holds(exit: Option<Exit>) -> bool {
+        !matches!(exit, Some(Exit::Signal { signal: SIGKILL, .. }))
+    }
+
     /// Returns when a restart that is due may take place.
     pub(crate) fn take(&mut self, due: Moment) -> Moment {
         let before = Moment(self.whole_at.0.saturating_sub((PACE * BURST).as_micros() as u64));
@@ -139,6 +148,15 @@ mod tests {
         assert_eq!(pace.take(now), now + PACE * 2);
         let later = now + PACE * (BURST + 10);
         assert_eq!(pace.take(later), later, "it is whole again");
+    }
+
+    #[test]
+    fn who_was_killed_does_not_wait_for_a_turn() {
+        let signal = |signal| Some(Exit::Signal { signal, core: false });
+        assert!(!Pace::holds(signal(9)));
+        for exit in [signal(11), Some(Exit::Code(1)), Some(Exit::Unknown), None] {
+            assert!(Pace::holds(exit), "{exit:?}");
+        }
     }
 
     /// Runs a worker that lives `uptime_ms` each time, until it is given up or `runs` are through.
