@@ -68,6 +68,24 @@ impl Session {
         }
     }
 
+    /// Connects, as [`Session::open`] does, and returns everything there is.
+    ///
+    /// # Errors
+    /// Those of [`Session::open`] and [`Session::list`].
+    pub fn open_listing(home: &Home, voice: &Voice, environment: bool) -> Result<(Self, List), Failure> {
+        if let Some(stream) = connect(home)? {
+            match Client::greet_and_ask(stream, Request::List { environment }) {
+                Ok((client, Reply::List(list))) => return Ok((Self { home: home.clone(), client }, list)),
+                Err(error) if is_silence(&error) => return Err(unanswered(error, home)),
+                // Something is unusual; what it is, the usual way finds out.
+                Ok(_) | Err(_) => {}
+            }
+        }
+        let mut session = Self::open(home, voice)?;
+        let list = session.list(environment)?;
+        Ok((session, list))
+    }
+
     /// Returns whether there is certainly nothing: no daemon, nobody who starts one anew, no state of one that was killed.
     ///
     /// # Errors
@@ -236,15 +254,19 @@ fn is_cut(error: &CallError) -> bool {
     }
 }
 
+/// Returns whether the other side is there and says nothing.
+fn is_silence(error: &CallError) -> bool {
+    use io::ErrorKind::{TimedOut, WouldBlock};
+    matches!(error, CallError::Io(source) if matches!(source.kind(), WouldBlock | TimedOut))
+}
+
 fn unanswered(error: CallError, home: &Home) -> Failure {
-    match &error {
-        CallError::Io(source) if matches!(source.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-            Failure::new(format!("the daemon did not answer within {} s", ANSWER_AT_MOST.as_secs()))
-                .detail("the apps themselves do not depend on it")
-                .hint(format!("what it does last is in {}", home.daemon_log().display()))
-        }
-        CallError::Io(_) | CallError::Closed | CallError::Version { .. } => error.into(),
+    if !is_silence(&error) {
+        return error.into();
     }
+    Failure::new(format!("the daemon did not answer within {} s", ANSWER_AT_MOST.as_secs()))
+        .detail("the apps themselves do not depend on it")
+        .hint(format!("what it does last is in {}", home.daemon_log().display()))
 }
 
 /// Says that a reply was not of the kind the request asks for.
@@ -335,6 +357,32 @@ mod tests {
         daemon.join().unwrap();
         let failure = session.act(Request::Stop { workers: Vec::new() }, |_| {}).unwrap_err();
         assert!(failure.text().contains("how much of it was done is not known"), "{}", failure.text());
+    }
+
+    #[test]
+    fn a_list_is_asked_for_with_the_greeting_and_again_where_that_went_wrong() {
+        let (_directory, home) = home();
+        let voice = Voice { silent: true, flavour: Flavour::Rpm };
+        let listener = UnixListener::bind(home.socket()).unwrap();
+        let wanted = samples::list(Vec::new());
+        let listing = wanted.clone();
+        let daemon = std::thread::spawn(move || {
+            play(&listener, vec![Reply::List(listing.clone())]);
+            // One that dies before it has answered, and its successor.
+            play(&listener, Vec::new());
+            play(&listener, vec![Reply::List(listing)]);
+            for _ in 0..2 {
+                let (mut stream, _) = listener.accept().unwrap();
+                greet(&mut stream, Hello { protocol: 99, ..Hello::ours() });
+            }
+        });
+        for _ in 0..2 {
+            let (_, list) = Session::open_listing(&home, &voice, false).unwrap();
+            assert_eq!(list, wanted);
+        }
+        let Err(failure) = Session::open_listing(&home, &voice, false) else { panic!("spoke to it") };
+        assert!(failure.text().contains("the client is older"), "{}", failure.text());
+        daemon.join().unwrap();
     }
 
     #[test]

@@ -409,11 +409,16 @@ impl Keeper {
                 let name = only_field(fields, tag::NAME)?.text_up_to(NAME_MAX)?;
                 let found = fds.len();
                 let [fd] = <[OwnedFd; 1]>::try_from(fds).map_err(|_| Malformed::Descriptors { expected: 1, found })?;
-                if self.store.get(name).is_none() && !self.has_room_for(1) {
+                let is_new = self.store.get(name).is_none();
+                if is_new && !self.has_room_for(1) {
                     refuse(link, name, &self.fullness());
                     return Ok(());
                 }
                 self.store.put(name, fd);
+                if !is_new {
+                    // What is stored again and again is the daemon's state: something has happened, and it is over.
+                    rpm_sys::memory::give_back();
+                }
                 self.proven = true;
             }
             op::DROP => self.store.drop_one(only(fields, tag::NAME)?),

@@ -325,11 +325,23 @@ pub fn wall_clock_millis() -> u64 {
 
 /// Returns the machine's memory in bytes.
 pub fn total_memory() -> u64 {
-    // SAFETY: sysinfo is plain data, for which all zeroes are valid.
-    let mut info: libc::sysinfo = unsafe { std::mem::zeroed() };
-    // SAFETY: fills in the place it is given, which cannot fail for a valid one.
-    unsafe { libc::sysinfo(&mut info) };
+    let info = rustix::system::sysinfo();
     info.totalram * u64::from(info.mem_unit)
+}
+
+/// Returns how many processes wanted to run or waited for a disk, on average over 1, 5 and 15 minutes.
+pub fn load_average() -> [f64; 3] {
+    /// sysinfo(2): SI_LOAD_SHIFT.
+    const ONE: f64 = 65536.0;
+    rustix::system::sysinfo().loads.map(|load| load as f64 / ONE)
+}
+
+/// Returns the bytes of memory that programs could still get without any being swapped out; `None` where the kernel
+/// does not tell.
+pub fn available_memory() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim_end().parse::<u64>().ok()? * 1024)
 }
 
 /// Returns the clock ticks of a second, in which `/proc` counts.

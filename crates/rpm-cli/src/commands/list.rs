@@ -20,8 +20,7 @@ pub(super) fn run(args: &List, invocation: &Invocation) -> Result<(), Failure> {
     if args.watch {
         return watch(order, args.mini_list, invocation);
     }
-    let mut session = invocation.session()?;
-    let list = session.list(false)?;
+    let (mut session, list) = invocation.listing(false)?;
     let balancers = session.balancers(&list)?;
     if args.json {
         invocation.voice.data(&json::list(list, balancers));
@@ -53,13 +52,13 @@ fn watch(order: Order, is_mini: bool, invocation: &Invocation) -> Result<(), Fai
 }
 
 pub(super) fn jlist(invocation: &Invocation) -> Result<(), Failure> {
-    let list = invocation.session()?.list(true)?;
+    let (_, list) = invocation.listing(true)?;
     invocation.voice.data(&pm2json::jlist(&list));
     Ok(())
 }
 
 pub(super) fn prettylist(invocation: &Invocation) -> Result<(), Failure> {
-    let list = invocation.session()?.list(true)?;
+    let (_, list) = invocation.listing(true)?;
     invocation.voice.data(&pm2json::prettylist(&list));
     Ok(())
 }

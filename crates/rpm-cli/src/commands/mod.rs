@@ -88,6 +88,14 @@ impl Invocation {
     pub fn session(&self) -> Result<Session, Failure> {
         Session::open(&self.home, &self.voice)
     }
+
+    /// Connects to the daemon, as [`Invocation::session`] does, and returns everything there is.
+    ///
+    /// # Errors
+    /// Those of [`Session::open_listing`].
+    pub fn listing(&self, environment: bool) -> Result<(Session, List), Failure> {
+        Session::open_listing(&self.home, &self.voice, environment)
+    }
 }
 
 /// Carries out a command.
