@@ -344,7 +344,8 @@ fn start(name: &str, port: u16, servers: &[String], home: &Path, (args, tls): (&
             let tuned = name == "nginx-tuned";
             let list: String = servers.iter().map(|server| format!("server {server};")).collect();
             let ssl = if tls {
-                format!("ssl; ssl_certificate {CERTIFICATE}; ssl_certificate_key {KEY}")
+                // Debian's nginx offers no more than TLS 1.2 of itself, which is another handshake.
+                format!("ssl; ssl_certificate {CERTIFICATE}; ssl_certificate_key {KEY}; ssl_protocols TLSv1.2 TLSv1.3")
             } else {
                 String::new()
             };
