@@ -5,8 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rpm_tests::until;
+use rpm_tests::{is_alive, until};
+use rustix::process::Signal;
 
+use crate::processes::Process;
 use crate::scenario::{May, Scenario, Setup};
 use crate::stage::{Stage, script, texts};
 
@@ -50,6 +52,17 @@ fn full_disk(stage: &mut Stage) {
     stage.settle();
     assert_eq!(stage.mains("a").len(), worker.len());
     let worker = stage.mains("a");
+    // What the disk does not take the keeper has.
+    let others = stage.mains("b");
+    assert_eq!(others.len(), usize::from(output.status.success()), "started or refused: {err}");
+    kill_daemon_without_file(stage);
+    stage.settle();
+    assert_eq!((stage.mains("a"), stage.mains("b")), (worker.clone(), others.clone()));
+    stage.run(&["start", &script("idle.sh"), "--name", "c"]);
+    stage.run(&["delete", "c"]);
+    kill_daemon_without_file(stage);
+    stage.settle();
+    assert_eq!((stage.mains("a"), stage.mains("b"), stage.mains("c")), (worker.clone(), others.clone(), vec![]));
     for file in ["filler", "filler2"] {
         let _made_or_not = fs::remove_file(home.join(file));
     }
@@ -58,9 +71,19 @@ fn full_disk(stage: &mut Stage) {
         let state = fs::read_to_string(home.join("state.json")).unwrap_or_default();
         state.contains(&worker[0].to_string())
     });
-    stage.rpm.kill_daemon();
+    kill_daemon_without_file(stage);
     stage.settle();
-    assert_eq!(stage.mains("a"), worker);
+    assert_eq!((stage.mains("a"), stage.mains("b")), (worker, others));
+}
+
+/// Kills the daemon, whose file may name one before it: the disk did not take its own.
+fn kill_daemon_without_file(stage: &Stage) {
+    let keeper = stage.rpm.keeper_pid();
+    let is_daemon = |process: &&Process| process.life.is_none() && process.parent == keeper;
+    let daemon = stage.processes().iter().find(is_daemon).expect("a daemon runs").pid;
+    stage.signal_own(daemon, Signal::KILL);
+    until("the death of the daemon", || !is_alive(daemon));
+    stage.daemon_answers();
 }
 
 fn full_from_the_start(stage: &mut Stage) {

@@ -23,6 +23,8 @@ pub(crate) const TABLE: &[Scenario] = &[
     Scenario::new("state_of_a_newer_version", &[IDLE], state_newer).may(OUTAGES),
     Scenario::new("state_is_a_directory", &[IDLE], state_directory).may(OUTAGES),
     Scenario::new("state_with_unknown_fields", &[IDLE], state_unknown_fields).may(OUTAGES),
+    Scenario::new("every_copy_of_the_state_lost", &[], state_lost).may(&[May::Outages, May::Forget]),
+    Scenario::new("every_copy_of_the_state_lost_at_once", &[], state_lost_at_once).may(&[May::Outages, May::Forget]),
     Scenario::new("dump_truncated", &[], dump_truncated),
     Scenario::new("dump_garbage_without_backup", &[], dump_garbage),
     Scenario::new("dump_and_its_backup_damaged", &[IDLE], dump_both),
@@ -211,16 +213,103 @@ fn state_directory(stage: &mut Stage) {
     assert!(stage.rpm.home().join("state.json").is_file(), "the state is not written any more");
 }
 
+/// What a newer daemon has written is kept for it: it may come back.
 fn state_unknown_fields(stage: &mut Stage) {
+    const PLACES: [&str; 5] = ["", "/saved", "/saved/apps/0", "/saved/apps/0/specs/0", "/saved/apps/0/seats/0"];
     let worker = stage.mains("bystander")[0];
-    found(stage, |home| {
+    let read = |home: &Path| -> serde_json::Value {
         let text = fs::read_to_string(home.join("state.json")).expect("a state");
-        let mut state: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-        state["from_the_future"] = serde_json::json!({"a": [1, 2]});
+        serde_json::from_str(&text).expect("JSON")
+    };
+    found(stage, |home| {
+        let mut state = read(home);
+        for place in PLACES {
+            let object = state.pointer_mut(place).expect("it is there");
+            object["from_the_future"] = serde_json::json!({"a": [1, place]});
+        }
         fs::write(home.join("state.json"), state.to_string()).expect("a file");
     });
     goes_on(stage, worker);
     assert!(!stage.rpm.home().join("state.json.broken").exists(), "an unknown field is no damage");
+    stage.start("another", "idle.sh", &[]);
+    let kept = || {
+        let state = read(stage.rpm.home());
+        let is_kept = |place: &&str| state.pointer(place).is_some_and(|at| at["from_the_future"]["a"][1] == **place);
+        PLACES.iter().all(is_kept) && state.to_string().contains("another")
+    };
+    assert!(kept(), "the fields are lost: {}", read(stage.rpm.home()));
+    stage.rpm.kill_daemon();
+    stage.ok(&["restart", "another"]);
+    assert!(kept(), "the fields are lost: {}", read(stage.rpm.home()));
+    stage.ok(&["save"]);
+    let list = fs::read_to_string(stage.rpm.home().join("dump.json")).expect("a list");
+    assert!(list.contains("from_the_future"), "{list}");
+}
+
+fn remove_state(home: &Path) {
+    for name in ["state.json", "state.json.bak"] {
+        let _there_or_not = fs::remove_file(home.join(name));
+    }
+}
+
+/// Nobody can say any more what runs. It is not left behind, where it could be neither listed nor stopped, and would be
+/// doubled by the next start: it is ended, and that is told.
+fn ended_and_told(stage: &mut Stage, workers: &[i32]) {
+    until("the end of those whom nobody knows", || !workers.iter().any(|pid| is_alive(*pid)));
+    stage.settle();
+    let log = stage.rpm.daemon_log();
+    assert!(log.contains("(a) is of an app that nobody knows any more"), "{log}");
+    assert!(stage.ok(&["events"]).contains("nobody knows any more"));
+    stage.ok(&["resurrect"]);
+    stage.settle();
+    assert_eq!(stage.mains("a").len(), 2);
+}
+
+/// Keeper and daemon are killed, and what is on the disk is gone.
+fn state_lost(stage: &mut Stage) {
+    stage.start("a", "idle.sh", &["-i", "2"]);
+    stage.watch.list_ms.store(2000, std::sync::atomic::Ordering::Relaxed);
+    stage.ok(&["save"]);
+    let workers = stage.mains("a");
+    // A stopped daemon starts no other keeper.
+    let daemon = stage.rpm.daemon_pid();
+    stage.signal_own(daemon, Signal::STOP);
+    for pid in [stage.rpm.keeper_pid(), daemon] {
+        stage.signal_own(pid, Signal::KILL);
+    }
+    until("the death of both", || !is_alive(daemon));
+    remove_state(stage.rpm.home());
+    stage.ok(&["ping"]);
+    ended_and_told(stage, &workers);
+}
+
+/// The daemon dies before the keeper has its copy, and what is on the disk is gone.
+fn state_lost_at_once(stage: &mut Stage) {
+    stage.let_die();
+    stage.start("a", "idle.sh", &["-i", "2"]);
+    stage.ok(&["save"]);
+    stage.ok(&["kill"]);
+    until("the end of everything", || stage.processes().is_empty());
+    stage.ok(&["ping"]);
+    let (keeper, daemon) = (stage.rpm.keeper_pid(), stage.rpm.daemon_pid());
+    fs::write(stage.points().join(rpm_sys::fail::ARMED), "daemon.state.copied 1").expect("a file");
+    stage.signal_own(keeper, Signal::STOP);
+    let script = crate::stage::script("idle.sh");
+    let start = stage.spawn(&["start", &script, "--name", "a", "-i", "2"]);
+    let died = || !is_alive(daemon);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while !died() && std::time::Instant::now() < deadline {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    if !died() {
+        stage.signal_own(keeper, Signal::CONT);
+        stage.finish_command(start, "start");
+        return stage.skip("a release build has no points");
+    }
+    remove_state(stage.rpm.home());
+    stage.signal_own(keeper, Signal::CONT);
+    stage.finish_command(start, "start");
+    ended_and_told(stage, &[]);
 }
 
 /// Saves two lists, so that there is a backup; returns the newer one.

@@ -16,14 +16,17 @@ mod hostile;
 mod kills;
 mod limits;
 mod observer;
+mod points;
 mod processes;
 mod random;
+mod reboot;
 mod scenario;
 mod secrets;
 mod signals;
 mod stage;
 mod storms;
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -52,10 +55,12 @@ struct Played {
 }
 
 fn table() -> Vec<&'static Scenario> {
-    let rooms: [&[Scenario]; 10] = [
+    let rooms: [&[Scenario]; 12] = [
         kills::TABLE,
+        points::TABLE,
         signals::TABLE,
         home::TABLE,
+        reboot::TABLE,
         disk::TABLE,
         descendants::TABLE,
         storms::TABLE,
@@ -151,12 +156,15 @@ fn play(scenario: &'static Scenario, seed: u64, long: bool) -> Played {
             (scenario.act)(&mut stage);
             stage.clear()
         };
-        catch_unwind(AssertUnwindSafe(whole)).map_err(|payload| match payload.downcast::<String>() {
-            Ok(text) => *text,
-            Err(payload) => payload.downcast_ref::<&str>().map_or("it panicked", |text| text).to_owned(),
-        })
+        catch_unwind(AssertUnwindSafe(whole)).map_err(|payload| text_of(&*payload))
     };
     Played { scenario, seed, took: begun.elapsed(), outcome }
+}
+
+/// Returns what a panic said.
+fn text_of(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("it panicked").to_owned()
 }
 
 fn tell(played: &Played) {

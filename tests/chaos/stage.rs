@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::observer::{self, Observer, Watch};
 use crate::processes::{self, Process, Scanner};
 use crate::random::Random;
-use crate::scenario::{May, Scenario};
+use crate::scenario::{May, Scenario, Setup};
 
 /// A command that has not ended by then never will: the longest time limit of its own is ten seconds.
 const COMMAND_AT_MOST: Duration = Duration::from_secs(40);
@@ -32,6 +32,8 @@ pub(crate) struct Stage {
     pub(crate) port: u16,
     /// A directory for the scenario's own files.
     pub(crate) scratch: tempfile::TempDir,
+    /// The directory that tells where to die: see [`rpm_sys::fail`].
+    points: Option<PathBuf>,
     long: bool,
     innocents: Vec<Child>,
     mounted: Vec<PathBuf>,
@@ -51,6 +53,7 @@ impl Stage {
             watch: Arc::default(),
             port: free_port(),
             scratch,
+            points: None,
             long,
             innocents: Vec::new(),
             mounted: Vec::new(),
@@ -63,20 +66,32 @@ impl Stage {
                 May::Forget => stage.watch.counters.store(false, Relaxed),
             }
         }
-        for app in scenario.apps {
-            let script = script(app.script);
-            let mut args = vec!["start", script.as_str(), "--name", app.name];
-            args.extend(app.options);
-            stage.ok(&args);
-            if app.script == "http.js" {
-                until("the server", || rpm_tests::http::get(stage.port, "/").is_ok());
-            }
-            if app.promised > 0 {
-                stage.promise(app.name, app.promised);
-            }
-        }
+        scenario.apps.iter().for_each(|app| stage.set_up(app));
         stage.observer = Some(Observer::start(stage.rpm.home(), stage.watch.clone()));
         stage
+    }
+
+    /// Starts an app that is there before anything happens.
+    pub(crate) fn set_up(&self, app: &Setup) {
+        self.start(app.name, app.script, app.options);
+        if app.script == "http.js" {
+            until("the server", || rpm_tests::http::get(self.port, "/").is_ok());
+        }
+        if app.promised > 0 {
+            self.promise(app.name, app.promised);
+        }
+    }
+
+    /// From now on the processes of rpm can be told where to die. To be called before there are any.
+    pub(crate) fn let_die(&mut self) {
+        let directory = self.scratch.path().join("points");
+        std::fs::create_dir(&directory).expect("a directory");
+        self.points = Some(directory);
+    }
+
+    /// Returns the directory where they are told.
+    pub(crate) fn points(&self) -> &Path {
+        self.points.as_deref().expect("they were told that there is one")
     }
 
     /// Returns how often something is done.
@@ -88,6 +103,9 @@ impl Stage {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = self.rpm.command(args);
         command.env("PORT", self.port.to_string());
+        if let Some(points) = &self.points {
+            command.env(rpm_sys::fail::VAR, points);
+        }
         command
     }
 

@@ -9,9 +9,10 @@ use std::time::Duration;
 use rpm_ipc::{Reply, Request};
 use rpm_keeper::client::Client as Keeper;
 use rpm_logs::Pump;
-use rpm_model::{Home, Life, Moment, WorkerId};
+use rpm_model::{Home, Life, Moment, Unknown, WorkerId};
 use rpm_share::Ports;
 use rpm_supervise::{CommandId, Effect, Event, Supervisor};
+use rpm_sys::fail;
 use rpm_sys::pidfd::Pidfd;
 use rpm_sys::reap::Signals;
 use tokio::sync::mpsc;
@@ -32,6 +33,7 @@ use crate::process::{Process, SeatFiles};
 use crate::rounds::Rounds;
 use crate::saving::Saving;
 use crate::secrets::{FromShells, Prepared, Resolved};
+use crate::state::Written;
 use crate::tasks::Tasks;
 use crate::view::Clock;
 use crate::watch::{Token, Watch};
@@ -146,9 +148,17 @@ pub(crate) struct Daemon {
     pub(crate) persist_every: Duration,
     /// When the second copy of the state is made, if it is older than the first.
     pub(crate) backup_due: Option<Moment>,
+    /// Whether the copies have apps: the first one does not wait.
+    pub(crate) apps_are_copied: bool,
     /// The last write of the state failed, and that was said.
     pub(crate) state_fails: bool,
+    /// What the keeper holds since the disk did not take it, by the hash of its content.
+    pub(crate) unwritten: Option<u64>,
+    /// What a newer daemon has written into the state: kept for it.
+    pub(crate) unknown: Unknown,
     pub(crate) leaving: bool,
+    /// The keeper has become a newer program: the next daemon goes on.
+    pub(crate) upgraded: bool,
     /// Who waits for the next daemon, while the keeper becomes a newer program.
     pub(crate) updating: Option<(Line, u64)>,
     /// Effects of the turn under way; kept for its capacity.
@@ -166,7 +176,7 @@ impl Daemon {
     pub(crate) async fn run(&mut self, mut requests: mpsc::Receiver<Inbound>) -> Result<(), DaemonError> {
         self.turn();
         let mut more = true;
-        while !self.leaving {
+        while !self.leaving && !self.upgraded {
             let due = if more { Some(Moment::default()) } else { self.next_due() };
             tokio::select! {
                 ready = self.watch.wait() => {
@@ -218,8 +228,8 @@ impl Daemon {
         // Whoever still asks is told so at once.
         drop(requests);
         match self.updating.take() {
-            Some(asked) => self.hand_over(asked).await,
-            None => self.farewell().await,
+            Some(asked) if !self.leaving => self.hand_over(asked).await,
+            Some(_) | None => self.farewell().await,
         }
         Ok(())
     }
@@ -243,13 +253,16 @@ impl Daemon {
                 }
                 self.core.handle(now, event, &mut effects);
             }
+            fail::pass("turn", "handled");
             self.dirty |= effects.contains(&Effect::Persist);
             if self.dirty && (urgent || effects.iter().any(|effect| self.must_be_known(effect))) {
                 self.write_state();
+                fail::pass("turn", "written");
             }
             for effect in effects.drain(..) {
                 self.carry_out(effect);
             }
+            fail::pass("turn", "carried_out");
         }
         self.effects = effects;
         self.send_webhooks();
@@ -310,12 +323,7 @@ impl Daemon {
     /// Writes the state if it changed and the last write is a while ago; then the keeper may forget the exits in it.
     fn persist(&mut self) {
         if self.backup_due.take_if(|due| *due <= view::now()).is_some() {
-            match state::back_up(&self.home.state()) {
-                Ok(copy) => {
-                    self.ask_keeper(&rpm_keeper::client::Request::Store { name: state::HELD, fd: copy.as_fd() });
-                }
-                Err(error) => tracing::warn!("there is no second copy of the state: {error}"),
-            }
+            self.copy_state();
             // Something has happened, and a second has gone by.
             rpm_sys::memory::give_back();
         }
@@ -330,6 +338,23 @@ impl Daemon {
         }
     }
 
+    /// Makes the second and the third copy of the state.
+    fn copy_state(&mut self) {
+        let path = self.home.state();
+        if let Err(error) = state::back_up(&path) {
+            tracing::warn!("there is no second copy of the state: {error}");
+        }
+        match state::copy(&path) {
+            Ok(copy) => {
+                self.apps_are_copied = self.core.apps().next().is_some();
+                fail::pass("state", "copied");
+                self.ask_keeper(&rpm_keeper::client::Request::Store { name: state::HELD, fd: copy.as_fd() });
+                fail::pass("state", "held");
+            }
+            Err(error) => tracing::warn!("the keeper gets no copy of the state: {error}"),
+        }
+    }
+
     /// Writes the state; returns whether it is written. Where it is not, the keeper goes on remembering the exits.
     pub(crate) fn write_state(&mut self) -> bool {
         self.persisted_at = view::now();
@@ -338,17 +363,34 @@ impl Daemon {
             Some((*life, (running.process.pid, running.process.start_time)))
         });
         let ports = self.keeper.held(Ports::NAMES).collect();
-        let wishes = self.edges.saved_wishes();
-        match state::write(&self.home.state(), &self.boot, &self.core.saved(), processes, ports, wishes) {
+        let (saved, wishes) = (self.core.saved(), self.edges.saved_wishes());
+        let mut written = Written::new(self.persisted_at, &self.boot, &saved, processes, ports, wishes, &self.unknown);
+        let done = state::write(&self.home.state(), &written);
+        let held = if done.is_err() { state::in_memory(&mut written, self.unwritten) } else { Ok(None) };
+        match done {
             Ok(()) => {
                 (self.dirty, self.state_fails) = (false, false);
-                self.backup_due.get_or_insert(self.persisted_at + BACKUP_AFTER);
+                let after = if self.apps_are_copied || saved.is_empty() { BACKUP_AFTER } else { Duration::ZERO };
+                let due = self.persisted_at + after;
+                self.backup_due = Some(self.backup_due.map_or(due, |before| before.min(due)));
+                if self.unwritten.take().is_some() {
+                    self.ask_keeper(&rpm_keeper::client::Request::Drop { name: state::UNWRITTEN });
+                }
             }
             // Once, not twenty times a second: it is tried again until there is room.
             Err(error) if !std::mem::replace(&mut self.state_fails, true) => {
-                tracing::error!("the state could not be written: {error}");
+                tracing::error!("the state could not be written: {error}; the keeper holds it meanwhile");
             }
             Err(_) => {}
+        }
+        match held {
+            Ok(Some((file, hash))) => {
+                self.unwritten = Some(hash);
+                let fd = file.as_fd();
+                self.ask_keeper(&rpm_keeper::client::Request::Store { name: state::UNWRITTEN, fd });
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!("nor can the keeper hold it: {error}"),
         }
         let took = view::now().since(self.persisted_at);
         self.persist_every = (took * PERSIST_SHARE).clamp(PERSIST_EVERY, PERSIST_WITHIN);
@@ -371,6 +413,7 @@ impl Daemon {
 
     /// Leaves for good: nothing runs any more.
     async fn farewell(&mut self) {
+        fail::pass("farewell", "begun");
         // Nobody is left to whom a sender of messages could tell anything.
         self.tasks.kill(|_| true);
         self.all_saved().await;
@@ -383,6 +426,7 @@ impl Daemon {
         self.record_own("has stopped");
         self.forensics.close();
         state::remove(&self.home.state());
+        fail::pass("farewell", "forgotten");
         if let Some(pm2) = self.pm2.take() {
             pm2.close().await;
             for path in [pm2::calls_path(&self.home), pm2::bus_path(&self.home)] {
@@ -392,6 +436,7 @@ impl Daemon {
         for path in [self.home.socket(), self.home.daemon_pid()] {
             let _ = std::fs::remove_file(path);
         }
+        fail::pass("farewell", "closed");
         self.ask_keeper(&rpm_keeper::client::Request::Shutdown);
         if tokio::time::timeout(LAST_WORDS, self.all_told()).await.is_err() {
             tracing::warn!("the keeper does not read: it may start a daemon again");

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -25,6 +26,11 @@ pub(crate) fn listen(path: &Path) -> io::Result<OwnedFd> {
     let listener: uds_local_socket::Listener =
         ListenerOptions::new().name(name).mode(0o600).reclaim_name(false).create_sync_as()?;
     Ok(listener.into())
+}
+
+/// Returns whether a socket is where clients look for it.
+pub(crate) fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|meta| meta.file_type().is_socket())
 }
 
 /// Accepts connections of the daemon's own user, and root's, for ever. Needs a tokio runtime.

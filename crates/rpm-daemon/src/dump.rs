@@ -6,7 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rpm_model::AppSpec;
+use rpm_model::{AppSpec, Unknown};
 use serde::{Deserialize, Serialize};
 
 use crate::files::{self, Durability};
@@ -21,12 +21,17 @@ pub struct DumpedApp {
     pub spec: AppSpec,
     /// Whether all of its workers were stopped: then it is registered again, and not started.
     pub stopped: bool,
+    /// What a newer program has saved besides.
+    #[serde(default, flatten)]
+    pub unknown: Unknown,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Dump {
     version: u32,
     apps: Vec<DumpedApp>,
+    #[serde(default, flatten)]
+    unknown: Unknown,
 }
 
 #[derive(Deserialize)]
@@ -68,16 +73,21 @@ pub struct Aside {
 /// # Errors
 /// When it cannot be written.
 pub fn write(path: &Path, backup: &Path, apps: Vec<DumpedApp>) -> io::Result<Option<Aside>> {
-    let content = serde_json::to_vec_pretty(&Dump { version: VERSION, apps })?;
+    let mut dump = Dump { version: VERSION, apps, unknown: Unknown::default() };
     let mut aside = None;
     if let Ok(before) = std::fs::read(path) {
-        match from_bytes(&before) {
+        match parse_content(&before) {
             Err(why) if of_pm2(&before).is_none() => {
                 aside = Some(Aside { list: path.to_owned(), path: files::put_aside(path)?, why })
             }
-            Ok(_) | Err(_) => files::replace(backup, &before, Durability::Disk)?,
+            Ok(former) => {
+                dump.inherit(former);
+                files::replace(backup, &before, Durability::Disk)?;
+            }
+            Err(_) => files::replace(backup, &before, Durability::Disk)?,
         }
     }
+    let content = serde_json::to_vec_pretty(&dump)?;
     files::replace(path, &content, Durability::Disk)?;
     Ok(aside)
 }
@@ -124,12 +134,29 @@ fn parse(path: &Path) -> Result<Vec<DumpedApp>, DumpError> {
 /// # Errors
 /// When it is no list, or one of a newer version.
 pub fn from_bytes(content: &[u8]) -> Result<Vec<DumpedApp>, String> {
+    parse_content(content).map(|dump| dump.apps)
+}
+
+fn parse_content(content: &[u8]) -> Result<Dump, String> {
     // The version first: what else is in a newer file is not for us to judge.
     let Version { version } = serde_json::from_slice(content).map_err(|error| error.to_string())?;
     if version > VERSION {
         return Err(format!("it is of version {version}, newer than {VERSION}, which this program reads"));
     }
-    serde_json::from_slice::<Dump>(content).map(|dump| dump.apps).map_err(|error| error.to_string())
+    serde_json::from_slice(content).map_err(|error| error.to_string())
+}
+
+impl Dump {
+    /// Takes what a newer program has saved from the list that this one replaces. What is in the specs comes along with
+    /// the apps.
+    fn inherit(&mut self, former: Self) {
+        self.unknown = former.unknown;
+        for old in former.apps.into_iter().filter(|app| !app.unknown.is_empty()) {
+            if let Some(app) = self.apps.iter_mut().find(|app| app.spec.name == old.spec.name) {
+                app.unknown = old.unknown;
+            }
+        }
+    }
 }
 
 /// Returns whether the saved list has apps in it.
@@ -148,7 +175,11 @@ mod tests {
     use super::*;
 
     fn app(name: &str) -> DumpedApp {
-        DumpedApp { spec: AppSpec::new(name, "/a", "/"), stopped: false }
+        DumpedApp { spec: AppSpec::new(name, "/a", "/"), stopped: false, unknown: Unknown::default() }
+    }
+
+    fn list(apps: Vec<DumpedApp>) -> Dump {
+        Dump { version: VERSION, apps, unknown: Unknown::default() }
     }
 
     fn backup(path: &Path) -> PathBuf {
@@ -216,7 +247,7 @@ mod tests {
     #[test]
     fn a_long_list_that_is_cut_is_never_a_shorter_one() {
         let apps: Vec<DumpedApp> = (0..20).map(|number| app(&format!("app-{number}"))).collect();
-        let pretty = serde_json::to_vec_pretty(&Dump { version: VERSION, apps: apps.clone() }).unwrap();
+        let pretty = serde_json::to_vec_pretty(&list(apps.clone())).unwrap();
         for length in 0..pretty.len() {
             assert!(from_bytes(&pretty[..length]).is_err(), "cut at {length}");
             // What a file system leaves of blocks that were never written.
@@ -231,13 +262,14 @@ mod tests {
 
     #[test]
     fn unknown_fields_are_no_damage_and_another_version_is() {
-        let mut dump = serde_json::to_value(Dump { version: VERSION, apps: vec![app("one")] }).unwrap();
+        let mut dump = serde_json::to_value(list(vec![app("one")])).unwrap();
         dump["later"] = serde_json::json!({ "a": [1] });
         dump["apps"][0]["later"] = 1.into();
+        assert_eq!(from_bytes(dump.to_string().as_bytes()).unwrap()[0].spec, app("one").spec);
         dump["apps"][0]["spec"]["later"] = "x".into();
-        assert_eq!(from_bytes(dump.to_string().as_bytes()).unwrap(), vec![app("one")]);
+        assert_eq!(from_bytes(dump.to_string().as_bytes()).unwrap()[0].spec.name, "one");
         dump["version"] = 0.into();
-        assert_eq!(from_bytes(dump.to_string().as_bytes()).unwrap(), vec![app("one")], "an older one");
+        assert_eq!(from_bytes(dump.to_string().as_bytes()).unwrap()[0].spec.name, "one", "an older one");
         for version in [serde_json::json!(2), (-1).into(), 1.5.into(), "1".into(), serde_json::Value::Null] {
             dump["version"] = version;
             assert!(from_bytes(dump.to_string().as_bytes()).is_err(), "{dump}");
@@ -249,7 +281,7 @@ mod tests {
         fn any_bytes_are_a_list_or_refused(bytes: Vec<u8>, at: proptest::sample::Index, with: u8) {
             let _no_panic = (from_bytes(&bytes), of_pm2(&bytes));
             let apps = vec![app("one"), app("two")];
-            let mut one_wrong = serde_json::to_vec_pretty(&Dump { version: VERSION, apps }).unwrap();
+            let mut one_wrong = serde_json::to_vec_pretty(&list(apps)).unwrap();
             let at = at.index(one_wrong.len());
             one_wrong[at] = with;
             if let Ok(apps) = from_bytes(&one_wrong) {
@@ -267,6 +299,26 @@ mod tests {
         write(&path, &backup(&path), vec![app("one")]).unwrap();
         assert_eq!(of_pm2(&std::fs::read(backup(&path)).unwrap()).unwrap()[0]["name"], "api");
         assert!(of_pm2(&std::fs::read(&path).unwrap()).is_none());
+    }
+
+    #[test]
+    fn what_a_newer_program_has_saved_is_saved_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("dump.json");
+        let mut newer = serde_json::to_value(list(vec![app("gone"), app("one")])).unwrap();
+        newer["later"] = serde_json::json!({ "a": [1] });
+        newer["apps"][1]["later"] = 1.into();
+        newer["apps"][1]["spec"]["later"] = "x".into();
+        std::fs::write(&path, newer.to_string()).unwrap();
+        // What `resurrect` has read, and the daemon saves: fields beside the spec do not come so far.
+        let spec = read(&path, &backup(&path)).unwrap().0.remove(1).spec;
+        let saved = DumpedApp { spec, stopped: true, unknown: Unknown::default() };
+        write(&path, &backup(&path), vec![saved, app("new")]).unwrap();
+        let kept: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        assert_eq!(kept["later"], newer["later"]);
+        assert_eq!((&kept["apps"][0]["later"], &kept["apps"][0]["stopped"]), (&1.into(), &true.into()));
+        assert_eq!(kept["apps"][0]["spec"]["later"], "x");
+        assert!(kept["apps"][1].get("later").is_none());
     }
 
     #[test]

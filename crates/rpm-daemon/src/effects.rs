@@ -10,6 +10,7 @@ use rpm_keeper::client::{Request, SpawnRequest};
 use rpm_model::{AppId, AppSpec, Environment, ExecMode, Hook, Life, Moment, ProxySocket, WorkerId};
 use rpm_share::{Change, Channel, Want};
 use rpm_supervise::{Cause, CommandId, Effect, Event, Failure, Happening, Note, Outcome, Warning};
+use rpm_sys::fail;
 
 use crate::daemon::Daemon;
 use crate::edge;
@@ -45,6 +46,7 @@ impl Daemon {
             }
             _ => {}
         }
+        let point = point_after(&effect);
         self.edges.differ |= effect.life().is_some() || matches!(effect, Effect::Close { .. } | Effect::Forget { .. });
         match effect {
             Effect::Spawn { life, app, spec, instance, restarts, unstable, created_at } => {
@@ -135,6 +137,9 @@ impl Daemon {
                 self.publish_of_app(app, event, detail);
             }
             Effect::Leave => self.leaving = true,
+        }
+        if let Some(step) = point {
+            fail::pass("effect", step);
         }
     }
 
@@ -294,6 +299,7 @@ impl Daemon {
         for (number, socket) in listen.iter().enumerate() {
             request.inherit.push((socket.as_fd(), LISTEN_START + number as i32));
         }
+        fail::pass("spawn", "opened");
         let sent = self.keeper.send(&Request::Spawn(request));
         sent.map_err(|error| failed(format!("the keeper did not take the request: {error}")))?;
 
@@ -406,6 +412,7 @@ impl Daemon {
             // Gone already is what we want.
             let _ = running.process.signal(signal);
         }
+        fail::pass("signal", "sent");
     }
 
     /// Makes the control group of a life that has limits; returns where its process enrols itself.
@@ -505,6 +512,29 @@ impl Daemon {
             }
         }
     }
+}
+
+/// Returns what the point after an effect is called; what only tells people something has none.
+fn point_after(effect: &Effect) -> Option<&'static str> {
+    Some(match effect {
+        Effect::Spawn { .. } => "spawn",
+        Effect::WatchSettling { .. } => "watch_settling",
+        Effect::Admit { .. } => "admit",
+        Effect::Drain { .. } => "drain",
+        Effect::Ask { .. } => "ask",
+        Effect::Kill { .. } => "kill",
+        Effect::Close { .. } => "close",
+        Effect::Forget { .. } => "forget",
+        Effect::Reply { .. } => "reply",
+        Effect::Publish { .. } => "publish",
+        Effect::Leave => "leave",
+        Effect::Withhold { .. }
+        | Effect::Dump { .. }
+        | Effect::Progress { .. }
+        | Effect::Warn { .. }
+        | Effect::Persist
+        | Effect::PublishApp { .. } => return None,
+    })
 }
 
 /// The names by which the keeper knows a life's descriptors.

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use rpm_sys::fail;
+
 /// Removes what a killed daemon has not finished writing. Nobody else writes there: a home has one daemon.
 pub(crate) fn sweep(directory: &Path) {
     let Ok(entries) = std::fs::read_dir(directory) else { return };
@@ -40,19 +42,40 @@ pub(crate) fn replace_with(
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
     let directory = path.parent().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let pass = |step| {
+        if let Some(file) = point(path) {
+            fail::pass(file, step);
+        }
+    };
+    pass("begun");
     let mut file = tempfile::Builder::new()
         .prefix(&format!("{NEW}-"))
         .permissions(Permissions::from_mode(0o600))
         .tempfile_in(directory)?;
     write(file.as_file_mut())?;
+    pass("filled");
     if durability == Durability::Disk {
         file.as_file().sync_all()?;
+        pass("synced");
     }
     file.persist(path).map_err(|error| error.error)?;
+    pass("renamed");
     if durability == Durability::Disk {
         File::open(directory)?.sync_all()?;
+        pass("kept");
     }
     Ok(())
+}
+
+/// Returns what the points of a write are called; only the files that others are rebuilt from have some.
+fn point(path: &Path) -> Option<&'static str> {
+    Some(match path.file_name()?.to_str()? {
+        "state.json" => "state",
+        "state.json.bak" => "state_copy",
+        "dump.json" => "list",
+        "dump.json.bak" => "list_copy",
+        _ => return None,
+    })
 }
 
 /// Damaged files that are kept. At the bound the last one is replaced.

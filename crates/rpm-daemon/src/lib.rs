@@ -130,6 +130,7 @@ pub fn edge_control() -> io::Result<OwnedFd> {
 /// # Errors
 /// When it cannot start; the reason was also told to whoever waits for it to be ready.
 pub fn run(options: &Options) -> Result<(), DaemonError> {
+    rpm_sys::fail::play("daemon");
     tracing_subscriber::fmt().with_ansi(false).with_target(false).with_writer(io::stderr).init();
     let ready =
         rpm_keeper::ready::inherited().map_err(|error| DaemonError::System { what: "find its pipes", error })?;

@@ -32,6 +32,9 @@ pub(crate) struct Logs {
     pub(crate) trouble: BTreeMap<PathBuf, String>,
     /// Whether the head of a file can be taken away, by directory.
     can_collapse: BTreeMap<PathBuf, bool>,
+    /// Paths of logs, and whether something other than a file was found there last. Thousands of workers that cannot start
+    /// would otherwise have all of theirs looked at again and again.
+    no_files: BTreeMap<PathBuf, bool>,
     /// Bounded by what is asked, and by one failure for each log.
     news: (mpsc::UnboundedSender<News>, mpsc::UnboundedReceiver<News>),
 }
@@ -55,6 +58,7 @@ impl Default for Logs {
             claims: BTreeMap::new(),
             trouble: BTreeMap::new(),
             can_collapse: BTreeMap::new(),
+            no_files: BTreeMap::new(),
             news: mpsc::unbounded_channel(),
         }
     }
@@ -71,16 +75,35 @@ impl Logs {
         self.news.1.recv().await
     }
 
-    /// Returns whether a worker writes its logs itself.
+    /// Returns whether a worker that is about to be started writes its logs itself.
     pub(crate) fn is_direct(&mut self, spec: &AppSpec, paths: &LogPaths) -> bool {
+        for path in [&paths.out, &paths.err].into_iter().flatten() {
+            self.no_files.remove(path);
+        }
+        self.is_known_direct(spec, paths)
+    }
+
+    /// The same of one whose logs were looked at before.
+    fn is_known_direct(&mut self, spec: &AppSpec, paths: &LogPaths) -> bool {
+        if self.always_piped || !spec.logs.is_direct() {
+            return false;
+        }
         let rotation = &spec.logs.rotation;
         let by_size_only = rotation.every.is_none() && rotation.max_size.is_some_and(|size| size.0 >= DIRECT_MIN);
-        !self.always_piped
-            && spec.logs.is_direct()
-            && (!rotation.is_on()
-                || [&paths.out, &paths.err].into_iter().flatten().all(|path| {
-                    is_no_file(path) || (by_size_only && path.parent().is_some_and(|dir| self.can_collapse(dir)))
-                }))
+        !rotation.is_on()
+            || [&paths.out, &paths.err].into_iter().flatten().all(|path| {
+                self.is_no_file(path) || (by_size_only && path.parent().is_some_and(|dir| self.can_collapse(dir)))
+            })
+    }
+
+    /// Returns whether a log is a terminal, a pipe or something else that is there and not rotated.
+    fn is_no_file(&mut self, path: &Path) -> bool {
+        if let Some(known) = self.no_files.get(path) {
+            return *known;
+        }
+        let is_none = std::fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_file());
+        self.no_files.insert(path.to_owned(), is_none);
+        is_none
     }
 
     /// Has a log keep its name, before a worker that writes it itself is started.
@@ -143,7 +166,7 @@ impl Daemon {
         });
         for (spec, worker, runs) in wanted.chain(running).collect::<Vec<_>>() {
             let paths = rpm_logs::paths(&spec, worker, &self.home);
-            let is_pumped = !self.logs.is_direct(&spec, &paths);
+            let is_pumped = !self.logs.is_known_direct(&spec, &paths);
             for path in [&paths.out, &paths.err, &paths.combined].into_iter().flatten() {
                 if runs && !is_pumped {
                     writers.insert(path.clone());
@@ -155,6 +178,7 @@ impl Daemon {
         }
         writers.iter().for_each(|log| self.logs.claim(log));
         self.logs.claims.retain(|log, _| writers.contains(log));
+        self.logs.no_files.retain(|log, _| logs.contains_key(log));
         self.logs.set(logs.into_values().collect());
     }
 
@@ -274,7 +298,7 @@ impl Daemon {
             self.processes.iter().map(|(life, process)| (*life, process.spec.clone(), process.pid())).collect();
         for (life, spec, pid) in lives {
             let paths = rpm_logs::paths(&spec, life.worker, &self.home);
-            if !self.logs.is_direct(&spec, &paths) {
+            if !self.logs.is_known_direct(&spec, &paths) {
                 continue;
             }
             let files = [(1, paths.out), (2, paths.err)];
@@ -300,9 +324,4 @@ impl Daemon {
             Err(error) => tracing::error!("the logs cannot be taken up again: {error}"),
         }
     }
-}
-
-/// Returns whether a log is a terminal, a pipe or something else that is there and not rotated.
-fn is_no_file(path: &Path) -> bool {
-    std::fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_file())
 }

@@ -6,7 +6,7 @@ use rpm_model::{Bytes, Exit, Hook, Life, Moment, WorkerId};
 use rpm_share::{Channel, ChannelError, FromApp, Owner, Refused, Want};
 use rpm_supervise::{Event, Taken};
 use rpm_sys::pidfd::{Pidfd, ProcessRef};
-use rpm_sys::proc;
+use rpm_sys::{fail, proc};
 use serde_json::Value;
 
 use crate::daemon::Daemon;
@@ -323,6 +323,7 @@ impl Daemon {
                 self.channel(life).map_or(Ok(()), |channel| channel.answer_ack(seq))
             }
             FromApp::Listening { .. } => {
+                fail::pass("worker", "listens");
                 self.events.push_back(Event::Listening { life });
                 Ok(())
             }
@@ -357,14 +358,19 @@ impl Daemon {
     /// Answers a Node worker that wants a listening socket.
     fn answer_query(&mut self, life: Life, seq: u64, want: &Want) -> Result<(), ChannelError> {
         let Some(process) = self.processes.get(&life) else { return Ok(()) };
+        fail::pass("query", "asked");
         let (app, mode) = (process.app, process.spec.socket_mode);
         self.edges.differ = true;
         match self.ports.claim(life, app, want, mode) {
             Ok(claim) => {
+                fail::pass("query", "claimed");
                 // The keeper must hold the socket before anybody can connect to it.
                 self.keep_port_changes();
+                fail::pass("query", "kept");
                 let Some(channel) = self.channel(life) else { return Ok(()) };
-                channel.answer_bound(seq, &claim.key, &claim.data, claim.fd, claim.kind)
+                let answered = channel.answer_bound(seq, &claim.key, &claim.data, claim.fd, claim.kind);
+                fail::pass("query", "answered");
+                answered
             }
             Err(refused) => {
                 let taken = self.taken(want.to_string(), &refused);
@@ -394,6 +400,7 @@ impl Daemon {
     /// Takes a message of the app's own (PM2's conventions on the IPC channel).
     fn on_app_message(&mut self, life: Life, message: Value) {
         if message == "ready" {
+            fail::pass("worker", "ready");
             self.events.push_back(Event::AppReady { life });
             return;
         }

@@ -5,6 +5,8 @@
 //! cluster workers have lost their channel, without which they end by themselves; a listening socket may be out of
 //! reach) is asked to leave, and the core starts the next one in its seat as after a crash. Never is there a second copy, and
 //! never a signal by pid.
+//!
+//! Where not even the state is left, nobody can say what they are: they are ended, and that is told.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -16,11 +18,11 @@ use rpm_keeper::client::{Adopted, Client as Keeper, Request};
 use rpm_logs::Kind;
 use rpm_model::{AppId, AppSpec, ExecMode, Home, Life, Moment};
 use rpm_share::{Ports, Want};
-use rpm_supervise::Fact;
+use rpm_supervise::{Fact, Supervisor};
 use rpm_sys::net::listen::{is_listening, local_address};
 use rpm_sys::pidfd::{Pidfd, ProcessRef};
 use rpm_sys::poll::{Interest, wait};
-use rpm_sys::{borrow, fd, proc, tree};
+use rpm_sys::{borrow, fail, fd, proc, tree};
 
 use crate::effects::{LISTEN_START, Names};
 use crate::output::LogNames;
@@ -34,6 +36,8 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 /// After SIGKILL.
 const GONE_WITHIN: Duration = Duration::from_secs(1);
 const SIGKILL: i32 = 9;
+/// How an app is asked to leave where it does not say otherwise.
+const SIGINT: i32 = 2;
 
 /// Adds to the inventory what a killed keeper had started.
 ///
@@ -56,23 +60,27 @@ pub(crate) fn take_in(home: &Home, state: &State, keeper: &mut Keeper, inventory
     found.extend(marked(home, is_news));
     found.retain(|(_, process)| !process.pidfd.has_exited());
 
+    fail::pass("orphans", "found");
     let mut regained = Regained::default();
-    let mut lost = Vec::new();
+    let mut lost: Vec<Lost> = Vec::new();
     for (life, process) in found {
         let Some((app, spec, _)) = saved.seat(life.worker) else { continue };
         if regained.take(life, app, spec, &process) {
             adopt(life, &process, keeper, inventory)?;
+            fail::pass("orphans", "adopted");
             tracing::warn!("{life} (process {}) is taken over; how it ends will not be known", process.pid);
         } else {
-            lost.push((life, process, spec.clone()));
+            lost.push(Lost { life, process, signal: spec.stop.signal });
         }
     }
     for (name, fd) in regained.named(&state.ports) {
         keeper.send(&Request::Store { name: &name, fd: fd.as_fd() })?;
         inventory.held.insert(name, fd);
     }
+    fail::pass("orphans", "stored");
     see_off(&lost);
-    for (life, process, _) in &lost {
+    fail::pass("orphans", "seen_off");
+    for Lost { life, process, .. } in &lost {
         if process.pidfd.has_exited() {
             tracing::warn!("{life} (process {}) had lost its channel or its sockets, and was ended", process.pid);
         } else {
@@ -195,21 +203,56 @@ fn listening(process: &ProcessRef, number: i32, want: &Want) -> Option<OwnedFd> 
     })
 }
 
+/// Ends processes of apps that nobody knows, and says of each what it was.
+///
+/// They are there where every copy of the state is lost. They could not be listed, stopped or replaced, and the same app
+/// started again would be there twice. What was saved is a `resurrect` away.
+pub(crate) fn end_strangers(home: &Home, core: &Supervisor, inventory: &mut Inventory) -> Vec<String> {
+    let alive = inventory.facts.iter().filter(|fact| fact.exit.is_none() && core.app_of(fact.life.worker).is_none());
+    let mut strangers: Vec<(Life, ProcessRef)> = Vec::new();
+    for (life, pid) in alive.map(|fact| (fact.life, fact.pid)) {
+        let Some(pidfd) = inventory.pidfds.remove(&life) else { continue };
+        let start_time = proc::start_time(pid).unwrap_or_default();
+        strangers.push((life, ProcessRef { pid, start_time, pidfd }));
+    }
+    // Their keeper was killed, too. A daemon that has left in peace has removed its file, and left nobody.
+    if inventory.facts.is_empty() && core.apps().next().is_none() && home.daemon_pid().exists() {
+        strangers.extend(marked(home, |_| true));
+    }
+    let name = |process: &ProcessRef| proc::environ_get(process.pid, "name");
+    let names: Vec<Option<String>> = strangers.iter().map(|(_, process)| name(process)).collect();
+    let lost: Vec<Lost> = strangers.into_iter().map(|(life, process)| Lost { life, process, signal: SIGINT }).collect();
+    see_off(&lost);
+    let told = |(Lost { life, process, .. }, name): (&Lost, Option<String>)| {
+        let (pid, name) = (process.pid, name.unwrap_or_else(|| format!("worker {life}")));
+        let what = if process.pidfd.has_exited() { "was ended" } else { "cannot be ended" };
+        format!("process {pid} ({name}) is of an app that nobody knows any more, since the state is lost; it {what}")
+    };
+    lost.iter().zip(names).map(told).collect()
+}
+
+/// A process that is to end, and the signal that asks it to.
+struct Lost {
+    life: Life,
+    process: ProcessRef,
+    signal: i32,
+}
+
 /// Ends those that cannot go on.
-fn see_off(lost: &[(Life, ProcessRef, Arc<AppSpec>)]) {
-    for (_, process, spec) in lost {
-        tree::signal_tree(Some(process), &[], spec.stop.signal);
+fn see_off(lost: &[Lost]) {
+    for Lost { process, signal, .. } in lost {
+        tree::signal_tree(Some(process), &[], *signal);
     }
     wait_for_all(lost, LEAVE_WITHIN);
-    for (_, process, _) in lost.iter().filter(|(_, process, _)| !process.pidfd.has_exited()) {
+    for Lost { process, .. } in lost.iter().filter(|lost| !lost.process.pidfd.has_exited()) {
         tree::signal_tree(Some(process), &[], SIGKILL);
     }
     wait_for_all(lost, GONE_WITHIN);
 }
 
-fn wait_for_all(lost: &[(Life, ProcessRef, Arc<AppSpec>)], limit: Duration) {
+fn wait_for_all(lost: &[Lost], limit: Duration) {
     let until = view::now() + limit;
-    for (_, process, _) in lost {
+    for Lost { process, .. } in lost {
         while !process.pidfd.has_exited() && view::now() < until {
             let gone = Interest { fd: process.pidfd.as_fd(), read: true, write: false };
             let _interrupted = wait([gone], Some(until.since(view::now())));

@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 
 use rpm_keeper::client::{Client as Keeper, Message, Request};
 use rpm_logs::{Kind, Stream};
-use rpm_model::{AppId, Bytes, ExecMode, Exit, Flavour, Life, Moment};
+use rpm_model::{AppId, Bytes, ExecMode, Exit, Flavour, Life, Moment, Status};
 use rpm_share::{Channel, Ports};
 use rpm_supervise::{Fact, Supervisor};
 use rpm_sys::pidfd::{Pidfd, ProcessRef};
-use rpm_sys::reap;
+use rpm_sys::{fail, reap};
 use tokio::sync::mpsc;
 
 use crate::actions::Actions;
@@ -60,27 +60,34 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
     let home = options.home.clone();
     let system = |what| move |error: io::Error| DaemonError::System { what, error };
     let mut keeper = Keeper::inherited().map_err(DaemonError::Keeper)?.ok_or(DaemonError::NoKeeper)?;
+    fail::pass("restore", "begun");
     let mut inventory = take_inventory(&mut keeper).map_err(DaemonError::Keeper)?;
+    fail::pass("restore", "inventoried");
 
     let boot = rpm_sys::proc::boot_id().map_err(|error| DaemonError::System {
         what: "read the boot id",
         error: io::Error::from_raw_os_error(error.errno),
     })?;
     files::sweep(home.root());
-    let held = inventory.held.remove(state::HELD).filter(|_| !inventory.facts.is_empty());
-    let state = state::read(&home.state(), &boot, held.as_ref());
-    orphans::take_in(&home, &state, &mut keeper, &mut inventory).map_err(DaemonError::Keeper)?;
-    if state.saved.is_none() && !inventory.facts.is_empty() {
-        // Every copy is lost: what they are, nobody can say any more.
-        tracing::error!("{} processes are of apps that nobody knows: the state is lost", inventory.facts.len());
+    let mut kept = state::Kept::default();
+    let (third, unwritten) = (inventory.held.remove(state::HELD), inventory.held.remove(state::UNWRITTEN));
+    let unwritten_before = unwritten.is_some().then_some(0);
+    if !inventory.facts.is_empty() {
+        (kept.third, kept.unwritten) = (third, unwritten);
     }
-    let wishes = state.wishes;
+    let state = state::read(&home.state(), &boot, &kept);
+    fail::pass("restore", "read");
+    orphans::take_in(&home, &state, &mut keeper, &mut inventory).map_err(DaemonError::Keeper)?;
+    fail::pass("restore", "taken_in");
+    let (wishes, unknown) = (state.wishes, state.unknown);
     let saved = state.saved.unwrap_or_else(|| Supervisor::new().saved());
     let (clock, now) = forensics::clock_and_now();
     let missed = forensics::missed(&saved, &mut inventory, &home, clock, now);
     let mut effects = Vec::new();
     let left = leftovers::of_ended(&home, &saved, &mut inventory);
     let core = Supervisor::restore(now, saved, &inventory.facts, &mut effects);
+    fail::pass("restore", "decided");
+    let strangers = orphans::end_strangers(&home, &core, &mut inventory);
 
     let watch = Watch::new().map_err(system("make an epoll set"))?;
     watch.add(&keeper, Token::Keeper).map_err(system("watch the keeper"))?;
@@ -102,9 +109,11 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
         None
     };
 
+    fail::pass("restore", "listening");
     let mut ports = restore_ports(&mut inventory, &core);
     let is_pm2 = home.flavour() == Flavour::Pm2;
     ports.share_between_apps(is_pm2);
+    close_unwanted(&mut ports, &core);
     let mut daemon = Daemon {
         boot,
         clock,
@@ -147,8 +156,12 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
         persisted_at: Moment::default(),
         persist_every: std::time::Duration::ZERO,
         backup_due: None,
+        apps_are_copied: false,
         state_fails: false,
+        unwritten: unwritten_before,
+        unknown,
         leaving: false,
+        upgraded: false,
         updating: None,
         effects: Vec::new(),
         changes: Changes::default(),
@@ -163,16 +176,22 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
         home,
     };
     daemon.record_own("has started");
+    for stranger in strangers {
+        tracing::error!("{stranger}");
+        daemon.record_own(&stranger);
+    }
     let ends: Vec<(Life, Exit)> = missed.iter().map(|ended| (ended.record.life, ended.record.exit)).collect();
     daemon.record_missed(missed);
     daemon.edges.restore_wishes(wishes);
     daemon.adopt(inventory);
+    fail::pass("restore", "adopted");
     for (life, left) in left {
         daemon.watch_found(life, left);
     }
     for effect in effects {
         daemon.carry_out(effect);
     }
+    fail::pass("restore", "carried_out");
     for (life, exit) in ends {
         daemon.hook_missed(life, exit);
     }
@@ -180,6 +199,7 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
     if let Err(error) = files::replace(&daemon.home.daemon_pid(), pid.as_bytes(), files::Durability::Process) {
         tracing::warn!("{} could not be written: {error}", daemon.home.daemon_pid().display());
     }
+    fail::pass("restore", "done");
     Ok((daemon, requests))
 }
 
@@ -191,7 +211,8 @@ fn held_or_new(
     inventory: &mut Inventory,
     keeper: &mut Keeper,
 ) -> Result<OwnedFd, DaemonError> {
-    let socket = match inventory.held.remove(name) {
+    // A daemon that was killed while it said farewell had removed the file: nobody finds the socket any more.
+    let socket = match inventory.held.remove(name).filter(|_| door::is_there(path)) {
         Some(socket) => socket,
         None => door::listen(path).map_err(|error| DaemonError::Socket { path: path.to_owned(), error })?,
     };
@@ -263,6 +284,26 @@ fn restore_ports(inventory: &mut Inventory, core: &Supervisor) -> Ports {
     let names: Vec<String> = inventory.held.keys().filter(|name| name.starts_with("port/")).cloned().collect();
     let held = names.into_iter().filter_map(|name| inventory.held.remove_entry(&name)).collect();
     Ports::restore(held, &lives)
+}
+
+/// Closes what belongs to apps and seats that are down for good: the daemon before was killed when that was decided, and
+/// before the keeper was told. Connections to it would wait for nobody, and the address would never be free again.
+fn close_unwanted(ports: &mut Ports, core: &Supervisor) {
+    for worker in ports.holders() {
+        if is_down(core.worker(worker).map(|worker| worker.status)) {
+            ports.close(worker);
+        }
+    }
+    for app in ports.apps() {
+        if core.app(app).is_none_or(|app| app.workers.iter().all(|worker| is_down(Some(worker.status)))) {
+            ports.close_app(app);
+        }
+    }
+}
+
+/// Returns whether a worker of that status, if it is known at all, is down for good.
+pub(crate) fn is_down(status: Option<Status>) -> bool {
+    status.is_none_or(|status| matches!(status, Status::Stopped | Status::Errored))
 }
 
 impl Daemon {

@@ -7,7 +7,7 @@
 use std::io;
 
 use rpm_ipc::Reply;
-use rpm_model::{AppSpec, Status};
+use rpm_model::{AppSpec, Status, Unknown};
 use tokio::sync::mpsc;
 
 use crate::clients::Line;
@@ -63,6 +63,7 @@ impl Daemon {
                     Some(_) => app.workers.iter().all(|worker| worker.is_parked),
                     None => app.workers.iter().all(|worker| worker.status == Status::Stopped),
                 },
+                unknown: Unknown::default(),
             })
             .collect();
         if apps.is_empty() && !force && dump::has_apps(&path) {
@@ -102,6 +103,7 @@ impl Daemon {
 
     /// A list is written, or could not be.
     pub(crate) fn saved(&mut self, done: &Written) {
+        rpm_sys::fail::pass("list", "written");
         let waiting = self.saving.under_way.take().unwrap_or_default();
         if let Err(error) = done
             && waiting.is_empty()

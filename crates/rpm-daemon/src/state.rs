@@ -5,15 +5,16 @@
 //!
 //! A second copy, at most a second older, is read where somebody has damaged the first, and a third one, which the
 //! keeper holds in memory, where somebody has damaged or removed both: workers whose app nobody knows could not be listed
-//! or stopped.
+//! or stopped. What a full disk does not take the keeper holds instead, until it does.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufWriter, Seek, Write};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, BufWriter, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rpm_model::Life;
+use rpm_model::{Life, Moment, Unknown};
 use rpm_supervise::Saved;
 use serde::{Deserialize, Serialize};
 
@@ -26,25 +27,50 @@ const VERSION: u32 = 1;
 /// The name by which the keeper knows the third copy.
 pub(crate) const HELD: &str = "state";
 
+/// The name by which the keeper knows a state that is newer than any on the disk.
+pub(crate) const UNWRITTEN: &str = "state/unwritten";
+
 /// Far more than ten thousand workers need.
 const HELD_MAX: usize = 256 << 20;
 
 /// Bytes that are written at a time.
 const CHUNK: usize = 16 << 10;
 
+/// What is written.
 #[derive(Serialize)]
-struct Written<'a> {
+pub(crate) struct Written<'a> {
     version: u32,
+    /// When this is: of two, the later one is right.
+    at: Moment,
     boot: &'a str,
     saved: &'a Saved,
     processes: BTreeMap<String, Seen>,
     ports: Vec<&'a str>,
     wishes: Vec<SavedWish>,
+    #[serde(flatten)]
+    unknown: &'a Unknown,
+}
+
+impl<'a> Written<'a> {
+    pub(crate) fn new(
+        at: Moment,
+        boot: &'a str,
+        saved: &'a Saved,
+        processes: impl Iterator<Item = (Life, Seen)>,
+        ports: Vec<&'a str>,
+        wishes: Vec<SavedWish>,
+        unknown: &'a Unknown,
+    ) -> Self {
+        let processes = processes.map(|(life, seen)| (life.to_string(), seen)).collect();
+        Self { version: VERSION, at, boot, saved, processes, ports, wishes, unknown }
+    }
 }
 
 #[derive(Deserialize)]
 struct Read {
     version: u32,
+    #[serde(default)]
+    at: Moment,
     boot: String,
     saved: Saved,
     #[serde(default)]
@@ -53,6 +79,8 @@ struct Read {
     ports: Vec<String>,
     #[serde(default)]
     wishes: Vec<SavedWish>,
+    #[serde(default, flatten)]
+    unknown: Unknown,
 }
 
 /// A pid, and when that process was started, in clock ticks since boot: with the boot this names a process for ever.
@@ -68,43 +96,59 @@ pub(crate) struct State {
     pub(crate) ports: Vec<String>,
     /// What people have asked of servers of balancers.
     pub(crate) wishes: Vec<SavedWish>,
+    /// What a newer daemon has written besides.
+    pub(crate) unknown: Unknown,
 }
 
 /// Writes the state.
-pub(crate) fn write(
-    path: &Path,
-    boot: &str,
-    saved: &Saved,
-    processes: impl Iterator<Item = (Life, Seen)>,
-    ports: Vec<&str>,
-    wishes: Vec<SavedWish>,
-) -> io::Result<()> {
-    let processes = processes.map(|(life, seen)| (life.to_string(), seen)).collect();
-    let written = Written { version: VERSION, boot, saved, processes, ports, wishes };
+pub(crate) fn write(path: &Path, written: &Written<'_>) -> io::Result<()> {
     // Not as one piece of memory: a thousand workers are a megabyte that the heap would keep.
     files::replace_with(path, Durability::Process, |file| {
         let mut file = BufWriter::with_capacity(CHUNK, file);
-        serde_json::to_writer(&mut file, &written)?;
+        serde_json::to_writer(&mut file, written)?;
         file.flush()
     })
+}
+
+/// Writes the state into a memory file, for the keeper, unless it says what `known` is the hash of; returns the hash, too.
+pub(crate) fn in_memory(written: &mut Written<'_>, known: Option<u64>) -> io::Result<Option<(OwnedFd, u64)>> {
+    let at = std::mem::take(&mut written.at);
+    let mut hasher = DefaultHasher::new();
+    serde_json::to_vec(written)?.hash(&mut hasher);
+    written.at = at;
+    let hash = hasher.finish();
+    if known == Some(hash) {
+        return Ok(None);
+    }
+    let file = rpm_sys::fd::sealed_memory_file("rpm-state", &serde_json::to_vec(written)?);
+    file.map(|file| Some((file, hash))).map_err(|error| io::Error::from_raw_os_error(error.errno))
+}
+
+/// Copies of the state that the keeper has, where processes run.
+#[derive(Default)]
+pub(crate) struct Kept {
+    /// The one that is newer than any on the disk.
+    pub(crate) unwritten: Option<OwnedFd>,
+    /// The third copy.
+    pub(crate) third: Option<OwnedFd>,
 }
 
 /// Reads the state of this boot; an empty one when there is none.
 ///
 /// A file that cannot be read is put aside, so that nothing is lost and the daemon can go on with the second copy, or
-/// with `held`, the one that the keeper has, if it has any and workers with it.
-pub(crate) fn read(path: &Path, boot: &str, held: Option<&OwnedFd>) -> State {
+/// with one that the keeper has.
+pub(crate) fn read(path: &Path, boot: &str, kept: &Kept) -> State {
     let of_this_boot = |read: &Read| read.boot == boot;
     let second = || {
         let second = read_file(&backup(path)).ok().flatten().filter(of_this_boot)?;
         tracing::warn!("{} was used", backup(path).display());
         Some(second)
     };
-    let third = || {
-        let content = rpm_sys::fd::read_sealed(held?, HELD_MAX).map_err(|error| error.to_string());
+    let keepers = |copy: &Option<OwnedFd>, which: &str| {
+        let content = rpm_sys::fd::read_sealed(copy.as_ref()?, HELD_MAX).map_err(|error| error.to_string());
         match content.and_then(|content| parse(&content)) {
             Ok(read) => {
-                tracing::warn!("what the keeper remembers of {} was used", path.display());
+                tracing::warn!("what the keeper {which} {} was used", path.display());
                 Some(read).filter(of_this_boot)
             }
             Err(why) => {
@@ -113,12 +157,14 @@ pub(crate) fn read(path: &Path, boot: &str, held: Option<&OwnedFd>) -> State {
             }
         }
     };
-    let read = match read_file(path) {
+    let written = match read_file(path) {
         Ok(Some(first)) => Some(first).filter(of_this_boot),
         // No damage, unless something runs: it is removed when nothing does any more.
-        Ok(None) if held.is_none() => None,
-        Ok(None) | Err(Broken) => second().or_else(third),
+        Ok(None) if kept.third.is_none() => None,
+        Ok(None) | Err(Broken) => second().or_else(|| keepers(&kept.third, "remembers of")),
     };
+    let at = written.as_ref().map(|read| read.at);
+    let read = keepers(&kept.unwritten, "holds for").filter(|read| Some(read.at) > at).or(written);
     read.map_or_else(State::default, State::from)
 }
 
@@ -130,16 +176,26 @@ pub(crate) fn from_bytes(content: &[u8]) -> Option<State> {
 impl From<Read> for State {
     fn from(read: Read) -> Self {
         let processes = read.processes.into_iter().filter_map(|(life, seen)| Some((Life::parse(&life)?, seen)));
-        Self { saved: Some(read.saved), processes: processes.collect(), ports: read.ports, wishes: read.wishes }
+        Self {
+            saved: Some(read.saved),
+            processes: processes.collect(),
+            ports: read.ports,
+            wishes: read.wishes,
+            unknown: read.unknown,
+        }
     }
 }
 
-/// Makes the second copy of what was written last, and returns the third, for the keeper.
-pub(crate) fn back_up(path: &Path) -> io::Result<OwnedFd> {
+/// Makes the second copy of what was written last.
+pub(crate) fn back_up(path: &Path) -> io::Result<()> {
     let mut newest = File::open(path)?;
-    files::replace_with(&backup(path), Durability::Process, |file| io::copy(&mut newest, file).map(drop))?;
-    newest.rewind()?;
-    rpm_sys::fd::sealed_copy("rpm-state", &mut newest).map_err(|error| io::Error::from_raw_os_error(error.errno))
+    files::replace_with(&backup(path), Durability::Process, |file| io::copy(&mut newest, file).map(drop))
+}
+
+/// Returns the third copy of what was written last, for the keeper.
+pub(crate) fn copy(path: &Path) -> io::Result<OwnedFd> {
+    let copied = rpm_sys::fd::sealed_copy("rpm-state", &mut File::open(path)?);
+    copied.map_err(|error| io::Error::from_raw_os_error(error.errno))
 }
 
 /// A file is there that is not to be used; it was put aside.
@@ -204,11 +260,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state.json");
         let seen = (Life::new(WorkerId(3), 7), (4242, 99));
-        write(&path, "boot", &Supervisor::new().saved(), [seen].into_iter(), vec!["port/x"], Vec::new()).unwrap();
-        let state = read(&path, "boot", None);
+        write_some(&path, &Supervisor::new().saved(), [seen].into_iter());
+        let state = read(&path, "boot", &Kept::default());
         assert_eq!((state.processes, state.ports), ([seen].into(), vec!["port/x".to_owned()]));
         assert!(state.saved.is_some());
-        let other = read(&path, "another boot", None);
+        let other = read(&path, "another boot", &Kept::default());
         assert!(other.saved.is_none() && other.processes.is_empty());
     }
 
@@ -217,7 +273,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state.json");
         let seen = (Life::new(WorkerId(3), 7), (4242, 99));
-        write(&path, "boot", &Supervisor::new().saved(), [seen].into_iter(), Vec::new(), Vec::new()).unwrap();
+        write_some(&path, &Supervisor::new().saved(), [seen].into_iter());
         back_up(&path).unwrap();
         let whole = std::fs::read(&path).unwrap();
         let newer = String::from_utf8(whole.clone()).unwrap().replacen("\"version\":1", "\"version\":2", 1);
@@ -225,26 +281,53 @@ mod tests {
         let cuts = (0..whole.len()).map(|length| whole[..length].to_vec());
         for damaged in cuts.chain([newer.into_bytes(), mad.into_bytes(), b"{}".to_vec(), b"garbage".to_vec()]) {
             std::fs::write(&path, &damaged).unwrap();
-            assert_eq!(read(&path, "boot", None).processes, [seen].into());
+            assert_eq!(read(&path, "boot", &Kept::default()).processes, [seen].into());
             let kept = files::with_suffix(&path, ".broken");
             assert_eq!(std::fs::read(&kept).unwrap(), damaged);
             std::fs::remove_file(kept).unwrap();
         }
         // Both are damaged, or gone, and the keeper has what was written before.
-        let held = back_up_of(&path, &whole);
+        let held = Kept { third: Some(back_up_of(&path, &whole)), unwritten: None };
         for path in [&path, &backup(&path)] {
             std::fs::write(path, "garbage").unwrap();
         }
-        assert_eq!(read(&path, "boot", Some(&held)).processes, [seen].into());
-        assert_eq!(read(&path, "boot", Some(&held)).processes, [seen].into());
-        assert!(read(&path, "another boot", Some(&held)).saved.is_none());
+        assert_eq!(read(&path, "boot", &held).processes, [seen].into());
+        assert_eq!(read(&path, "boot", &held).processes, [seen].into());
+        assert!(read(&path, "another boot", &held).saved.is_none());
         // No file is no damage: nothing runs any more.
-        assert!(read(&path, "boot", None).saved.is_none());
+        assert!(read(&path, "boot", &Kept::default()).saved.is_none());
+    }
+
+    #[test]
+    fn what_the_disk_did_not_take_is_newer_than_what_it_has() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.json");
+        let (older, newer) = ((Life::new(WorkerId(3), 7), (4242, 99)), (Life::new(WorkerId(3), 8), (4243, 100)));
+        let saved = Supervisor::new().saved();
+        write_some(&path, &saved, [older].into_iter());
+        let unknown = Unknown::default();
+        let newer_at =
+            |at| Written::new(Moment(at), "boot", &saved, [newer].into_iter(), Vec::new(), Vec::new(), &unknown);
+        let (file, hash) = in_memory(&mut newer_at(8), None).unwrap().unwrap();
+        assert!(in_memory(&mut newer_at(9), Some(hash)).unwrap().is_none(), "nothing has changed");
+        let kept = Kept { unwritten: Some(file), third: None };
+        assert_eq!(read(&path, "boot", &kept).processes, [newer].into());
+        assert!(read(&path, "another boot", &kept).processes.is_empty());
+        // The daemon was killed when the disk had taken it, and before the keeper was told.
+        let (file, _) = in_memory(&mut newer_at(6), None).unwrap().unwrap();
+        let kept = Kept { unwritten: Some(file), third: None };
+        assert_eq!(read(&path, "boot", &kept).processes, [older].into());
+    }
+
+    fn write_some(path: &Path, saved: &Saved, seen: impl Iterator<Item = (Life, Seen)>) {
+        let unknown = Unknown::default();
+        write(path, &Written::new(Moment(7), "boot", saved, seen, vec!["port/x"], Vec::new(), &unknown)).unwrap();
     }
 
     fn back_up_of(path: &Path, content: &[u8]) -> OwnedFd {
         std::fs::write(path, content).unwrap();
-        back_up(path).unwrap()
+        back_up(path).unwrap();
+        copy(path).unwrap()
     }
 
     #[test]
@@ -254,7 +337,7 @@ mod tests {
         let saved = serde_json::to_value(Supervisor::new().saved()).unwrap();
         let text = serde_json::json!({ "version": 1, "boot": "boot", "saved": saved }).to_string();
         std::fs::write(&path, text).unwrap();
-        let state = read(&path, "boot", None);
+        let state = read(&path, "boot", &Kept::default());
         assert!(state.saved.is_some() && state.processes.is_empty() && state.ports.is_empty());
     }
 
@@ -270,7 +353,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state.json");
         let seen = (0..count).map(|number| (Life::new(WorkerId(number), 1), (4242, 99)));
-        write(&path, "boot", &core.saved(), seen, vec!["port/x"], Vec::new()).unwrap();
+        write_some(&path, &core.saved(), seen);
         std::fs::read(&path).unwrap()
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rpm_model::{Flavour, Home, Life, Moment};
 use rpm_sys::pidfd::{Pidfd, ProcessRef};
 use rpm_sys::poll::{Interest, wait};
-use rpm_sys::{proc, reap};
+use rpm_sys::{fail, proc, reap};
 use std::os::fd::AsFd;
 
 use crate::daemon::Daemon;
@@ -34,6 +34,7 @@ impl Daemon {
     /// Puts a new keeper in the place of one whose connection has ended.
     pub(crate) fn replace_keeper(&mut self) -> Result<(), DaemonError> {
         tracing::error!("the keeper (process {}) is gone; another one takes its place", self.keeper_pid);
+        fail::pass("succession", "noticed");
         self.watch.remove(&self.keeper);
         if let Some(old) = self.keeper_process.take() {
             see_off(&old);
@@ -42,6 +43,7 @@ impl Daemon {
         while reap::wait_any().is_some() {}
         self.keeper_not_upgraded("the keeper was killed in the meantime".to_owned());
         self.find_unanswered();
+        fail::pass("succession", "found");
 
         let (home, log) = (self.home.root().to_owned(), self.home.daemon_log());
         let mut tries = 0;
@@ -59,6 +61,7 @@ impl Daemon {
             }
         };
         tracing::info!("the new keeper is process {}", keeper.pid);
+        fail::pass("succession", "done");
         self.keeper_pid = keeper.pid;
         self.keeper_process = Some(keeper.pidfd);
         let parents = self.processes.values().filter_map(|process| Some(proc::stat(process.pid()?)?.ppid));

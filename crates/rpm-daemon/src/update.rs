@@ -13,6 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rpm_ipc::Reply;
+use rpm_sys::fail;
 
 use crate::clients::Line;
 use crate::daemon::Daemon;
@@ -50,12 +51,14 @@ impl Daemon {
     /// The keeper says hello: it is the new program.
     pub(crate) fn keeper_upgraded(&mut self) {
         if self.updating.is_some() {
-            self.leaving = true;
+            fail::pass("update", "hello");
+            self.upgraded = true;
         }
     }
 
-    /// The keeper could not become the new program.
+    /// The keeper could not become the new program, or was killed as soon as it was: nobody goes on but this daemon.
     pub(crate) fn keeper_not_upgraded(&mut self, text: String) {
+        self.upgraded = false;
         if let Some((line, id)) = self.updating.take() {
             line.reply(id, Reply::Refused { message: text, hint: None });
         }
@@ -67,12 +70,14 @@ impl Daemon {
         if self.dirty {
             self.write_state();
         }
+        fail::pass("update", "written");
         self.record_own("makes room for a newer program");
         self.forensics.close();
         if let Err(error) = self.keeper.flush() {
             tracing::warn!("the keeper did not take the last requests: {error}");
         }
         line.reply(id, Reply::Done { workers: Vec::new() });
+        fail::pass("update", "answered");
         let _ = tokio::time::timeout(FAREWELL, line.closed()).await;
     }
 }

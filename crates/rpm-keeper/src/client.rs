@@ -23,8 +23,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rpm_sys::fd;
 use rpm_sys::spawn::Credentials;
+use rpm_sys::{fail, fd};
 
 use crate::KEEPER_FD_VAR;
 use crate::handover::{Handover, HandoverError};
@@ -134,6 +134,9 @@ impl Client {
         self.mirror.asked(request, self.link.packet.as_slice(), &fds);
         let sent = self.link.send(&fds);
         self.link.packet.shrink();
+        if let Some(name) = request.point() {
+            fail::pass("asked", name);
+        }
         sent.or_else(unless_gone)
     }
 
@@ -171,10 +174,13 @@ impl Client {
         keeper_argv: &[OsString],
     ) -> Result<rpm_sys::spawn::Spawned, HandoverError> {
         let (handover, ours) = Handover::prepare(home)?;
+        fail::pass("succession", "prepared");
         let mut link = Link::new(ours, QUEUED_BYTES_MAX)?;
         // Before it is started: what fits into the socket is there even if this process dies in the next moment.
         self.mirror.tell(&mut link)?;
+        fail::pass("succession", "told");
         let spawned = handover.start(log, keeper_argv, self.mirror.nofile)?;
+        fail::pass("succession", "started");
         self.link = link;
         Ok(spawned)
     }
@@ -199,6 +205,9 @@ impl Client {
             };
             if let Some(message) = Message::read(&packet, fds, &mut self.mirror).map_err(invalid)? {
                 self.mirror.told(&message);
+                if let Some(name) = message.point() {
+                    fail::pass("heard", name);
+                }
                 return Ok(Some(message));
             }
         }
@@ -267,6 +276,25 @@ pub enum Request<'a> {
     },
     /// Announces that the daemon leaves on purpose: it is not started again, and the keeper leaves after it.
     Shutdown,
+}
+
+impl Request<'_> {
+    /// Returns what the point behind its sending is called; the daemon does not ask the others.
+    fn point(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Hello { .. } => "hello",
+            Self::Spawn(_) => "spawn",
+            Self::Ack { .. } => "ack",
+            Self::Adopt(_) => "adopt",
+            Self::Store { .. } => "store",
+            Self::Drop { .. } => "drop",
+            Self::DropPrefix { .. } => "drop_prefix",
+            Self::Inventory => "inventory",
+            Self::Upgrade { .. } => "upgrade",
+            Self::Shutdown => "shutdown",
+            Self::Fetch { .. } | Self::Orphans => return None,
+        })
+    }
 }
 
 /// A process that an earlier keeper has started.

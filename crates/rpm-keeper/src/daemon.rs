@@ -12,11 +12,11 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use rpm_sys::fd;
 use rpm_sys::pidfd::Pidfd;
 use rpm_sys::proc::boot_clock_micros;
 use rpm_sys::signal::{ENOENT, SIGKILL};
 use rpm_sys::spawn::{Spawn, SpawnError};
+use rpm_sys::{fail, fd};
 
 use crate::handover::HANDOVER_VAR;
 use crate::link::Link;
@@ -182,6 +182,8 @@ impl Daemon {
         } else if let Err(error) = self.start(None) {
             say(format_args!("could not start the daemon: {error}"));
             self.put_off(now);
+        } else {
+            fail::pass("daemon", "started");
         }
     }
 

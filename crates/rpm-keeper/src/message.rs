@@ -241,6 +241,19 @@ impl Told {
 }
 
 impl Message {
+    /// Returns what the point behind its arrival is called; the rest comes where something was refused, or never.
+    pub(crate) fn point(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Hello { .. } => "hello",
+            Self::Spawned { .. } => "spawned",
+            Self::Exited { .. } => "exited",
+            Self::Child { .. } => "child",
+            Self::Held { .. } => "held",
+            Self::InventoryEnd => "inventory_end",
+            Self::SpawnFailed { .. } | Self::Orphans { .. } | Self::Fd { .. } | Self::Error { .. } => return None,
+        })
+    }
+
     /// Reads one packet; `None` for a kind of message that this side does not know.
     pub(crate) fn read(packet: &[u8], fds: Vec<OwnedFd>, mirror: &mut Mirror) -> Result<Option<Self>, Malformed> {
         let (_, op, fields) = wire::head(packet)?;

@@ -13,7 +13,6 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rpm_sys::SysError;
 use rpm_sys::fd::{self, Lock};
 use rpm_sys::pidfd::Pidfd;
 use rpm_sys::poll::{Interest, wait_all};
@@ -21,6 +20,7 @@ use rpm_sys::proc::{self, boot_clock_micros};
 use rpm_sys::reap::{self, Signals, Status};
 use rpm_sys::signal::{SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGTERM};
 use rpm_sys::spawn::Spawn;
+use rpm_sys::{SysError, fail};
 
 use crate::children::{Child, Children, State};
 use crate::client::{KEY_MAX, NAME_MAX, NOTE_MAX};
@@ -75,6 +75,7 @@ pub enum KeeperError {
 ///
 /// To be called early in a process with one thread: signals are blocked for this thread only.
 pub fn run(options: Options) -> Result<(), KeeperError> {
+    fail::play("keeper");
     let pid_file = options.home.join("keeper.pid");
     let mut keeper = match (upgrade::inherited_state()?, Inherited::take()) {
         (Some(state), _) => Keeper::resume(options, state)?,
@@ -144,10 +145,12 @@ impl Keeper {
         let prepared = || -> Result<(Lock, Signals, Option<u64>), KeeperError> {
             create_home(&home)?;
             let lock = fd::flock_exclusive(&home.join("keeper.lock"))?.ok_or(KeeperError::AlreadyRunning)?;
+            fail::pass("start", "locked");
             reap::lead_session()?;
             reap::become_subreaper()?;
             let (signals, nofile) = prepare_process()?;
             write_pid(&home.join("keeper.pid"))?;
+            fail::pass("start", "written");
             Ok((lock, signals, nofile))
         };
         let (lock, signals, nofile) = match prepared() {
@@ -159,27 +162,34 @@ impl Keeper {
         if let Err(error) = daemon.start(ready) {
             return Err((spare, KeeperError::Daemon(error.to_string())));
         }
+        fail::pass("start", "daemon_started");
         Ok(Self::with(lock, signals, daemon, nofile))
     }
 
     fn resume(options: Options, state: OwnedFd) -> Result<Self, KeeperError> {
+        fail::pass("upgrade", "resumed");
         let (signals, _) = prepare_process()?;
         let daemon = Daemon::new(options.daemon_command, options.log);
-        upgrade::restore(state, |lock, nofile| Self::with(lock, signals, daemon, nofile))
+        let keeper = upgrade::restore(state, |lock, nofile| Self::with(lock, signals, daemon, nofile))?;
+        fail::pass("upgrade", "restored");
+        Ok(keeper)
     }
 
     /// Takes the place of a keeper that was killed; the daemon tells what that one had.
     fn succeed(options: Options, inherited: Inherited) -> Result<Self, KeeperError> {
         let Inherited { connection, daemon: pidfd, daemon_pid, lock, nofile } = inherited;
+        fail::pass("succeed", "begun");
         reap::lead_session()?;
         reap::become_subreaper()?;
         let (signals, own_nofile) = prepare_process()?;
         write_pid(&options.home.join("keeper.pid"))?;
+        fail::pass("succeed", "written");
         let mut daemon = Daemon::new(options.daemon_command, options.log);
         let process = Process { pid: daemon_pid, pidfd, started_at: boot_clock_micros(), adopted: true };
         daemon.resume(Some(process), Some(Connection::new(connection)?));
         let mut keeper = Self::with(lock, signals, daemon, nofile.or(own_nofile));
         keeper.proven = true;
+        fail::pass("succeed", "done");
         Ok(keeper)
     }
 
@@ -242,6 +252,7 @@ impl Keeper {
             } else {
                 // An orphan's exit is nobody's news.
                 self.children.exited(&reaped, boot_clock_micros());
+                fail::pass("exit", "reaped");
             }
         }
         self.children.look_at_adopted(boot_clock_micros());
@@ -252,6 +263,7 @@ impl Keeper {
 
     /// `status` is known of a child only.
     fn daemon_died(&mut self, status: Option<Status>) {
+        fail::pass("daemon", "gone");
         // Its last words may still wait in the socket: a Shutdown, a Store. There is an end to them, unless someone else
         // holds its end of the connection and goes on talking.
         if let Some(connection) = &mut self.daemon.connection {
@@ -261,6 +273,7 @@ impl Keeper {
             self.serve();
         }
         self.daemon.died();
+        fail::pass("daemon", "forgotten");
         let left_alone = self.children.alive() == 0;
         if self.daemon.leaves || (self.terminating && left_alone) {
             self.end = Some(Ok(()));
@@ -340,6 +353,7 @@ impl Keeper {
                 connection.link.packet.begin(op::EXITED).bytes(tag::KEY, key.as_bytes()).i32(tag::PID, pid);
                 exit.write(&mut connection.link.packet);
                 send(&mut connection.link, &[]);
+                fail::pass("exit", "told");
             } else {
                 let Some(binary) = connection.upgrade.take() else { return };
                 if connection.link.deaf {
@@ -373,6 +387,7 @@ impl Keeper {
                 None => {
                     link.packet.begin(op::INVENTORY_END);
                     send(link, &[]);
+                    fail::pass("inventory", "ended");
                     return false;
                 }
             },
@@ -383,11 +398,30 @@ impl Keeper {
     /// Carries out one request, and answers it unless it cannot be understood.
     fn carry_out(&mut self, connection: &mut Connection, packet: &[u8], fds: Vec<OwnedFd>) -> Result<(), Malformed> {
         let (version, op, fields) = wire::head(packet)?;
-        let link = &mut connection.link;
         if version == 0 {
-            refuse(link, "packet", "there is no version 0 of the protocol");
+            refuse(&mut connection.link, "packet", "there is no version 0 of the protocol");
             return Ok(());
         }
+        let name = request_name(op);
+        if let Some(name) = name {
+            fail::pass("got", name);
+        }
+        self.carry_out_request(connection, packet, op, fields, fds)?;
+        if let Some(name) = name {
+            fail::pass("did", name);
+        }
+        Ok(())
+    }
+
+    fn carry_out_request(
+        &mut self,
+        connection: &mut Connection,
+        packet: &[u8],
+        op: u16,
+        fields: wire::Fields<'_>,
+        fds: Vec<OwnedFd>,
+    ) -> Result<(), Malformed> {
+        let link = &mut connection.link;
         match op {
             op::HELLO => {
                 connection.greeted = true;
@@ -515,6 +549,7 @@ impl Keeper {
             .i32(tag::PID, spawned.pid)
             .u64(tag::AT, started_at);
         send(link, &[spawned.pidfd.as_fd()]);
+        fail::pass("spawn", "told");
         let mut fds: Vec<Option<OwnedFd>> = fds.into_iter().map(Some).collect();
         for (at, name) in request.keep {
             if let Some(fd) = fds[at].take() {
@@ -539,6 +574,23 @@ impl Keeper {
             "the keeper holds {held} descriptors and {alive} children; its limit of open files allows {max} together"
         )
     }
+}
+
+/// Returns what the points before and after a request are called; those that no daemon sends have none.
+fn request_name(op: u16) -> Option<&'static str> {
+    Some(match op {
+        op::HELLO => "hello",
+        op::ADOPT => "adopt",
+        op::SPAWN => "spawn",
+        op::ACK => "ack",
+        op::STORE => "store",
+        op::DROP => "drop",
+        op::DROP_PREFIX => "drop_prefix",
+        op::INVENTORY => "inventory",
+        op::UPGRADE => "upgrade",
+        op::SHUTDOWN => "shutdown",
+        _ => return None,
+    })
 }
 
 /// The daemon has closed its end of the connection, and everything it said is carried out.

@@ -11,6 +11,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
+use rpm_sys::fail;
 use rpm_sys::fd::{self, Lock, number, set_cloexec};
 use rpm_sys::pidfd::Pidfd;
 use rpm_sys::spawn::execute;
@@ -50,14 +51,17 @@ mod field {
 
 /// Executes the new program; returns only when that fails, with the reason.
 pub(crate) fn become_program(keeper: &Keeper, connection: &Connection, binary: &Path) -> String {
+    fail::pass("upgrade", "begun");
     let state = match fd::sealed_memory_file("rpm-keeper-state", &write(keeper, connection)) {
         Ok(state) => state,
         Err(error) => return format!("its state could not be written down: {error}"),
     };
+    fail::pass("upgrade", "written");
     let kept = || survivors(keeper, connection).chain([state.as_fd()]);
     let marked = kept().try_for_each(|fd| set_cloexec(fd, false));
     let failure = match marked {
         Ok(()) => {
+            fail::pass("upgrade", "marked");
             let argv: Vec<OsString> = std::env::args_os().collect();
             let argv: Vec<&OsStr> = argv.iter().map(OsString::as_os_str).collect();
             let env: Vec<OsString> = std::env::vars_os()

@@ -21,6 +21,7 @@ use crate::limits::Limits;
 use crate::rotation::Rotation;
 use crate::secret::Secret;
 use crate::time::duration_ms;
+use crate::unknown::Unknown;
 use crate::webhook::Webhook;
 
 /// Names one app within one daemon; never reused while the daemon's state lives.
@@ -190,6 +191,9 @@ pub struct AppSpec {
     /// PM2's other keys, kept as written for `jlist` and `describe`.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub other: serde_json::Map<String, serde_json::Value>,
+    /// What a newer program has saved of it.
+    #[serde(default, flatten)]
+    pub unknown: Unknown,
 }
 
 impl AppSpec {
@@ -247,6 +251,7 @@ impl AppSpec {
             version: None,
             balancer: None,
             other: serde_json::Map::new(),
+            unknown: Unknown::default(),
         }
     }
 

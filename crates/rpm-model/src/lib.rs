@@ -18,6 +18,7 @@
 //! - [`secret`]: where a secret comes from
 //! - [`webhook`]: who is told over HTTP of what happens
 //! - [`rotation`]: when logs are rotated, and what is kept
+//! - [`unknown`]: what a newer program has saved
 //! - [`mod@nearest`]: the valid name closest to a mistyped one
 #![forbid(unsafe_code)]
 
@@ -36,6 +37,7 @@ pub mod nearest;
 pub mod rotation;
 pub mod secret;
 pub mod time;
+pub mod unknown;
 pub mod webhook;
 pub mod worker;
 
@@ -55,5 +57,6 @@ pub use nearest::nearest;
 pub use rotation::{Every, Rotation};
 pub use secret::Secret;
 pub use time::Moment;
+pub use unknown::Unknown;
 pub use webhook::{Webhook, WebhookUrl};
 pub use worker::{Exit, Generation, Life, Status, WorkerId};

@@ -355,6 +355,20 @@ impl Ports {
         found
     }
 
+    /// Returns the seats that have a socket of their own.
+    pub fn holders(&self) -> BTreeSet<WorkerId> {
+        let slots = self.ports.values().filter_map(|port| match port {
+            Port::Slots(slots) => Some(slots),
+            Port::Handle(_) => None,
+        });
+        slots.flat_map(Slots::all).filter_map(|slot| slot.holder).map(|(life, _)| life.worker).collect()
+    }
+
+    /// Returns the apps that have sockets.
+    pub fn apps(&self) -> BTreeSet<AppId> {
+        self.ports.keys().map(|(app, _)| *app).collect()
+    }
+
     /// Closes everything of a seat that is down for good.
     pub fn close(&mut self, worker: WorkerId) {
         self.admitted.retain(|life| life.worker != worker);

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use rpm_model::{AppId, AppSpec, Life, Moment, WorkerId};
+use rpm_model::{AppId, AppSpec, Life, Moment, Unknown, WorkerId};
 
 use crate::command::{Command, CommandId, FailureCause, Outcome, Refusal};
 use crate::effect::{Cause, Effect, Happening};
@@ -153,7 +153,8 @@ impl Supervisor {
         let instances = spec.instances.max(1);
         let workers = BTreeSet::new();
         let (history, scaling) = (Vec::new(), Scaling::default());
-        self.apps.insert(app, App { id: app, spec, workers, roll: None, history, scaling, starting: Some(id) });
+        let (roll, starting, unknown) = (None, Some(id), Unknown::default());
+        self.apps.insert(app, App { id: app, spec, workers, roll, history, scaling, starting, unknown });
         for worker in self.add_seats(turn, app, instances) {
             self.wait(turn, Some(id), worker, Goal::Up);
             if self.register_job(worker, wanted) {

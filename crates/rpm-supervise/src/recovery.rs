@@ -59,6 +59,7 @@ impl Supervisor {
         let mut this = Self::default();
         (this.next_app, this.next_worker) = (saved.next_app, saved.next_worker);
         (this.generation_floor, this.generation_seen) = (saved.generation_floor, saved.generation_seen);
+        this.unknown = saved.unknown;
         let turn = &mut Turn { now, effects };
         let mut wanted = Vec::new();
         for app in saved.apps {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rpm_model::{AppId, AppSpec, Exit, Life, Moment, WorkerId};
+use rpm_model::{AppId, AppSpec, Exit, Life, Moment, Unknown, WorkerId};
 use serde::{Deserialize, Serialize};
 
 use crate::autoscale::Change;
@@ -40,6 +40,8 @@ pub struct Saved {
     #[serde(default)]
     pub(crate) generation_seen: u64,
     pub(crate) apps: Vec<SavedApp>,
+    #[serde(default, flatten)]
+    pub(crate) unknown: Unknown,
 }
 
 /// A process as it was when the state was written.
@@ -72,6 +74,8 @@ pub(crate) struct SavedApp {
     history: Vec<(usize, Moment, Fate)>,
     #[serde(default, skip_serializing_if = "SavedScaling::is_usual")]
     scaling: SavedScaling,
+    #[serde(default, flatten)]
+    unknown: Unknown,
 }
 
 /// Who decides on the number of workers, and what was decided last.
@@ -120,6 +124,8 @@ struct SavedSeat {
     last_exit: Option<(Exit, Moment)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     why: Option<String>,
+    #[serde(default, flatten)]
+    unknown: Unknown,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -238,6 +244,7 @@ impl Supervisor {
             generation_floor: self.generation_floor,
             generation_seen: self.generation_seen,
             apps,
+            unknown: self.unknown.clone(),
         }
     }
 
@@ -262,7 +269,7 @@ impl Supervisor {
         });
         let history = app.history.iter().map(|past| (specs.index(&past.spec), past.until, past.fate)).collect();
         let scaling = SavedScaling { is_paused: app.scaling.is_paused, last: app.scaling.last.clone() };
-        SavedApp { id: app.id, specs: specs.0, seats, roll, history, scaling }
+        SavedApp { id: app.id, specs: specs.0, seats, roll, history, scaling, unknown: app.unknown.clone() }
     }
 
     pub(crate) fn load_app(&mut self, saved: SavedApp, now: Moment, wanted: &mut Vec<WorkerId>) {
@@ -304,8 +311,8 @@ impl Supervisor {
             let history = saved.history.iter().map(past).collect();
             let last = saved.scaling.last.map(|(at, change)| (at.min(now), change));
             let scaling = Scaling::restored(saved.scaling.is_paused, last);
-            let (id, spec) = (saved.id, spec(0));
-            self.apps.insert(id, App { id, spec, workers, roll, history, scaling, starting: None });
+            let (id, spec, starting, unknown) = (saved.id, spec(0), None, saved.unknown);
+            self.apps.insert(id, App { id, spec, workers, roll, history, scaling, starting, unknown });
         }
     }
 }
@@ -479,6 +486,7 @@ fn save_seat(seat: &Seat, specs: &mut Specs) -> SavedSeat {
         queued: seat.queued,
         last_exit: seat.last_exit,
         why: seat.why.clone(),
+        unknown: seat.unknown.clone(),
     }
 }
 
@@ -555,6 +563,7 @@ fn load_seat(saved: SavedSeat, app: AppId, now: Moment, spec: &impl Fn(usize) ->
         why: saved.why,
         spec: own,
         waiters: Vec::new(),
+        unknown: saved.unknown,
     }
 }
 

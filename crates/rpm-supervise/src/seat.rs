@@ -13,7 +13,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rpm_model::{AppId, AppSpec, Exit, Generation, Life, Moment, Status, WorkerId};
+use rpm_model::{AppId, AppSpec, Exit, Generation, Life, Moment, Status, Unknown, WorkerId};
 
 use crate::effect::Cause;
 use crate::pending::Waiter;
@@ -50,6 +50,7 @@ pub(crate) struct Seat {
     pub(crate) why: Option<String>,
     /// The commands that wait for this seat.
     pub(crate) waiters: Vec<Waiter>,
+    pub(crate) unknown: Unknown,
 }
 
 /// Who sits in a seat.
@@ -140,6 +141,7 @@ impl Seat {
             last_exit: None,
             why: None,
             waiters: Vec::new(),
+            unknown: Unknown::default(),
         }
     }
 

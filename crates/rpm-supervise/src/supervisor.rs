@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use rpm_model::{AppId, AppSpec, Life, Moment, WorkerId};
+use rpm_model::{AppId, AppSpec, Life, Moment, Unknown, WorkerId};
 
 use crate::command::{CommandId, Failure, FailureCause};
 use crate::depends::Deferred;
@@ -35,6 +35,8 @@ pub struct Supervisor {
     /// The highest generation of a seat that was forgotten.
     pub(crate) generation_seen: u64,
     pub(crate) shutdown: Option<Shutdown>,
+    /// What a newer program has saved, to be saved again; so in [`App`] and [`Seat`].
+    pub(crate) unknown: Unknown,
     pub(crate) pace: Pace,
     /// Seats that wait for other apps.
     pub(crate) held: BTreeSet<WorkerId>,
@@ -61,6 +63,7 @@ pub(crate) struct App {
     pub(crate) scaling: Scaling,
     /// The command that creates this app, while no other has touched it.
     pub(crate) starting: Option<CommandId>,
+    pub(crate) unknown: Unknown,
 }
 
 /// The daemon is about to leave.

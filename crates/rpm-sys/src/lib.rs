@@ -21,8 +21,10 @@
 //! | [`poll`] | waiting for several descriptors at once |
 //! | [`signal`] | numbers of signals and errors |
 //! | [`net`] | sockets |
+//! | [`fail`] | where a test lets a process die |
 
 pub mod borrow;
+pub mod fail;
 pub mod fd;
 pub mod memory;
 pub mod net;

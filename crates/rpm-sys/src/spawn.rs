@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use std::ptr::{null, null_mut};
 
 use crate::error::{Result, SysError};
-use crate::fd;
 use crate::pidfd::Pidfd;
+use crate::{fail, fd};
 
 /// A program to start, and the world it is to find.
 ///
@@ -203,10 +203,14 @@ impl<'a> Spawn<'a> {
             umask: self.umask,
             nofile: self.nofile.map(limits_with_soft).transpose()?,
             cgroup: self.cgroup.map(|fd| fd.as_raw_fd()),
+            ends_parent: false,
             failed_step: null(),
             failed_errno: 0,
         };
+        fail::pass("spawn", "prepared");
+        plan.ends_parent = fail::is_to_die("spawn", "executing");
         let (pid, pidfd) = clone_and_run(&mut plan)?;
+        fail::pass("spawn", "executed");
         if plan.failed_step.is_null() {
             return Ok(Spawned { pid, pidfd: Pidfd::from_fd(pidfd) });
         }
@@ -379,6 +383,8 @@ struct Plan {
     umask: Option<u32>,
     nofile: Option<libc::rlimit>,
     cgroup: Option<RawFd>,
+    /// Whether the parent is to die while the child is about to execute: see [`fail`].
+    ends_parent: bool,
     /// Where the child says what failed: a C string literal.
     failed_step: *const libc::c_char,
     failed_errno: i32,
@@ -539,6 +545,10 @@ fn become_program(plan: &mut Plan) -> (&'static CStr, i32) {
     // SAFETY: sigset_t is plain data; all zeroes is the empty set.
     let nothing: libc::sigset_t = unsafe { std::mem::zeroed() };
     step!(c"sigprocmask", libc::sigprocmask(libc::SIG_SETMASK, &nothing, null_mut()));
+    if plan.ends_parent {
+        // SAFETY: a signal, by number, to the parent, which waits for this child and so cannot have ended.
+        step!(c"kill", libc::kill(libc::getppid(), libc::SIGKILL));
+    }
     // SAFETY: program, argv and env are null-terminated and valid; on success nothing of ours is left.
     unsafe { libc::execve(plan.program, plan.argv, plan.env) };
     let failure = errno();

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rpm_daemon::dump::{self, DumpError, DumpedApp};
 use rpm_ipc::{Request, SavedApp};
-use rpm_model::Flavour;
+use rpm_model::{Flavour, Unknown};
 
 use crate::acting;
 use crate::commands::Invocation;
@@ -74,5 +74,10 @@ fn of_pm2(context: &rpm_config::Context, invocation: &Invocation) -> Result<Opti
     let shell = rpm_config::shell_variables(context, None);
     let unread = |why| Failure::new(format!("{} cannot be read: {why}", invocation.home.dump().display()));
     let found = pm2::dump::apps(&processes, invocation.home.root(), &shell).map_err(unread)?;
-    Ok(Some(found.into_iter().map(|app| DumpedApp { spec: app.spec, stopped: app.stopped }).collect()))
+    Ok(Some(
+        found
+            .into_iter()
+            .map(|app| DumpedApp { spec: app.spec, stopped: app.stopped, unknown: Unknown::default() })
+            .collect(),
+    ))
 }

@@ -1,7 +1,7 @@
 //! The listening sockets of the balancers: opened here, kept by the keeper, and the same for every process of a balancer,
 //! so that whoever comes next accepts what waits in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rpm_keeper::client::{Client as Keeper, Request};
@@ -99,6 +99,11 @@ impl Listeners {
             }
         }
         (names, fds)
+    }
+
+    /// Returns the apps that have sockets.
+    pub(crate) fn apps(&self) -> BTreeSet<AppId> {
+        self.sockets.keys().map(|(app, _)| *app).collect()
     }
 
     /// Closes the sockets of an app whose addresses are not among `wanted`.

@@ -31,6 +31,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::daemon::Daemon;
 use crate::process::Proxied;
+use crate::recover;
 use crate::watch::Token;
 use asked::{Asking, Waiting};
 use control::Control;
@@ -438,9 +439,15 @@ impl Daemon {
         }
     }
 
-    /// Takes back the edges that run, after the daemon before has died.
+    /// Takes back the edges that run, after the daemon before has died; closes what was open for those that are down for good.
     pub(crate) fn restore_listeners(&mut self, held: &mut BTreeMap<String, OwnedFd>) {
         self.edges.listeners = Listeners::restore(held);
+        for app in self.edges.listeners.apps() {
+            let view = self.core.app(app);
+            if view.is_none_or(|app| app.workers.iter().all(|worker| recover::is_down(Some(worker.status)))) {
+                self.edges.listeners.close_others(app, &[], &mut self.keeper);
+            }
+        }
     }
 
     /// Stores the daemon's end of an edge's control socket.

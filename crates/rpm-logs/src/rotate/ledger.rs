@@ -98,6 +98,19 @@ impl Ledger {
         Ok(ledger)
     }
 
+    /// Removes the ledger of a log that nobody writes any more, where the log is gone, or never had anything in it.
+    pub(super) fn forget(log: &Path) -> io::Result<()> {
+        let is_void = match std::fs::symlink_metadata(log) {
+            Ok(meta) => meta.is_file() && meta.len() == 0,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        };
+        let is_needed = || Self::read(log).ok().flatten().and_then(|ledger| ledger.header().ok());
+        if !is_void || (log.exists() && is_needed().is_some_and(|header| header.base > 0)) {
+            return Ok(());
+        }
+        super::collapse::remove_if_there(&Self::path(log))
+    }
+
     /// Returns the header as it is now.
     pub fn header(&self) -> io::Result<Header> {
         let mut bytes = [0; HEADER];

@@ -355,6 +355,9 @@ impl Room {
                 // Where two names mean one file they have one watch; the other is then woken once in vain.
                 let _ = inotify::remove_watch(&self.inotify, watch);
             }
+            if let Err(error) = Ledger::forget(&gone.log.path) {
+                (self.on_event)(Event::Failed { log: gone.log.path, error });
+            }
         }
     }
 
@@ -564,6 +567,33 @@ mod tests {
         assert_eq!(next_look(1_000, second, Some(500)), Some(Duration::from_millis(500)));
         assert_eq!(next_look(1_000_000, second, Some(0)), Some(LOOK_MIN));
         assert_eq!(next_look(1, second, None), Some(LOOK_MAX));
+    }
+
+    #[test]
+    fn a_log_that_nobody_writes_any_more_leaves_no_ledger_of_nothing() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let logs = ["empty", "gone", "full"].map(|name| dir.path().join(name));
+        let log = |path: &PathBuf| Log { path: path.clone(), rotation: Rotation::default(), is_pumped: false };
+        let has_ledger = |path: &PathBuf| Ledger::path(path).exists();
+        for path in &logs {
+            std::fs::write(path, "").expect("writes");
+        }
+        let rotator = Rotator::start(|_| {}).expect("a thread");
+        rotator.set(logs.iter().map(log).collect());
+        let until = |what: &dyn Fn() -> bool| {
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while !what() {
+                assert!(Instant::now() < deadline, "it does not come");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        };
+        until(&|| logs.iter().all(has_ledger));
+        std::fs::remove_file(&logs[1]).expect("removes");
+        std::fs::write(&logs[2], "a line\n").expect("writes");
+        rotator.set(Vec::new());
+        until(&|| !has_ledger(&logs[0]) && !has_ledger(&logs[1]));
+        drop(rotator);
+        assert!(has_ledger(&logs[2]), "its times are still of use");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 use rpm_model::{AppId, ExecMode, Exit, Life, Moment, Status, WorkerId};
-use rpm_supervise::{Command, Effect, Event, Fact, Note, Saved};
+use rpm_supervise::{Command, Effect, Event, Fact, Note};
 
 use crate::stage::{Stage, cluster, fact, fork, ids, life, ms, spec};
 
@@ -158,11 +158,21 @@ fn after_a_reboot_no_deadline_lies_in_a_far_future() {
 }
 
 #[test]
-fn a_field_that_a_newer_version_wrote_is_ignored() {
-    let stage = Stage::with(fork());
-    let mut value = serde_json::to_value(stage.supervisor.saved()).expect("it can be written");
-    value["colour"] = "blue".into();
-    assert_eq!(serde_json::from_value::<Saved>(value).expect("it can be read"), stage.supervisor.saved());
+fn a_field_that_a_newer_version_wrote_is_kept_for_it() {
+    const PLACES: [&str; 4] = ["", "/apps/0", "/apps/0/specs/0", "/apps/0/seats/0"];
+    let mut stage = Stage::with(fork());
+    let before = serde_json::to_value(stage.supervisor.saved()).expect("it can be written");
+    let mut newer = before.clone();
+    for place in PLACES {
+        newer.pointer_mut(place).expect("it is there")["colour"] = "blue".into();
+    }
+    stage.reborn(serde_json::from_value(newer).expect("it can be read"), &[fact(life(0, 1))]);
+    let mut after = serde_json::to_value(stage.supervisor.saved()).expect("it can be written");
+    for place in PLACES {
+        let object = after.pointer_mut(place).expect("it is there").as_object_mut().expect("an object");
+        assert_eq!(object.remove("colour"), Some("blue".into()), "lost from {place:?}");
+    }
+    assert_eq!(after["apps"][0]["specs"], before["apps"][0]["specs"]);
 }
 
 #[test]
