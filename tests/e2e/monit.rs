@@ -3,7 +3,8 @@
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rpm_tests::{Rpm, app, until};
+use rpm_tests::{Load, Rpm, app, free_port, until};
+use serde_json::json;
 
 /// A terminal of our own with the dashboard in it. It ends with the test.
 struct Terminal {
@@ -179,4 +180,39 @@ fn monit_without_colours_read_only_recorded_and_seen_again() {
     replay.shows(&["bad", "exit code 3 after", "this dashboard is read-only"]);
     replay.keys(&["q"]);
     replay.shows(&["left with 0"]);
+}
+
+#[test]
+fn monit_shows_what_passes_through_a_balancer() {
+    let (rpm, port) = (Rpm::new(), free_port());
+    let file = json!({
+        "apps": [{ "name": "api", "script": app("http.js"), "instances": 2, "exec_mode": "proxy" }],
+        "upstreams": [{ "name": "backend", "servers": [{ "app": "api" }] }],
+        "balancers": [{ "name": "web", "listen": format!("127.0.0.1:{port}"), "upstream": "backend" }],
+    });
+    let path = rpm.home().join("ecosystem.json");
+    std::fs::write(&path, file.to_string()).expect("written");
+    rpm.ok(&["start", &path.to_string_lossy()]);
+    let load = Load::start(port, "/", 2);
+    let terminal = Terminal::open(&rpm, (120, 36), "monit");
+    // A rate takes two looks.
+    let mut screen = terminal.shows(&["api:0", "api:1", "web", "req/s", "a second", "p99", "in flight"]);
+    let rate = |screen: &str, name: &str| -> f64 {
+        let line = screen.lines().find(|line| line.contains(name)).unwrap_or_default();
+        let words = line.split_whitespace().skip_while(|word| !word.contains(name));
+        let rates = words.filter_map(|word| match word.strip_suffix('k') {
+            Some(thousands) => thousands.parse::<f64>().ok().map(|thousands| thousands * 1000.0),
+            None => word.parse().ok(),
+        });
+        rates.last().unwrap_or_default()
+    };
+    until("both workers have a rate", || {
+        screen = terminal.screen();
+        rate(&screen, "api:0") > 1.0 && rate(&screen, "api:1") > 1.0
+    });
+    assert_eq!(load.stop(), Vec::<String>::new());
+    until("nothing passes any more", || {
+        screen = terminal.screen();
+        rate(&screen, "api:0") < 0.1 && rate(&screen, "api:1") < 0.1
+    });
 }
