@@ -1,8 +1,8 @@
 //! Load and measurements, against the command line only: nothing here links to the rest of `rpm`, so the same
 //! scenario runs through PM2 from npm. But for one: `bench-edge` runs the balancer by itself, as nginx and HAProxy run.
 //!
-//! Three programs: `load` (an HTTP client that counts), `scenario` (reloads, scaling and kill -9 under load), `bench`
-//! (figures, side by side). Everything runs in temporary state directories on ports from the kernel, and every process
+//! Four programs: `load` (an HTTP client that counts), `scenario` (reloads, scaling and kill -9 under load), `releases` (what
+//! users see of a bad release), `bench` (figures, side by side). Everything runs in temporary state directories on ports from the kernel, and every process
 //! started is ended by its pid.
 //!
 //! - [`http`]: one request and its answer, strictly

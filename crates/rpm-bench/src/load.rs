@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::histogram::Histogram;
 use crate::http::{self, Answer, Connection, Lost};
 
-/// A request that takes longer has failed. Longer than any drain or start-up in the scenarios.
+/// A request that takes longer has failed, unless a plan says otherwise. Longer than any drain or start-up in the scenarios.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// After a failure: a refused connection must not become a busy loop.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -37,6 +37,8 @@ pub struct Plan {
     pub keep_alive: bool,
     /// Requests per second in all; nothing means as fast as answers come.
     pub rate: Option<f64>,
+    /// A request that takes longer has failed.
+    pub patience: Duration,
 }
 
 impl Plan {
@@ -50,7 +52,8 @@ impl Plan {
         let with_port = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
         let address = with_port.to_socket_addrs().with_context(|| format!("`{host}` is no address"))?.next();
         let address = address.with_context(|| format!("`{host}` has no address"))?;
-        Ok(Self { address, host: host.to_owned(), path: path.to_owned(), connections, keep_alive, rate: None })
+        let (host, path) = (host.to_owned(), path.to_owned());
+        Ok(Self { address, host, path, connections, keep_alive, rate: None, patience: PATIENCE })
     }
 }
 
@@ -232,7 +235,7 @@ impl Asker {
     fn ask_once(&mut self) -> (Result<Answer, Lost>, bool) {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => match Connection::open(self.plan.address, PATIENCE) {
+            None => match Connection::open(self.plan.address, self.plan.patience) {
                 Ok(connection) => connection,
                 Err(lost) => return (Err(lost), false),
             },

@@ -38,6 +38,15 @@ impl Kind {
     }
 }
 
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit code; nothing when a signal ended it.
+    pub code: Option<i32>,
+    /// What it wrote, to standard error first.
+    pub told: String,
+}
+
 /// One daemon with a state directory of its own. Dropping it ends the daemon and everything it has started.
 #[derive(Debug)]
 pub struct Manager {
@@ -79,16 +88,33 @@ impl Manager {
     /// # Errors
     /// When it fails, with what it wrote to standard error; or takes too long.
     pub fn run<S: AsRef<str>>(&self, arguments: &[S]) -> Result<String> {
-        let arguments: Vec<&str> = arguments.iter().map(AsRef::as_ref).collect();
-        let said = || format!("{} {}", self.kind.name(), arguments.join(" "));
-        // Files, not pipes: a daemon that inherits a pipe would keep it open after the command has ended.
-        let (mut out, mut err) = (tempfile::tempfile()?, tempfile::tempfile()?);
-        let status = self.wait(&arguments, &out, &err).with_context(said)?;
-        let (out, err) = (text_of(&mut out)?, text_of(&mut err)?);
+        let said = || self.said(arguments);
+        let (status, out, err) = self.end_of(arguments).with_context(said)?;
         if !status.success() {
             bail!("`{}` ended with {status}: {}", said(), if err.trim().is_empty() { out.trim() } else { err.trim() });
         }
         Ok(out)
+    }
+
+    /// Runs a command that may well fail, and returns how it ended.
+    ///
+    /// # Errors
+    /// When it cannot be run, or takes too long.
+    pub fn attempt<S: AsRef<str>>(&self, arguments: &[S]) -> Result<Ended> {
+        let (status, out, err) = self.end_of(arguments).with_context(|| self.said(arguments))?;
+        Ok(Ended { code: status.code(), told: format!("{err}{out}") })
+    }
+
+    fn said<S: AsRef<str>>(&self, arguments: &[S]) -> String {
+        arguments.iter().fold(self.kind.name().to_owned(), |said, word| said + " " + word.as_ref())
+    }
+
+    fn end_of<S: AsRef<str>>(&self, arguments: &[S]) -> Result<(ExitStatus, String, String)> {
+        let arguments: Vec<&str> = arguments.iter().map(AsRef::as_ref).collect();
+        // Files, not pipes: a daemon that inherits a pipe would keep it open after the command has ended.
+        let (mut out, mut err) = (tempfile::tempfile()?, tempfile::tempfile()?);
+        let status = self.wait(&arguments, &out, &err)?;
+        Ok((status, text_of(&mut out)?, text_of(&mut err)?))
     }
 
     fn wait(&self, arguments: &[&str], out: &File, err: &File) -> Result<ExitStatus> {
