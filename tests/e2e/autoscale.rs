@@ -202,8 +202,15 @@ fn by_hand_it_is_off_until_somebody_turns_it_on() {
     assert!(decided.len() >= 3, "one after another: {decided:?}");
     let events = rpm.ok(&["events", "api", "-n", "1000"]);
     assert!(events.contains("autoscale off") || events.contains("scale to 5"), "{events}");
+    let restarted = rpm.run(&["restart", "api", "-i", "2"]);
+    let told = String::from_utf8_lossy(&restarted.stderr);
+    assert!(restarted.status.success() && told.contains("api scales itself: `-i 2` has no effect"), "{told}");
     rpm.ok(&["autoscale", "api", "off"]);
     assert!(is_off(&rpm));
+    rpm.ok(&["save"]);
+    rpm.ok(&["kill"]);
+    rpm.ok(&["resurrect"]);
+    assert!(is_off(&rpm), "so it was when it was saved");
 }
 
 /// Connections that nobody accepts ask for workers; those that crash do not get any.

@@ -178,6 +178,25 @@ fn a_node_worker_that_hangs_is_found_by_its_watchdog() {
     assert_eq!(rpm.restarts("web"), [1]);
 }
 
+#[test]
+fn a_node_worker_that_hangs_tells_where() {
+    let (rpm, port) = (Rpm::new(), free_port());
+    let mut web = web(&rpm, port, "one");
+    (web["watchdog"], web["stack_dump"], web["health_check"]) = (json!("600ms"), json!("inspector"), json!(null));
+    rpm.ok(&["start", &ecosystem(&rpm, &web)]);
+    let before = rpm.pids("web");
+    let hung = hang(&rpm, port, &before);
+    until("it is replaced", || rpm.pids("web").iter().all(|pid| *pid != hung && *pid > 0));
+    let log = || {
+        std::fs::read_dir(rpm.home().join("logs"))
+            .expect("logs")
+            .flatten()
+            .fold(String::new(), |all, file| all + &std::fs::read_to_string(file.path()).unwrap_or_default())
+    };
+    until("the line is named", || log().contains("health.js:11:"));
+    assert!(log().contains("It hangs; Node's inspector tells where:\n    at "), "{}", log());
+}
+
 /// Makes one of the workers hang, and returns which; the requests of others go on.
 fn hang(rpm: &Rpm, port: u16, pids: &[i32]) -> i32 {
     make(&control(rpm), &format!("hang.{}", pids[0]));

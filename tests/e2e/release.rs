@@ -174,6 +174,61 @@ fn an_earlier_release_is_put_back_by_name() {
     assert_eq!(load.stop(), Vec::<String>::new());
 }
 
+/// A directory that is a link to a release, and moved from one to the next.
+#[test]
+fn a_release_behind_a_link_is_rolled_back_to_the_files_that_it_replaced() {
+    let (rpm, port) = (Rpm::new(), free_port());
+    let root = rpm.home().join("srv");
+    let release = |name: &str, start: &str| {
+        let directory = root.join("releases").join(name);
+        std::fs::create_dir_all(&directory).expect("a directory");
+        let serve =
+            format!("require('http').createServer((_, res) => res.end('{{\"version\":\"{name}\"}}')).listen({port});");
+        std::fs::write(directory.join("app.js"), format!("{start}\n{serve}\n")).expect("a file");
+    };
+    let lead_to = |name: &str| {
+        let next = root.join("next");
+        std::os::unix::fs::symlink(root.join("releases").join(name), &next).expect("a link");
+        std::fs::rename(next, root.join("current")).expect("it is moved");
+    };
+    release("one", "");
+    // Its first worker comes up and serves; the second one does not.
+    release("two", "if (process.env.NODE_APP_INSTANCE === '1') throw new Error('broken');");
+    release("three", "");
+    lead_to("one");
+    let file = ecosystem(
+        &rpm,
+        &[
+            json!({ "name": "web", "script": "app.js", "cwd": root.join("current"), "instances": 2, "exec_mode": "cluster" }),
+        ],
+    );
+    rpm.ok(&["start", &file]);
+    lead_to("two");
+    let plan = rpm.ok(&["diff", &file]);
+    assert!(plan.contains("releases/one\" → ") && plan.contains("releases/two\""), "{plan}");
+    rpm.fails(&["reload", "web"]);
+    rpm.until("both serve", "web", |all| all.iter().all(|one| one["pm2_env"]["status"] == "online"));
+    assert_eq!(versions(port), ["one"]);
+    // A crash brings in nothing that was not reloaded, either.
+    let before = rpm.pids("web");
+    rpm_tests::signal(before[0], 9);
+    rpm.until("it is started again", "web", |all| {
+        all.iter().all(|one| one["pm2_env"]["status"] == "online" && one["pid"] != before[0])
+    });
+    assert_eq!(versions(port), ["one"]);
+    lead_to("three");
+    rpm.ok(&["reload", "web"]);
+    assert_eq!(versions(port), ["three"]);
+    rpm.ok(&["rollback", "web"]);
+    assert_eq!(versions(port), ["one"]);
+    let told = rpm.ok(&["describe", "web"]);
+    assert!(told.contains("releases/one"), "{told}");
+    // Whoever restarts it means the link.
+    rpm.ok(&["restart", "web"]);
+    rpm.until("both serve", "web", |all| all.iter().all(|one| one["pm2_env"]["status"] == "online"));
+    assert_eq!(versions(port), ["three"]);
+}
+
 /// Writes a file of one app of four workers behind a balancer.
 fn balanced(rpm: &Rpm, port: u16, version: &str, change: impl FnOnce(&mut Value)) -> String {
     let mut app = web(rpm, free_port(), version);

@@ -163,11 +163,34 @@ fn the_api_shows_and_acts_and_refuses_strangers() {
     let (_, head, page) = web.ask("GET", "/", "", "");
     assert!(head.contains("content-security-policy: default-src 'none'") && !page.contains("http://"), "{head}");
 
+    // Whoever asks it to stop itself would not hear the answer.
+    let own = web.id("rpm-web");
+    for verb in ["stop", "restart", "reload"] {
+        assert_eq!(web.with_token("POST", &format!("/api/v1/apps/{own}/{verb}"), "").0, 409);
+    }
+    assert_eq!(web.with_token("POST", &format!("/api/v1/apps/{id}/scale"), "{\"instances\":101}").0, 400);
+
     // It outlives the daemon, and answers again when the next one is there.
     rpm.kill_daemon();
     until("the api", || web.ask("GET", "/api/v1/apps", &bearer, "").0 == 200);
     rpm.ok(&["web", "stop"]);
     assert!(rpm.fails(&["web", "stop"]).contains("does not run"));
+}
+
+#[test]
+fn it_is_there_again_with_the_next_daemon_until_it_is_stopped() {
+    let rpm = Rpm::new();
+    let web = Web::start(&rpm, &["--read-only"]);
+    rpm.ok(&["kill"]);
+    assert!(TcpStream::connect(("127.0.0.1", web.port)).is_err());
+    rpm.ok(&["start", &app("idle.sh"), "--name", "web"]);
+    until("the web server", || TcpStream::connect(("127.0.0.1", web.port)).is_ok());
+    let refused = || web.with_token("POST", "/api/v1/apps/1/stop", "").1["error"].to_string();
+    until("it is read-only still", || refused().contains("--read-only"));
+    rpm.ok(&["web", "stop"]);
+    rpm.ok(&["kill"]);
+    rpm.ok(&["start", &app("idle.sh"), "--name", "web"]);
+    assert!(rpm.fails(&["web", "url"]).contains("does not run"));
 }
 
 #[test]

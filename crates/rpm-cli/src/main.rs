@@ -25,6 +25,7 @@ mod session;
 mod settings;
 mod specs;
 mod target;
+mod web;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -86,6 +87,7 @@ fn run(command: Command, voice: Voice) -> Result<(), Failure> {
     match command {
         Command::Keeper(role) => return commands::roles::keeper(role_home(role)),
         Command::Webhook => return commands::roles::webhook(),
+        Command::NodeStack { pid } => return commands::roles::node_stack(pid),
         Command::Daemon(role) => return commands::roles::daemon(role_home(role)),
         Command::Balance(args::Balance::Edge) => return commands::roles::edge(),
         Command::Completion(completion) => return commands::completion::run(&completion, &voice),

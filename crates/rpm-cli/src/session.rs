@@ -55,8 +55,11 @@ impl Session {
                 voice.note(format_args!("daemon started (home {})", tilde(home)));
             }
             if let Some(mut session) = Self::open_existing(home)? {
-                if is_new && let Err(failure) = crate::modules::start_all(&mut session, home, voice) {
-                    voice.warn(format_args!("the modules were not started: {}", failure.text()));
+                if is_new {
+                    if let Err(failure) = crate::modules::start_all(&mut session, home, voice) {
+                        voice.warn(format_args!("the modules were not started: {}", failure.text()));
+                    }
+                    crate::web::start_wanted(&mut session, home, voice);
                 }
                 return Ok(session);
             }

@@ -153,6 +153,20 @@ impl Plan {
         }
     }
 
+    /// Tells that `-i` does not decide for apps that are there and scale themselves.
+    pub fn tell_of_numbers(&self, list: &List, options: &AppOptions, voice: &Voice) {
+        let Some(wanted) = &options.instances else { return };
+        for respec in self.respecs.iter().filter(|respec| respec.spec.autoscale.is_some()) {
+            let Some(app) = list.apps.iter().find(|app| app.id == respec.app && app.autoscale.is_some()) else {
+                continue;
+            };
+            let (name, program) = (&app.spec.name, voice.program());
+            voice.warn(format_args!(
+                "{name} scales itself: `-i {wanted}` has no effect; `{program} scale {name} {wanted}` sets the number by hand"
+            ));
+        }
+    }
+
     /// Brings the workers into order, each once.
     pub fn finish(mut self) -> Self {
         self.workers.sort_unstable();

@@ -212,7 +212,11 @@ pub fn app_keys() -> impl Iterator<Item = AppKey> {
 }
 
 /// Keys beside `apps` that say nothing about apps.
-pub(crate) const TOP_LEVEL: &[&str] = &["apps", "pm2", "deploy", "static", "upstreams", "balancers", "$schema"];
+pub(crate) const TOP_LEVEL: &[&str] =
+    &["apps", "pm2", "deploy", "static", "upstreams", "balancers", "webhooks", "$schema"];
+
+/// Keys of an app that may stand beside `apps` too: for all that do not say it themselves.
+pub(crate) const COMMON: &[&str] = &["webhooks"];
 
 /// Keys of an app that belong to editors and people.
 pub(crate) const SILENT: &[&str] = &["$schema", "_comment", "//"];

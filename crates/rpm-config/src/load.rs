@@ -1,8 +1,9 @@
 //! From a file, a command line or a change to specs: the order of things.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use rpm_model::depends::circle;
 use rpm_model::{AppSpec, ExecMode, nearest};
 use serde_json::{Map, Value};
 
@@ -93,6 +94,8 @@ pub fn update(current: &AppSpec, options: &AppOptions, context: &Context) -> Res
         app.settings.entry("filter_env").or_insert(kept);
     }
     let mut spec = current.clone();
+    // It means the directory as it is now.
+    spec.release = None;
     let mut reader = Reader { app: &app, context, report: &mut report };
     spec::change(&mut reader, &mut spec);
     effective::change(&mut reader, &mut spec, options.update_env, options.env_name.as_deref());
@@ -127,6 +130,7 @@ fn from_document(
     for Found { at, number, object } in &found {
         let mut app = RawApp::read(object, at, *number, &mut report);
         app.overlay(&settings, &mut report);
+        app.inherit(top::common(document), &mut report);
         let mut reader = Reader { app: &app, context, report: &mut report };
         if let Some(spec) = new_spec(&mut reader, directory, options.env_name.as_deref(), deploy) {
             if spec.exec_mode == ExecMode::Proxy {
@@ -140,6 +144,7 @@ fn from_document(
     specs.extend(made.into_iter().chain(balancers));
     refuse_same_names(&specs, &mut report);
     refuse_same_addresses(&specs, &mut report);
+    refuse_circles(&specs, &mut report);
     let warnings = report.finish()?;
     Ok(Loaded { specs: specs.into_iter().map(|(_, spec)| spec).collect(), warnings })
 }
@@ -213,6 +218,26 @@ fn refuse_same_addresses(specs: &[(Pointer, AppSpec)], report: &mut Report) {
             {
                 let sentence = format!("app `{}` and app `{other}` both listen on {address}", spec.name);
                 report.mistake_of_app(Some(&at.key("listen")), sentence);
+            }
+        }
+    }
+}
+
+/// Refuses apps of the file that wait for one another, each circle once. What they wait for of apps that run already is
+/// the daemon's to judge.
+fn refuse_circles(specs: &[(Pointer, AppSpec)], report: &mut Report) {
+    let all: BTreeMap<&str, BTreeSet<&str>> = specs
+        .iter()
+        .map(|(_, spec)| (spec.name.as_str(), spec.depends_on.keys().map(String::as_str).collect()))
+        .collect();
+    let mut told: BTreeSet<BTreeSet<String>> = BTreeSet::new();
+    for (at, spec) in specs {
+        // Who waits for itself alone was told so.
+        for other in spec.depends_on.keys().filter(|other| **other != spec.name) {
+            let Some(names) = circle(&spec.name, other, &all) else { continue };
+            if told.insert(names.iter().cloned().collect()) {
+                let sentence = format!("app `{}` would wait for itself: {}", spec.name, names.join(" → "));
+                report.mistake_of_app(Some(&at.key("depends_on")), sentence);
             }
         }
     }

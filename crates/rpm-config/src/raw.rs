@@ -62,6 +62,19 @@ impl RawApp {
         app
     }
 
+    /// Takes what the file says for all apps, where this one does not say it itself.
+    pub(crate) fn inherit<'a>(
+        &mut self,
+        common: impl Iterator<Item = (&'static str, &'a Value, Pointer)>,
+        report: &mut Report,
+    ) {
+        for (key, value, at) in common {
+            if !self.settings.contains_key(key) && !self.bad.contains(&key) {
+                self.take(key, value, at, report);
+            }
+        }
+    }
+
     fn take(&mut self, written: &str, value: &Value, at: Pointer, report: &mut Report) {
         let origin = Origin::File { at, written: written.to_owned() };
         let setting = Setting { value: value.clone(), origin };

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::balance;
 use crate::document::{Document, Format, Pointer};
-use crate::keys::{Meaning, TOP_LEVEL, meaning};
+use crate::keys::{COMMON, Meaning, TOP_LEVEL, meaning};
 use crate::report::Report;
 use crate::spec::serve;
 
@@ -62,6 +62,13 @@ pub(crate) fn apps<'a>(document: &'a Document, report: &mut Report) -> Vec<Found
         report.mistake_of_file(&root, "there are no apps in the file", "expected at least one app in `apps`");
     }
     found.unwrap_or_default()
+}
+
+/// Returns what a file says for all of its apps, beside `apps`.
+pub(crate) fn common(document: &Document) -> impl Iterator<Item = (&'static str, &Value, Pointer)> {
+    let object = document.value.as_object().filter(|object| object.contains_key("apps"));
+    let of = move |key: &'static str| Some((key, object?.get(key)?, Pointer::default().key(key)));
+    COMMON.iter().copied().filter_map(of)
 }
 
 /// Returns the variables of one deployment: `deploy.<name>.env`.

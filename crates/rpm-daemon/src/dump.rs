@@ -21,6 +21,9 @@ pub struct DumpedApp {
     pub spec: AppSpec,
     /// Whether all of its workers were stopped: then it is registered again, and not started.
     pub stopped: bool,
+    /// Whether people decide on its number of workers, although it has `autoscale`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub autoscale_off: bool,
     /// What a newer program has saved besides.
     #[serde(default, flatten)]
     pub unknown: Unknown,
@@ -175,7 +178,12 @@ mod tests {
     use super::*;
 
     fn app(name: &str) -> DumpedApp {
-        DumpedApp { spec: AppSpec::new(name, "/a", "/"), stopped: false, unknown: Unknown::default() }
+        DumpedApp {
+            spec: AppSpec::new(name, "/a", "/"),
+            stopped: false,
+            autoscale_off: false,
+            unknown: Unknown::default(),
+        }
     }
 
     fn list(apps: Vec<DumpedApp>) -> Dump {
@@ -312,7 +320,7 @@ mod tests {
         std::fs::write(&path, newer.to_string()).unwrap();
         // What `resurrect` has read, and the daemon saves: fields beside the spec do not come so far.
         let spec = read(&path, &backup(&path)).unwrap().0.remove(1).spec;
-        let saved = DumpedApp { spec, stopped: true, unknown: Unknown::default() };
+        let saved = DumpedApp { spec, stopped: true, autoscale_off: false, unknown: Unknown::default() };
         write(&path, &backup(&path), vec![saved, app("new")]).unwrap();
         let kept: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         assert_eq!(kept["later"], newer["later"]);

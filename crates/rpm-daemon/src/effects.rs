@@ -19,6 +19,7 @@ use crate::notify;
 use crate::output::LogNames;
 use crate::pm2::News;
 use crate::process::{Draining, Process, Proxied, SeatFiles};
+use crate::releases;
 use crate::secrets::Prepared;
 use crate::settle::Settling;
 use crate::view;
@@ -123,7 +124,8 @@ impl Daemon {
                     let cause = self.core.worker(worker).and_then(|worker| worker.cause);
                     pm2.tell(News::Happened { worker, happening, cause });
                 }
-                let happened = view::happened(self.app_name(worker), worker, happening, self.why(worker, happening));
+                let why = self.why(worker, happening);
+                let happened = view::happened(self.app_name(worker), worker, happening, why);
                 let detail = happened.detail.as_deref().map(|detail| format!(" ({detail})")).unwrap_or_default();
                 tracing::info!("app [{}:{worker}] {}{detail}", happened.app, happened.event);
                 self.record_happening(&happened, happening);
@@ -275,7 +277,7 @@ impl Daemon {
         request.note = &note;
         request.args = &args;
         request.env = &env;
-        request.cwd = &spec.cwd;
+        request.cwd = releases::directory(spec);
         request.listen_pid = !listen.is_empty();
         request.user = spec.user;
         request.cgroup = procs.as_ref().map(|procs| procs.as_fd());
@@ -452,7 +454,7 @@ impl Daemon {
     }
 
     /// Returns what the core does not say of a cause: which file has changed, what was wrong with a worker.
-    fn why(&self, worker: WorkerId, happening: Happening) -> Option<String> {
+    fn why(&mut self, worker: WorkerId, happening: Happening) -> Option<String> {
         match happening {
             Happening::Unhealthy | Happening::Stopping { cause: Cause::Health | Cause::Hang } => {
                 let lives = self.processes.range(Life::new(worker, 0)..=Life::new(worker, u64::MAX));
@@ -463,6 +465,9 @@ impl Daemon {
             }
             Happening::Started { cause: Cause::Watch } | Happening::Stopping { cause: Cause::Watch } => {
                 self.changes.why(self.core.app_of(worker)?)
+            }
+            Happening::Started { cause: Cause::Crash } => {
+                self.forensics.has_starved(worker).then(|| "out of memory".to_owned())
             }
             _ => None,
         }

@@ -38,6 +38,8 @@ pub(crate) struct Forensics {
     written: mpsc::UnboundedReceiver<Life>,
     /// Who last asked something of each worker.
     actors: BTreeMap<WorkerId, String>,
+    /// Workers whose last end was for want of memory, until they are started again.
+    starved: BTreeSet<WorkerId>,
     /// How often the kernel had killed for want of memory when that was last looked at.
     oom_kills: Option<u64>,
     /// Events of this pass, where somebody wants to be told of them.
@@ -58,6 +60,7 @@ impl Forensics {
             recorder: recorder.ok(),
             written,
             actors: BTreeMap::new(),
+            starved: BTreeSet::new(),
             oom_kills: proc::oom_kills(),
             news: std::cell::RefCell::default(),
         }
@@ -89,6 +92,12 @@ impl Forensics {
 
     pub(crate) fn forget(&mut self, worker: WorkerId) {
         self.actors.remove(&worker);
+        self.starved.remove(&worker);
+    }
+
+    /// Returns whether the last end of a worker was for want of memory, once.
+    pub(crate) fn has_starved(&mut self, worker: WorkerId) -> bool {
+        self.starved.remove(&worker)
     }
 
     /// Says whether somebody wants to be told of events.
@@ -178,6 +187,10 @@ impl Daemon {
         if self.pump.is_some() {
             ended.waits_for = streams(life);
         }
+        match ended.record.oom {
+            Some(true) => self.forensics.starved.insert(life.worker),
+            Some(false) | None => self.forensics.starved.remove(&life.worker),
+        };
         if ended.record.is_crash() {
             let record = &ended.record;
             let app = Some(record.app.clone());

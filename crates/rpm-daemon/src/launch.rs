@@ -7,7 +7,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use rpm_logs::LogPaths;
-use rpm_model::{AppId, AppSpec, Environment, ExecMode, Flavour, Home, Life};
+use rpm_model::{AppId, AppSpec, Environment, ExecMode, Flavour, Home, Life, Runtime, StackDump};
+
+use crate::releases;
 
 /// The name of the variable by which a descendant that left its process tree is still known as ours.
 pub(crate) const MARK: &str = "RPM_LIFE";
@@ -47,13 +49,17 @@ pub(crate) struct Descriptors {
 pub(crate) fn arguments(spec: &AppSpec) -> (String, Vec<String>) {
     // A balancer is run by the program that this daemon is, which may be newer than the one that asked for it.
     let own = spec.is_balancer().then(std::env::current_exe).and_then(Result::ok).filter(|path| path.exists());
-    let script = own.as_ref().unwrap_or(&spec.script).to_string_lossy().into_owned();
+    let script = own.unwrap_or_else(|| releases::script(spec)).to_string_lossy().into_owned();
     match &spec.interpreter {
         None => (script, spec.args.clone()),
         Some(interpreter) => {
             let mut args = Vec::new();
             if wants_source_maps(spec) {
                 args.push("--enable-source-maps".into());
+            }
+            if spec.stack_dump == Some(StackDump::Of(Runtime::Inspector)) {
+                // The usual port is one, and workers are several.
+                args.push("--inspect-port=0".into());
             }
             args.extend(spec.interpreter_args.iter().cloned());
             args.push(script);

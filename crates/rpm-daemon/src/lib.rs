@@ -56,6 +56,7 @@ mod output;
 mod pm2;
 mod process;
 mod recover;
+mod releases;
 mod requests;
 mod rounds;
 mod sampling;
@@ -77,6 +78,9 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use rpm_model::Home;
+
+pub use health::inspector::node_stack;
+pub use releases::release_of;
 
 /// How to run.
 #[derive(Debug, Clone)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rpm_ipc::{DaemonInfo, List, Notice, Release, Reply, Request};
 use rpm_model::{AppId, AppSpec, WorkerId};
-use rpm_supervise::{Cause, Command, CommandId, Event, Refusal};
+use rpm_supervise::{Cause, Command, CommandId, Event, Refusal, Resurrected};
 
 use crate::clients::Inbound;
 use crate::daemon::{Asked, Daemon, shared};
@@ -114,6 +114,7 @@ impl Daemon {
     }
 
     pub(crate) fn command(&mut self, command: Command, asked: Asked) -> CommandId {
+        let command = self.with_releases(command);
         self.record_command(&command, &asked.request, asked.line.as_ref().map(|(line, _)| line));
         let id = CommandId(self.next_command);
         self.next_command += 1;
@@ -207,7 +208,7 @@ pub(crate) fn command(request: &Request) -> Result<Command, String> {
         }
         Request::Resurrect { apps } => {
             wanted(&mut apps.iter().map(|app| &app.spec))?;
-            Command::Resurrect { apps: apps.iter().map(|app| (Arc::new(app.spec.clone()), app.stopped)).collect() }
+            Command::Resurrect { apps: apps.iter().map(resurrected).collect() }
         }
         Request::Stop { workers } => Command::Stop { workers: workers.clone() },
         Request::Restart { workers, specs } => {
@@ -243,6 +244,10 @@ pub(crate) fn command(request: &Request) -> Result<Command, String> {
         | Request::Update { .. }
         | Request::Events => return Err("this is not for the core".into()),
     })
+}
+
+fn resurrected(app: &rpm_ipc::SavedApp) -> Resurrected {
+    Resurrected { spec: Arc::new(app.spec.clone()), is_stopped: app.stopped, is_scaled_by_hand: app.autoscale_off }
 }
 
 /// A client that has lost its way would fill the memory.

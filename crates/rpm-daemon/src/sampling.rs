@@ -27,6 +27,8 @@ pub(crate) struct Sampler {
     stat: StatFile,
     base: (Moment, Duration),
     percent: f32,
+    /// CPU time and threads at the last look.
+    seen: Option<(Duration, u32)>,
     own: Bytes,
     /// Memory of the descendants, at the last look that asked for them.
     descendants: Bytes,
@@ -37,13 +39,14 @@ impl Sampler {
     pub(crate) fn open(pid: i32, started_at: Moment) -> Option<Self> {
         let stat = StatFile::open(pid)?;
         let base = (started_at, Duration::ZERO);
-        Some(Self { pid, stat, base, percent: 0.0, own: Bytes(0), descendants: Bytes(0) })
+        Some(Self { pid, stat, base, percent: 0.0, seen: None, own: Bytes(0), descendants: Bytes(0) })
     }
 
     /// Looks at the process itself.
     pub(crate) fn look(&mut self, now: Moment) {
         let Some(sample) = self.stat.sample() else { return };
         self.own = Bytes(sample.rss);
+        self.seen = Some((sample.cpu, sample.threads));
         let (since, cpu) = self.base;
         let elapsed = now.since(since);
         if elapsed >= CPU_WINDOW {
@@ -62,6 +65,11 @@ impl Sampler {
     /// Returns the CPU in percent of one core, over the time between the last two looks.
     pub(crate) fn percent(&self) -> f32 {
         self.percent
+    }
+
+    /// Returns the CPU time used so far and the number of threads, as of the last look.
+    pub(crate) fn seen(&self) -> Option<(Duration, u32)> {
+        self.seen
     }
 
     /// Returns the resident memory of the process tree.

@@ -8,6 +8,7 @@ use std::io;
 
 use rpm_ipc::Reply;
 use rpm_model::{AppSpec, Status, Unknown};
+use rpm_supervise::Standing;
 use tokio::sync::mpsc;
 
 use crate::clients::Line;
@@ -63,6 +64,7 @@ impl Daemon {
                     Some(_) => app.workers.iter().all(|worker| worker.is_parked),
                     None => app.workers.iter().all(|worker| worker.status == Status::Stopped),
                 },
+                autoscale_off: app.scaling.is_some_and(|scaling| scaling.standing == Standing::Paused),
                 unknown: Unknown::default(),
             })
             .collect();

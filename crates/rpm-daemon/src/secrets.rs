@@ -19,6 +19,7 @@ use rpm_sys::poll::{Interest, wait};
 use serde::{Deserialize, Serialize};
 
 use crate::daemon::Daemon;
+use crate::releases;
 
 /// The name by which the keeper knows them.
 pub(crate) const HELD: &str = "secrets";
@@ -253,7 +254,7 @@ fn text(mut bytes: Vec<u8>) -> Result<String, String> {
 fn printed(argv: &[String], spec: &AppSpec, unwanted: &OwnedFd) -> Result<Vec<u8>, String> {
     let (program, args) = argv.split_first().ok_or("there is no command")?;
     let mut command = Command::new(program);
-    command.args(args).current_dir(&spec.cwd).process_group(0);
+    command.args(args).current_dir(releases::directory(spec)).process_group(0);
     if !spec.env_shell.is_empty() {
         command.env_clear().envs(&spec.env_shell);
     }

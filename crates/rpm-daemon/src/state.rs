@@ -343,11 +343,12 @@ mod tests {
 
     /// The state of a few apps that were started.
     fn of_apps(count: u32) -> Vec<u8> {
-        use rpm_supervise::{Command, CommandId, Event};
+        use rpm_supervise::{Command, CommandId, Event, Resurrected};
         let mut core = Supervisor::new();
         for number in 0..count {
             let spec = rpm_model::AppSpec::new(format!("app-{number}"), "/a", "/");
-            let command = Command::Resurrect { apps: vec![(spec.into(), true)] };
+            let app = Resurrected { spec: spec.into(), is_stopped: true, is_scaled_by_hand: false };
+            let command = Command::Resurrect { apps: vec![app] };
             core.handle(Default::default(), Event::Command(CommandId(number.into()), command), &mut Vec::new());
         }
         let directory = tempfile::tempdir().unwrap();

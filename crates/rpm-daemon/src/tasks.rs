@@ -18,7 +18,7 @@ use crate::health::{Answer, wrong};
 use crate::launch::{self, Descriptors};
 use crate::output::{LogNames, Output};
 use crate::process::Proxied;
-use crate::view;
+use crate::{releases, view};
 
 /// How the names begin by which the keeper knows tasks.
 pub(crate) const PREFIX: &str = "task/";
@@ -54,6 +54,11 @@ pub(crate) enum Purpose {
         /// Which.
         hook: Hook,
         /// Of whom.
+        life: Life,
+    },
+    /// What asks a process where it hangs.
+    Dump {
+        /// Which.
         life: Life,
     },
     /// Messages to one address.
@@ -119,7 +124,7 @@ impl Daemon {
         env: Vec<String>,
     ) {
         let key = self.tasks.new_key();
-        let is_heard = matches!(purpose, Purpose::Hook { .. });
+        let is_heard = matches!(purpose, Purpose::Hook { .. } | Purpose::Dump { .. });
         match self.start_task(&key, whose, argv, env, is_heard) {
             Ok(()) => self.tasks.track(key, purpose, timeout),
             Err(why) => self.task_over(purpose, Err(why)),
@@ -186,7 +191,7 @@ impl Daemon {
         let mut request = SpawnRequest::new(key, &program);
         request.args = &args;
         request.env = &env;
-        request.cwd = &spec.cwd;
+        request.cwd = releases::directory(spec);
         request.user = spec.user;
         request.inherit.extend(output.descriptors());
         self.keeper.send(&Request::Spawn(request)).map_err(|error| format!("it could not be started: {error}"))
@@ -233,6 +238,7 @@ impl Daemon {
         match purpose {
             Purpose::Webhook { key } => self.webhook_over(&key, found),
             Purpose::Hook { hook, life } => self.hook_over(hook, life, found),
+            Purpose::Dump { life } => self.stack_told(life, found),
             Purpose::Check { life, since } => {
                 self.take_answer(Answer { life, found: found.map_err(wrong), took: view::now().since(since) });
             }

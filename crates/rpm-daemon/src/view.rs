@@ -116,6 +116,8 @@ fn worker(
         why: view.why.clone(),
         cause: view.cause.map(|cause| cause_name(cause).to_owned()),
         cpu: sampler.map_or(0.0, |sampler| sampler.percent()),
+        cpu_time_ms: sampler.and_then(|sampler| Some(sampler.seen()?.0.as_millis() as u64)),
+        threads: sampler.and_then(|sampler| Some(sampler.seen()?.1)),
         memory: sampler.map(|sampler| sampler.memory()).unwrap_or_default(),
         out_log: logs.out,
         err_log: logs.err,

@@ -77,7 +77,7 @@ impl Core {
 fn asks_for_many(command: &Command) -> bool {
     let instances: u64 = match command {
         Command::Start { specs } => specs.iter().map(|spec| u64::from(spec.instances)).sum(),
-        Command::Resurrect { apps } => apps.iter().map(|(spec, _)| u64::from(spec.instances)).sum(),
+        Command::Resurrect { apps } => apps.iter().map(|app| u64::from(app.spec.instances)).sum(),
         Command::Restart { specs, .. } | Command::Reload { specs, .. } => {
             specs.iter().map(|(_, spec)| u64::from(spec.instances)).sum()
         }

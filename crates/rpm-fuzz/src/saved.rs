@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rpm_model::Moment;
-use rpm_supervise::{Command, Fact};
+use rpm_supervise::{Command, Fact, Resurrected};
 
 use crate::core::Core;
 
@@ -31,6 +31,10 @@ pub fn state(bytes: &[u8]) {
 pub fn dump(bytes: &[u8]) {
     rpm_daemon::dump::of_pm2(bytes);
     let Ok(apps) = rpm_daemon::dump::from_bytes(bytes) else { return };
-    let apps = apps.into_iter().map(|app| (Arc::new(app.spec), app.stopped)).collect();
-    Core::new().command(Command::Resurrect { apps });
+    let apps = apps.into_iter().map(|app| Resurrected {
+        spec: Arc::new(app.spec),
+        is_stopped: app.stopped,
+        is_scaled_by_hand: app.autoscale_off,
+    });
+    Core::new().command(Command::Resurrect { apps: apps.collect() });
 }

@@ -19,7 +19,7 @@ pub mod request;
 pub use client::{CallError, Client};
 pub use hello::{Hello, PROTOCOL};
 pub use reply::{
-    ActionAnswer, AppInfo, AutoscaleInfo, BalancerInfo, Contact, DaemonInfo, Decision, Failed, FailureInfo, FromDaemon,
-    Happened, List, LoadFigure, Notice, Release, Reply, WorkerInfo,
+    ActionAnswer, AppInfo, AutoscaleInfo, BalancerInfo, BetweenRuns, Contact, DaemonInfo, Decision, Failed,
+    FailureInfo, FromDaemon, Happened, List, LoadFigure, Notice, Release, Reply, WorkerInfo,
 };
 pub use request::{FromClient, Request, Respec, SavedApp};

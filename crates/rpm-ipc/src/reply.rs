@@ -204,6 +204,41 @@ pub struct AppInfo {
     pub workers: Vec<WorkerInfo>,
 }
 
+/// How a job fares between two of its runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BetweenRuns {
+    /// It waits for its next time.
+    Scheduled,
+    /// It does, too, and its last run has failed.
+    Failed,
+}
+
+impl BetweenRuns {
+    /// Returns the word that is shown in the place of a status.
+    pub fn word(self) -> &'static str {
+        match self {
+            BetweenRuns::Scheduled => "scheduled",
+            BetweenRuns::Failed => "failed",
+        }
+    }
+}
+
+impl AppInfo {
+    /// Returns how a worker fares that is a job between its runs: `stopped` would sound as if it were out of use.
+    pub fn between_runs(&self, worker: &WorkerInfo) -> Option<BetweenRuns> {
+        if worker.status != Status::Stopped || self.spec.job.is_none() || worker.parked {
+            return None;
+        }
+        let agreed = &self.spec.restart.stop_exit_codes;
+        let failed = match worker.last_exit {
+            Some(Exit::Code(code)) => code != 0 && !agreed.contains(&code),
+            Some(Exit::Signal { .. } | Exit::Unknown) => true,
+            None => false,
+        };
+        Some(if failed { BetweenRuns::Failed } else { BetweenRuns::Scheduled })
+    }
+}
+
 /// How the number of an app's workers follows its load.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct AutoscaleInfo {
@@ -282,6 +317,12 @@ pub struct WorkerInfo {
     pub cause: Option<String>,
     /// CPU used since the last look, in percent of one core.
     pub cpu: f32,
+    /// CPU time of the present process since its start, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_time_ms: Option<u64>,
+    /// Threads of the present process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<u32>,
     /// Resident memory of the process tree.
     pub memory: Bytes,
     /// Where standard output goes; nothing when it is thrown away.

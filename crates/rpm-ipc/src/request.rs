@@ -182,6 +182,9 @@ pub struct SavedApp {
     pub spec: AppSpec,
     /// Whether it was stopped, and stays so.
     pub stopped: bool,
+    /// Whether people decide on its number of workers, although it has `autoscale`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub autoscale_off: bool,
 }
 
 /// A new spec for an app that is already there.

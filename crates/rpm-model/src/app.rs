@@ -14,7 +14,7 @@ use crate::autoscale::AutoscaleSpec;
 use crate::balance::Arrangement;
 use crate::bytes::Bytes;
 use crate::canary::CanaryRule;
-use crate::health::HealthSpec;
+use crate::health::{HealthSpec, StackDump};
 use crate::hooks::{Hook, Hooks};
 use crate::job::JobSpec;
 use crate::limits::Limits;
@@ -79,6 +79,9 @@ pub struct AppSpec {
     pub args: Vec<String>,
     /// Working directory.
     pub cwd: PathBuf,
+    /// The directory that it led to when the app was last started or reloaded, where it is reached through a link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<PathBuf>,
     /// How workers get their sockets.
     pub exec_mode: ExecMode,
     /// How many workers are wanted; at least 1.
@@ -124,9 +127,9 @@ pub struct AppSpec {
     /// A worker that gives no sign of life for so long, or accepts no connection that waits, hangs and is replaced.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "duration_ms::option")]
     pub watchdog: Option<Duration>,
-    /// The signal, by its number on Linux, at which one that hangs tells where.
+    /// How one that hangs is made to tell where.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stack_dump: Option<i32>,
+    pub stack_dump: Option<StackDump>,
     /// Replaced when its process tree uses more than this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_memory_restart: Option<Bytes>,
@@ -210,6 +213,7 @@ impl AppSpec {
             interpreter_args: Vec::new(),
             args: Vec::new(),
             cwd: cwd.into(),
+            release: None,
             exec_mode: ExecMode::Fork,
             instances: 1,
             instances_given: false,

@@ -28,6 +28,24 @@ pub struct HealthSpec {
     pub start_period: Duration,
 }
 
+/// How a worker that hangs is made to tell where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum StackDump {
+    /// By a signal, of this number on Linux.
+    Signal(i32),
+    /// By what its runtime offers.
+    Of(Runtime),
+}
+
+/// A runtime that can be asked for its stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Runtime {
+    /// Node, by its inspector.
+    Inspector,
+}
+
 impl Default for HealthSpec {
     fn default() -> Self {
         Self {

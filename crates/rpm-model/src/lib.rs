@@ -8,6 +8,7 @@
 //! - [`time`]: moments and durations as the user writes them
 //! - [`bytes`]: amounts of memory as the user writes them
 //! - [`canary`]: when a release has shown that it is good
+//! - [`depends`]: apps that wait for one another
 //! - [`home`]: the state directory
 //! - [`balance`]: what the user asked of the load balancer
 //! - [`edge`]: the conversation between the daemon and the process that balances
@@ -27,6 +28,7 @@ pub mod autoscale;
 pub mod balance;
 pub mod bytes;
 pub mod canary;
+pub mod depends;
 pub mod edge;
 pub mod health;
 pub mod home;
@@ -48,7 +50,7 @@ pub use app::{
 pub use autoscale::{AutoscaleSpec, Load, LoadKind};
 pub use bytes::Bytes;
 pub use canary::CanaryRule;
-pub use health::{Health, HealthSpec, Probe};
+pub use health::{Health, HealthSpec, Probe, Runtime, StackDump};
 pub use home::{Flavour, Home};
 pub use hooks::{Hook, Hooks};
 pub use job::{JobSpec, Overlap};

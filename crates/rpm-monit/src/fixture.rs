@@ -86,6 +86,8 @@ fn worker(id: u32, status: Status) -> WorkerInfo {
         why: None,
         cause: Some("start".into()),
         cpu: if up { 3.2 } else { 0.0 },
+        cpu_time_ms: None,
+        threads: None,
         memory: Bytes(if up { 55_050_240 } else { 0 }),
         out_log: Some(format!("/var/log/rpm/out-{id}.log").into()),
         err_log: Some(format!("/var/log/rpm/error-{id}.log").into()),

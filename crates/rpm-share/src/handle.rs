@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rpm_model::{Life, WorkerId};
 use rpm_sys::net::listen::{self, Listen, listen, local_address, stop_listening};
@@ -99,6 +99,11 @@ impl Handle {
             Address::Unix { .. } => None,
             _ => local_address(&self.socket),
         }
+    }
+
+    /// Returns what the keeper calls it at present, and what it is.
+    pub(crate) fn kept(&mut self) -> (&mut Option<String>, BorrowedFd<'_>) {
+        (&mut self.kept_as, self.socket.as_fd())
     }
 
     /// Returns how many connections wait.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rpm_model::{AppId, Life, SocketMode, WorkerId};
@@ -578,7 +578,6 @@ impl Ports {
     pub fn probe_paths(&self, life: Life) -> Vec<ProbePath> {
         let mut paths = Vec::new();
         for ((_, place), port) in &self.ports {
-            let Some(bound) = port.bound().filter(|_| place.kind.is_tcp()) else { continue };
             let index = match port {
                 Port::Slots(slots) => match slots.index_of(life) {
                     Some(index) => Some(index),
@@ -587,6 +586,7 @@ impl Ports {
                 Port::Handle(handle) if handle.has(life) => None,
                 Port::Handle(_) => continue,
             };
+            let Some(bound) = port.bound().filter(|_| place.kind.is_tcp()) else { continue };
             let takes_v4 = bound.is_ipv4() || (bound.ip().is_unspecified() && !place.v6only);
             let to = match bound.ip() {
                 ip if !ip.is_unspecified() => bound,
@@ -638,13 +638,13 @@ impl Ports {
     fn keep(&mut self, key: &(AppId, Place)) {
         let (app, place) = key;
         let changes = &mut self.changes;
-        let mut renamed = |index, holder, kept_as: &mut Option<String>, duplicate: rpm_sys::Result<OwnedFd>| {
+        let mut renamed = |index, holder, kept_as: &mut Option<String>, socket: BorrowedFd<'_>| {
             let name = Name { app: *app, index, holder, place: place.clone() }.to_string();
             if kept_as.as_ref() == Some(&name) {
                 return;
             }
             // Out of descriptors: the old name stays, and the next change tries again.
-            let Ok(fd) = duplicate else { return };
+            let Ok(fd) = fd::dup(socket) else { return };
             changes.push_back(Change::Keep { name: name.clone(), fd });
             if let Some(old) = kept_as.replace(name) {
                 changes.push_back(Change::Forget { name: old });
@@ -654,12 +654,12 @@ impl Ports {
             Some(Port::Slots(slots)) => {
                 for (index, slot) in slots.iter_mut() {
                     let holder = slot.holder.map(|(life, _)| life);
-                    renamed(Some(index), holder, &mut slot.kept_as, fd::dup(&slot.fd));
+                    renamed(Some(index), holder, &mut slot.kept_as, slot.fd.as_fd());
                 }
             }
             Some(Port::Handle(handle)) => {
-                let duplicate = handle.duplicate();
-                renamed(None, None, &mut handle.kept_as, duplicate);
+                let (kept_as, socket) = handle.kept();
+                renamed(None, None, kept_as, socket);
             }
             None => {}
         }

@@ -13,6 +13,17 @@ use crate::event::Taken;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CommandId(pub u64);
 
+/// An app as it was when it was saved.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resurrected {
+    /// What is wanted.
+    pub spec: Arc<AppSpec>,
+    /// Whether it was stopped, and stays so.
+    pub is_stopped: bool,
+    /// Whether people decide on its number of workers, although it has `autoscale`.
+    pub is_scaled_by_hand: bool,
+}
+
 /// A client's command. Targets are resolved before: commands name workers by id.
 ///
 /// `specs` replace the specs of the named apps before the command acts (`--update-env`, a changed ecosystem file); the
@@ -26,8 +37,8 @@ pub enum Command {
     },
     /// Registers apps as they were when they were saved: those that ran are started, whatever their `autostart` says.
     Resurrect {
-        /// The apps, in the order of their ids, and whether each was stopped.
-        apps: Vec<(Arc<AppSpec>, bool)>,
+        /// The apps, in the order of their ids.
+        apps: Vec<Resurrected>,
     },
     /// Stops workers; they stay in the list. As in PM2, an app whose last worker is stopped is no longer watched.
     Stop {

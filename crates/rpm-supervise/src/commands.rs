@@ -42,7 +42,12 @@ impl Supervisor {
                 self.commands.begun(id, turn.effects);
             }
             Command::Resurrect { apps } => {
-                apps.into_iter().for_each(|(spec, stopped)| self.start(turn, id, spec, !stopped));
+                for app in apps {
+                    let new = self.start(turn, id, app.spec, !app.is_stopped);
+                    if app.is_scaled_by_hand {
+                        self.autoscale(new, false);
+                    }
+                }
             }
             Command::Stop { workers } => self.stop(turn, id, workers),
             Command::Restart { workers, specs } => self.restart(turn, id, workers, specs, Cause::Restart),
@@ -146,7 +151,7 @@ impl Supervisor {
 
     // ---- one after another -------------------------------------------------------------------------------------
 
-    fn start(&mut self, turn: &mut Turn<'_>, id: CommandId, spec: Arc<AppSpec>, wanted: bool) {
+    fn start(&mut self, turn: &mut Turn<'_>, id: CommandId, spec: Arc<AppSpec>, wanted: bool) -> AppId {
         let app = AppId(self.next_app);
         self.next_app += 1;
         self.dirty = true;
@@ -165,6 +170,7 @@ impl Supervisor {
                 self.satisfy(turn, worker, &[Goal::Up]);
             }
         }
+        app
     }
 
     fn stop(&mut self, turn: &mut Turn<'_>, id: CommandId, workers: Vec<WorkerId>) {

@@ -4,10 +4,11 @@
 //! time. After every event it is looked whether that is over. A stop goes the other way round: a worker of an app on which
 //! others depend that are stopped by the same command is asked only when those are down.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rpm_model::depends::circle;
 use rpm_model::{AppId, AppSpec, Dependency, Exit, WorkerId};
 
 use crate::command::{FailureCause, Refusal};
@@ -73,7 +74,7 @@ impl Supervisor {
         let until = turn.now + NEVER;
         let Some(seat) = self.seat_mut(worker) else { return };
         seat.place = Place::Waiting { until };
-        seat.is_held = true;
+        (seat.is_held, seat.held_for) = (true, cause);
         seat.why = Some(unmet.to_string());
         self.held.insert(worker);
     }
@@ -83,14 +84,14 @@ impl Supervisor {
         for worker in self.held.clone() {
             let seat =
                 self.seats.get(&worker).filter(|seat| seat.is_held && matches!(seat.place, Place::Waiting { .. }));
-            let Some(app) = seat.and_then(|seat| self.apps.get(&seat.app)) else {
+            let Some((app, cause)) = seat.and_then(|seat| Some((self.apps.get(&seat.app)?, seat.held_for))) else {
                 self.held.remove(&worker);
                 continue;
             };
             match self.unmet(&app.spec.clone()) {
                 None => {
                     self.held.remove(&worker);
-                    self.spawn(turn, worker, Cause::Start, false);
+                    self.spawn(turn, worker, cause, false);
                 }
                 Some(unmet) => {
                     let why = unmet.to_string();
@@ -226,27 +227,4 @@ impl std::fmt::Display for Unmet {
         let state = if *is_hopeless { ", which is down" } else { "" };
         write!(f, "waits for {app} {wants}{state}")
     }
-}
-
-/// Returns the names of a circle that a dependency closes: from an app by what it depends on back to the app.
-fn circle(app: &str, depends_on: &str, all: &BTreeMap<&str, BTreeSet<&str>>) -> Option<Vec<String>> {
-    // From where each name was reached first: the way back is the shortest one.
-    let mut reached: BTreeMap<&str, &str> = BTreeMap::new();
-    let mut open = VecDeque::from([depends_on]);
-    while let Some(at) = open.pop_front() {
-        if at == app {
-            let way = std::iter::successors(Some(at), |name| reached.get(name).copied());
-            let mut names: Vec<String> = way.map(str::to_owned).collect();
-            names.push(app.to_owned());
-            names.reverse();
-            return Some(names);
-        }
-        for next in all.get(at).into_iter().flatten().copied() {
-            if next != depends_on && !reached.contains_key(next) {
-                reached.insert(next, at);
-                open.push_back(next);
-            }
-        }
-    }
-    None
 }

@@ -44,7 +44,7 @@ mod supervisor;
 mod timers;
 
 pub use canary::Watched;
-pub use command::{Command, CommandId, Failure, FailureCause, Outcome, Refusal};
+pub use command::{Command, CommandId, Failure, FailureCause, Outcome, Refusal, Resurrected};
 pub use effect::{Cause, Effect, Happening, Warning};
 pub use event::{Event, Taken, Trouble};
 pub use history::{Fate, Past};

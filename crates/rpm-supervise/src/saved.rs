@@ -116,6 +116,8 @@ struct SavedSeat {
     renew_after: Moment,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     is_held: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    held_for: Option<Cause>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     is_parked: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -482,6 +484,7 @@ fn save_seat(seat: &Seat, specs: &mut Specs) -> SavedSeat {
         trial: seat.trial.as_ref().map(|spec| specs.index(spec)),
         renew_after: seat.renew_after,
         is_held: seat.is_held,
+        held_for: Some(seat.held_for).filter(|cause| seat.is_held && *cause != Cause::Start),
         is_parked: seat.is_parked,
         queued: seat.queued,
         last_exit: seat.last_exit,
@@ -557,6 +560,7 @@ fn load_seat(saved: SavedSeat, app: AppId, now: Moment, spec: &impl Fn(usize) ->
         trial: saved.trial.map(spec),
         renew_after: soonest(saved.renew_after),
         is_held: saved.is_held,
+        held_for: saved.held_for.unwrap_or(Cause::Start),
         is_parked: saved.is_parked,
         queued: saved.queued,
         last_exit: saved.last_exit,

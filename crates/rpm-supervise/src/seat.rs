@@ -41,6 +41,8 @@ pub(crate) struct Seat {
     pub(crate) renew_after: Moment,
     /// Whether it waits for other apps, and not for a time.
     pub(crate) is_held: bool,
+    /// Why it is started when they are there.
+    pub(crate) held_for: Cause,
     /// Whether this job was stopped, so that its times pass until somebody runs it.
     pub(crate) is_parked: bool,
     /// Whether this job runs again when its run has ended, and why.
@@ -136,6 +138,7 @@ impl Seat {
             trial: None,
             renew_after: Moment(0),
             is_held: false,
+            held_for: Cause::Start,
             is_parked: false,
             queued: None,
             last_exit: None,

@@ -65,6 +65,8 @@ pub struct Sample {
     pub cpu: Duration,
     /// Memory that is in RAM now, in bytes.
     pub rss: u64,
+    /// How many threads it has.
+    pub threads: u32,
     /// As [`Stat::state`].
     pub state: u8,
 }
@@ -79,9 +81,14 @@ impl StatFile {
     pub fn sample(&self) -> Option<Sample> {
         let mut buffer = [0; STAT_MAX];
         let fields = StatFields::of(self.read(&mut buffer)?)?;
+        // Hundreds of processes are looked at in a row: each line is gone through once.
+        let mut values = fields.tail.split_ascii_whitespace().enumerate();
+        let mut next = |place| values.find(|(at, _)| *at == place)?.1.parse::<u64>().ok();
+        let (utime, stime, threads, pages) = (next(UTIME)?, next(STIME)?, next(THREADS)?, next(RSS)?);
         Some(Sample {
-            cpu: ticks(fields.number::<u64>(UTIME)? + fields.number::<u64>(STIME)?),
-            rss: fields.number::<u64>(RSS)? * page_size(),
+            cpu: ticks(utime + stime),
+            rss: pages * page_size(),
+            threads: u32::try_from(threads).ok()?,
             state: fields.state()?,
         })
     }
@@ -386,7 +393,9 @@ mod tests {
         let pid = child.id() as i32;
         let file = StatFile::open(pid).unwrap();
         assert!(file.sample().is_some());
-        assert!(StatFile::open(std::process::id() as i32).unwrap().sample().unwrap().rss > 0);
+        let own = StatFile::open(std::process::id() as i32).unwrap();
+        let (sample, whole) = (own.sample().unwrap(), own.stat().unwrap());
+        assert!(sample.rss > 0 && sample.threads > 0 && sample.cpu <= whole.utime + whole.stime, "{sample:?}");
         assert_eq!(stat(pid).unwrap().ppid, std::process::id() as i32);
         child.kill().unwrap();
         child.wait().unwrap();

@@ -10,13 +10,13 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use rpm_ipc::{AppInfo, Reply, Request as Ask};
-use rpm_model::{AppId, AppSpec, Home};
+use rpm_model::{AppId, Home};
 use serde_json::{Value, json};
 
 use crate::guard::{COOKIE, Denied, Guard, Shown};
 use crate::look::Snapshot;
 use crate::watch::Watch;
-use crate::{metrics, stream, view};
+use crate::{Options, metrics, stream, view};
 
 pub(crate) type Body = BoxBody<Bytes, std::convert::Infallible>;
 pub(crate) type Answer = Response<Body>;
@@ -50,6 +50,10 @@ pub(crate) struct Api {
     watch: Arc<Watch>,
     guard: Mutex<Guard>,
     read_only: bool,
+    /// An app is scaled to so many workers at most.
+    instances_max: u32,
+    /// What describes all this.
+    openapi: String,
 }
 
 /// Why there is no answer of the kind that was asked for.
@@ -70,8 +74,11 @@ enum Trouble {
 }
 
 impl Api {
-    pub(crate) fn new(home: Home, watch: Arc<Watch>, guard: Guard, read_only: bool) -> Self {
-        Self { home, watch, guard: Mutex::new(guard), read_only }
+    pub(crate) fn new(options: &Options, watch: Arc<Watch>, guard: Guard) -> Self {
+        let Options { home, read_only, instances_max, .. } = options;
+        let (home, read_only, instances_max) = (home.clone(), *read_only, *instances_max);
+        let openapi = openapi(instances_max);
+        Self { home, watch, guard: Mutex::new(guard), read_only, instances_max, openapi }
     }
 
     pub(crate) async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
@@ -109,7 +116,7 @@ impl Api {
             "/app.js" => Some((SCRIPT, "text/javascript; charset=utf-8")),
             "/app.css" => Some((STYLE, "text/css; charset=utf-8")),
             "/icon.svg" => Some((ICON, "image/svg+xml")),
-            "/openapi.json" => Some((OPENAPI, "application/json")),
+            "/openapi.json" => Some((self.openapi.as_str(), "application/json")),
             "/healthz" => Some(("ok\n", "text/plain; charset=utf-8")),
             _ => None,
         };
@@ -212,12 +219,17 @@ impl Api {
         }
         let snapshot = self.now().await?;
         let app = find(&snapshot, id)?;
+        let own = i32::try_from(std::process::id()).ok();
+        if app.workers.iter().any(|worker| worker.pid == own) {
+            // The answer would be cut off, and nobody could undo it from here.
+            return Err(Trouble::Conflict("this is the server itself: `rpm web stop` ends it".into()));
+        }
         let workers: Vec<_> = app.workers.iter().map(|worker| worker.id).collect();
         let ask = match *verb {
             "restart" => Ask::Restart { workers, specs: Vec::new() },
             "reload" => Ask::Reload { workers, specs: Vec::new(), force: false },
             "stop" => Ask::Stop { workers },
-            _ => Ask::Scale { app: app.id, instances: instances(body)? },
+            _ => Ask::Scale { app: app.id, instances: instances(body, self.instances_max)? },
         };
         let watch = self.watch.clone();
         let reply = blocking(move || watch.act(ask)).await?.map_err(Trouble::Away)?;
@@ -315,22 +327,43 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 fn find<'a>(snapshot: &'a Snapshot, id: &str) -> Result<&'a AppInfo, Trouble> {
-    let number = id.parse().ok().map(AppId);
+    let number = decode(id).as_deref().and_then(whole).map(AppId);
     let app = snapshot.list.apps.iter().find(|app| Some(app.id) == number);
     app.ok_or_else(|| Trouble::NotFound(format!("app with the id {id}")))
 }
 
-fn instances(body: &[u8]) -> Result<u32, Trouble> {
+fn instances(body: &[u8], most: u32) -> Result<u32, Trouble> {
     let body: Value = serde_json::from_slice(body).map_err(|error| Trouble::Bad(error.to_string()))?;
-    let count = body.get("instances").and_then(Value::as_u64).and_then(|count| u32::try_from(count).ok());
+    let count = body.get("instances").and_then(|count| {
+        // For JSON 3.0 is as whole as 3.
+        let whole = || count.as_f64().filter(|count| count.fract() == 0.0 && (0.0..1e9).contains(count));
+        count.as_u64().or_else(|| whole().map(|count| count as u64))
+    });
     count
-        .filter(|count| (1..=AppSpec::INSTANCES_MAX).contains(count))
-        .ok_or_else(|| Trouble::Bad(format!("`instances`: expected a number from 1 to {}", AppSpec::INSTANCES_MAX)))
+        .and_then(|count| u32::try_from(count).ok())
+        .filter(|count| (1..=most).contains(count))
+        .ok_or_else(|| Trouble::Bad(format!("`instances`: expected a number from 1 to {most}")))
+}
+
+/// Reads a number that is written in digits and nothing else.
+fn whole<T: std::str::FromStr>(text: &str) -> Option<T> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+/// Returns the description, with the bound that holds here.
+fn openapi(instances_max: u32) -> String {
+    const MAXIMUM: &str = "/paths/~1api~1v1~1apps~1{id}~1scale/post/requestBody/content/application~1json/schema\
+        /properties/instances/maximum";
+    let mut description: Value = serde_json::from_str(OPENAPI).expect("the description is JSON");
+    if let Some(maximum) = description.pointer_mut(MAXIMUM) {
+        *maximum = instances_max.into();
+    }
+    format!("{description:#}\n")
 }
 
 fn last(query: &BTreeMap<String, String>, default: usize) -> Result<usize, Trouble> {
     let Some(text) = query.get("last") else { return Ok(default) };
-    let count = text.parse().ok().filter(|count| (1..=LAST_MAX).contains(count));
+    let count = whole(text).filter(|count| (1..=LAST_MAX).contains(count));
     count.ok_or_else(|| Trouble::Bad(format!("last is {text:?}: expected a number from 1 to {LAST_MAX}")))
 }
 
@@ -412,8 +445,19 @@ mod tests {
         let get = |text: &str| query(text).map(|query| query.get("a").cloned());
         assert_eq!(get("a=b%20c+d&x").unwrap().as_deref(), Some("b c d"));
         assert!(get("a=%zz").is_err() && get("a=%f").is_err() && get("a=%ff").is_err());
-        assert!(
-            instances(b"{\"instances\":0}").is_err() && instances(b"{\"instances\":3}").is_ok_and(|count| count == 3)
-        );
+    }
+
+    #[test]
+    fn a_number_of_workers_is_whole_and_bounded() {
+        let of = |text: &str| instances(format!("{{\"instances\":{text}}}").as_bytes(), 5).ok();
+        assert_eq!(["3", "3.0", "5"].map(of), [Some(3), Some(3), Some(5)]);
+        assert_eq!(["0", "6", "-1", "2.5", "1e300", "\"3\"", "null", "[3]"].map(of), [None; 8]);
+        assert_eq!(whole::<u32>("+5").or(whole("")).or(whole("-5")), None);
+    }
+
+    #[test]
+    fn the_description_names_the_bound_that_holds() {
+        let description: Value = serde_json::from_str(&openapi(77)).unwrap();
+        assert!(description.to_string().contains("\"maximum\":77"), "{description}");
     }
 }

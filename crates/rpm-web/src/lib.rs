@@ -9,7 +9,7 @@
 //!        ──Events───────────▶ news  (a thread) ──▶ counts, streams
 //! ```
 //!
-//! - [`metrics`]: a snapshot as Prometheus text
+//! - [`metrics`]: a snapshot as Prometheus text; `exposition`: its lines
 //! - [`grafana`]: a dashboard for these metrics
 //! - `watch`: asks the daemon; `look`: what it sees; `history`: the last hour
 //! - `guard`: who may ask what; `secret`: the tokens
@@ -21,6 +21,7 @@ pub mod grafana;
 pub mod metrics;
 
 mod api;
+mod exposition;
 mod guard;
 mod history;
 mod look;
@@ -47,6 +48,8 @@ pub struct Options {
     pub listen: Listen,
     /// Nothing can be done, only looked at.
     pub read_only: bool,
+    /// An app is scaled to so many workers at most: a slip of the finger in a browser should not cost the machine.
+    pub instances_max: u32,
     /// Names by which browsers may call it, besides those of the loopback and the address it listens on.
     pub hosts: Vec<String>,
 }

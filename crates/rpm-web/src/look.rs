@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use rpm_ipc::{BalancerInfo, List};
+use rpm_ipc::{BalancerInfo, List, WorkerInfo};
 use rpm_model::edge::{EdgeStats, ServerStats};
 use rpm_model::{AppId, WorkerId};
 use rpm_sys::proc;
@@ -11,7 +11,7 @@ use rpm_sys::proc;
 use crate::history::Point;
 
 /// Fewer processes than this are not worth a thread.
-const SHARE_MIN: usize = 100;
+const SHARE_MIN: usize = 250;
 
 /// Everything that is seen at one moment.
 #[derive(Debug, Clone)]
@@ -62,15 +62,31 @@ pub(crate) struct Traffic {
 impl Measured {
     pub(crate) fn of(pid: i32) -> Option<Self> {
         let stat = proc::stat(pid)?;
-        // Since Linux 6.2 the size of this directory is the number of its entries; before, it is 0.
-        let size = std::fs::metadata(format!("/proc/{pid}/fd")).ok().map(|meta| meta.len()).filter(|size| *size > 0);
         Some(Self {
             cpu_seconds: (stat.utime + stat.stime).as_secs_f64(),
             resident_bytes: stat.rss_bytes,
             threads: stat.threads,
-            open_fds: size,
+            open_fds: open_fds(pid),
         })
     }
+
+    /// Takes what the daemon has seen of a worker a moment ago; an older one does not tell.
+    fn of_worker(worker: &WorkerInfo) -> Option<Self> {
+        let pid = worker.pid?;
+        let (Some(cpu_time), Some(threads)) = (worker.cpu_time_ms, worker.threads) else { return Self::of(pid) };
+        Some(Self {
+            cpu_seconds: cpu_time as f64 / 1000.0,
+            resident_bytes: worker.memory.0,
+            threads,
+            open_fds: open_fds(pid),
+        })
+    }
+}
+
+/// Returns how many descriptors a process has open. Since Linux 6.2 the size of this directory is the number of its
+/// entries; before, it is 0.
+fn open_fds(pid: i32) -> Option<u64> {
+    std::fs::metadata(format!("/proc/{pid}/fd")).ok().map(|meta| meta.len()).filter(|size| *size > 0)
 }
 
 impl Host {
@@ -89,8 +105,8 @@ impl Host {
 impl Snapshot {
     /// Puts together what is seen now; rates are those since `before`.
     pub(crate) fn new(list: List, balancers: Vec<BalancerInfo>, before: Option<&Self>) -> Self {
-        let pids = list.apps.iter().flat_map(|app| &app.workers).filter_map(|worker| Some((worker.id, worker.pid?)));
-        let workers = measure(&pids.collect::<Vec<_>>());
+        let all = list.apps.iter().flat_map(|app| &app.workers);
+        let workers = measure(&all.filter(|worker| worker.pid.is_some()).collect::<Vec<_>>());
         let at = Instant::now();
         let traffic = before.map(|before| traffic(&balancers, before, at)).unwrap_or_default();
         Self {
@@ -124,22 +140,22 @@ impl Snapshot {
     }
 }
 
-/// Looks at many processes, on all cores when they are so many that starting a thread is cheap beside it: the kernel
-/// takes some ten microseconds for each.
-fn measure(pids: &[(WorkerId, i32)]) -> BTreeMap<WorkerId, Measured> {
-    let look = |pids: &[(WorkerId, i32)]| -> Vec<_> {
-        pids.iter().filter_map(|(id, pid)| Some((*id, Measured::of(*pid)?))).collect()
+/// Looks at many workers, on all cores when they are so many that starting a thread is cheap beside it: the kernel
+/// takes some microseconds for each.
+fn measure(workers: &[&WorkerInfo]) -> BTreeMap<WorkerId, Measured> {
+    let look = |workers: &[&WorkerInfo]| -> Vec<_> {
+        workers.iter().filter_map(|worker| Some((worker.id, Measured::of_worker(worker)?))).collect()
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let share = pids.len().div_ceil(cores).max(SHARE_MIN);
-    let (own, others) = pids.split_at(share.min(pids.len()));
+    let share = workers.len().div_ceil(cores).max(SHARE_MIN);
+    let (own, others) = workers.split_at(share.min(workers.len()));
     std::thread::scope(|scope| {
-        let others: Vec<_> = others.chunks(share).map(|pids| (pids, scope.spawn(move || look(pids)))).collect();
-        let mut found: BTreeMap<_, _> = look(own).into_iter().collect();
-        for (pids, thread) in others {
-            found.extend(thread.join().unwrap_or_else(|_| look(pids)));
+        let others: Vec<_> = others.chunks(share).map(|share| (share, scope.spawn(move || look(share)))).collect();
+        let mut found = look(own);
+        for (share, thread) in others {
+            found.extend(thread.join().unwrap_or_else(|_| look(share)));
         }
-        found
+        found.into_iter().collect()
     })
 }
 

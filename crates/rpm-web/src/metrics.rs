@@ -2,92 +2,40 @@
 //!
 //! Base units, `_total` for what only grows, no pid in a label: a worker keeps its series when it is replaced.
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rpm_ipc::AutoscaleInfo;
-use rpm_model::edge::{Latency, ServerState};
+use rpm_model::edge::ServerState;
 use rpm_model::{AppId, AutoscaleSpec, ExecMode, Status};
 
+use crate::exposition::{Family, written};
 use crate::look::{Measured, Snapshot};
 use crate::tally::Tally;
 
 /// The media type of the text.
 pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Upper bounds of the buckets in microseconds: from what a fast app needs to what a person leaves for.
-const BOUNDS: [u64; 13] = [
-    1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000,
-];
-
 /// Values of `axm:monitor` of one worker beyond this many are left out: each is a series that Prometheus keeps.
 const CUSTOM_MAX: usize = 64;
 
-/// One metric with its samples; empty ones are not written.
-struct Family<'a> {
-    text: &'a mut String,
-    name: &'static str,
-    help: &'static str,
-    kind: &'static str,
-    begun: bool,
-}
+/// What is written of one worker, about.
+const WORKER_BYTES: usize = 1024;
 
-impl<'a> Family<'a> {
-    fn new(text: &'a mut String, name: &'static str, kind: &'static str, help: &'static str) -> Self {
-        Self { text, name, help, kind, begun: false }
-    }
-
-    fn add(&mut self, labels: &[(&str, &str)], value: f64) {
-        self.part("", labels, value);
-    }
-
-    fn part(&mut self, suffix: &str, labels: &[(&str, &str)], value: f64) {
-        if !std::mem::replace(&mut self.begun, true) {
-            let _ = writeln!(self.text, "# HELP {0} {1}\n# TYPE {0} {2}", self.name, self.help, self.kind);
-        }
-        let _ = write!(self.text, "{}{suffix}", self.name);
-        for (index, (name, value)) in labels.iter().enumerate() {
-            let _ = write!(self.text, "{}{name}=\"", if index == 0 { '{' } else { ',' });
-            escape(self.text, value);
-            self.text.push('"');
-        }
-        let _ = writeln!(self.text, "{} {value}", if labels.is_empty() { "" } else { "}" });
-    }
-
-    fn histogram(&mut self, labels: &[(&str, &str)], latency: &Latency) {
-        for bound in BOUNDS {
-            // A bucket that reaches over the bound is not wholly below it.
-            let below: u64 = latency.buckets.range(..=bound).map(|(_, count)| count).sum();
-            let bound = (bound as f64 / 1e6).to_string();
-            self.part("_bucket", &[labels, &[("le", bound.as_str())]].concat(), below as f64);
-        }
-        self.part("_bucket", &[labels, &[("le", "+Inf")]].concat(), latency.count as f64);
-        self.part("_sum", labels, latency.sum_us as f64 / 1e6);
-        self.part("_count", labels, latency.count as f64);
-    }
-}
-
-fn escape(text: &mut String, value: &str) {
-    for letter in value.chars() {
-        match letter {
-            '\\' => text.push_str("\\\\"),
-            '"' => text.push_str("\\\""),
-            '\n' => text.push_str("\\n"),
-            other => text.push(other),
-        }
-    }
-}
+/// What apps are called in labels.
+type Names = BTreeMap<AppId, String>;
 
 /// Returns the text.
 pub(crate) fn text(snapshot: &Snapshot, tally: &Tally) -> String {
-    let mut text = String::with_capacity(64 * 1024);
+    let workers_count: usize = snapshot.list.apps.iter().map(|app| app.workers.len()).sum();
+    let mut text = String::with_capacity(16 * 1024 + workers_count * WORKER_BYTES);
+    let names = distinct(snapshot);
     daemon(&mut text, snapshot);
     host(&mut text, snapshot);
-    workers(&mut text, snapshot);
-    apps(&mut text, snapshot);
-    autoscaled(&mut text, snapshot);
+    workers(&mut text, snapshot, &names);
+    apps(&mut text, snapshot, &names);
+    autoscaled(&mut text, snapshot, &names);
     happened(&mut text, tally);
-    custom(&mut text, snapshot);
+    custom(&mut text, snapshot, &names);
     edge(&mut text, snapshot);
     text
 }
@@ -125,41 +73,31 @@ fn host(text: &mut String, snapshot: &Snapshot) {
     }
 }
 
-/// The labels of one worker.
+/// One worker, and its labels as they are written.
 struct Of<'a> {
-    app: &'a str,
-    namespace: &'a str,
-    instance: String,
+    labels: String,
     worker: &'a rpm_ipc::WorkerInfo,
     measured: Option<&'a Measured>,
 }
 
-impl Of<'_> {
-    fn labels(&self) -> [(&str, &str); 3] {
-        [("app", self.app), ("instance", &self.instance), ("namespace", self.namespace)]
-    }
-}
-
-fn workers(text: &mut String, snapshot: &Snapshot) {
-    let names = distinct(snapshot);
+fn workers(text: &mut String, snapshot: &Snapshot, names: &Names) {
     let all: Vec<Of<'_>> = snapshot
         .list
         .apps
         .iter()
         .flat_map(|app| app.workers.iter().map(move |worker| (app, worker)))
-        .map(|(app, worker)| Of {
-            app: &names[&app.id],
-            namespace: &app.spec.namespace,
-            instance: worker.instance.to_string(),
-            worker,
-            measured: snapshot.workers.get(&worker.id),
+        .map(|(app, worker)| {
+            let instance = worker.instance.to_string();
+            let labels =
+                [("app", names[&app.id].as_str()), ("instance", &instance), ("namespace", &app.spec.namespace)];
+            Of { labels: written(&labels), worker, measured: snapshot.workers.get(&worker.id) }
         })
         .collect();
     let mut each = |name, kind, help, value: &dyn Fn(&Of<'_>) -> Option<f64>| {
         let mut family = Family::new(text, name, kind, help);
         for of in &all {
             if let Some(value) = value(of) {
-                family.add(&of.labels(), value);
+                family.add_of(&of.labels, &[], value);
             }
         }
     };
@@ -197,26 +135,24 @@ fn workers(text: &mut String, snapshot: &Snapshot) {
     let mut state = Family::new(text, "rpm_worker_state", "gauge", "1 for the state that the worker is in.");
     for of in &all {
         let status = of.worker.status.to_string();
-        state.add(&[&of.labels()[..], &[("state", status.as_str())]].concat(), 1.0);
+        state.add_of(&of.labels, &[("state", &status)], 1.0);
     }
 }
 
 /// Returns the names of the apps. Two of the same name (`start -f`) would give the same series twice, which Prometheus
 /// refuses: the later ones have their number behind the name.
-fn distinct(snapshot: &Snapshot) -> BTreeMap<AppId, String> {
-    let mut taken: Vec<&str> = Vec::new();
-    let mut names = BTreeMap::new();
+fn distinct(snapshot: &Snapshot) -> Names {
+    let mut taken = BTreeSet::new();
+    let mut names = Names::new();
     for app in &snapshot.list.apps {
         let name = app.spec.name.as_str();
-        let own = if taken.contains(&name) { format!("{name}#{}", app.id) } else { name.to_owned() };
-        taken.push(name);
+        let own = if taken.insert(name) { name.to_owned() } else { format!("{name}#{}", app.id) };
         names.insert(app.id, own);
     }
     names
 }
 
-fn apps(text: &mut String, snapshot: &Snapshot) {
-    let names = distinct(snapshot);
+fn apps(text: &mut String, snapshot: &Snapshot, names: &Names) {
     let mut each = |name, help, value: &dyn Fn(&rpm_ipc::AppInfo) -> f64| {
         let mut family = Family::new(text, name, "gauge", help);
         for app in &snapshot.list.apps {
@@ -234,8 +170,7 @@ fn apps(text: &mut String, snapshot: &Snapshot) {
 }
 
 /// Apps whose number of workers follows their load.
-fn autoscaled(text: &mut String, snapshot: &Snapshot) {
-    let names = distinct(snapshot);
+fn autoscaled(text: &mut String, snapshot: &Snapshot, names: &Names) {
     let apps: Vec<_> = snapshot
         .list
         .apps
@@ -287,8 +222,7 @@ fn happened(text: &mut String, tally: &Tally) {
 }
 
 /// What the apps measure themselves (`axm:monitor`): numbers, and numbers with a unit behind them.
-fn custom(text: &mut String, snapshot: &Snapshot) {
-    let names = distinct(snapshot);
+fn custom(text: &mut String, snapshot: &Snapshot, names: &Names) {
     let help = "What the app itself measures, by its own names.";
     let mut family = Family::new(text, "rpm_custom_metric", "gauge", help);
     for app in &snapshot.list.apps {
@@ -409,8 +343,6 @@ fn servers(text: &mut String, running: &[&rpm_model::edge::EdgeStats]) {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     #[test]
@@ -421,28 +353,5 @@ mod tests {
         assert_eq!(number(7.into()), Some(7.0));
         assert_eq!(number("fast".into()), None);
         assert_eq!(number(serde_json::Value::Null), None);
-    }
-
-    #[test]
-    fn buckets_grow_up_to_the_count() {
-        let buckets = [(900, 3), (4_000, 2), (60_000_000, 1)].into_iter().collect();
-        let latency = Latency { count: 6, sum_us: 60_010_700, buckets, ..Latency::default() };
-        let mut text = String::new();
-        Family::new(&mut text, "x", "histogram", "Help.").histogram(&[], &latency);
-        assert!(text.contains("x_bucket{le=\"0.001\"} 3\n") && text.contains("x_bucket{le=\"0.005\"} 5\n"), "{text}");
-        assert!(text.contains("x_bucket{le=\"10\"} 5\nx_bucket{le=\"+Inf\"} 6\nx_sum 60.0107\nx_count 6\n"), "{text}");
-    }
-
-    proptest! {
-        #[test]
-        fn no_label_breaks_out_of_its_line(value in "\\PC*|[\"\\\\\n{}]*") {
-            let mut text = String::new();
-            Family::new(&mut text, "x", "gauge", "Help.").add(&[("app", &value)], 1.0);
-            prop_assert_eq!(text.matches('\n').count(), 3, "{}", text);
-            let line = text.lines().last().unwrap();
-            let inside = line.strip_prefix("x{app=\"").and_then(|rest| rest.strip_suffix("\"} 1")).unwrap();
-            let back = inside.replace("\\\\", "\u{1}").replace("\\n", "\n").replace("\\\"", "\"").replace('\u{1}', "\\");
-            prop_assert_eq!(back, value);
-        }
     }
 }

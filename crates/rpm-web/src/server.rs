@@ -38,7 +38,7 @@ pub(crate) async fn serve(options: Options) -> Result<(), WebError> {
     let (token, metrics) = (secret::token(&options.home)?, secret::metrics_token(&options.home)?);
     let guard = Guard::new(token, metrics, hosts);
     let watch = Watch::start(options.home.clone());
-    let api = Arc::new(Api::new(options.home, watch, guard, options.read_only));
+    let api = Arc::new(Api::new(&options, watch, guard));
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;

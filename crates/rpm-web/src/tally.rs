@@ -53,6 +53,9 @@ fn count<K: Ord>(series: &mut Series<K>, key: K) {
 
 /// Returns why a worker was started again, as a label: the word before the colon in `watch: src/app.js`.
 fn reason(detail: &str) -> &'static str {
+    if detail == "crash: out of memory" {
+        return "oom";
+    }
     match detail.split(':').next().unwrap_or_default() {
         "crash" => "crash",
         "memory" => "max_memory",
@@ -81,6 +84,7 @@ mod tests {
             ("restart", "watch: src/a.js"),
             ("restart", "memory"),
             ("restart", "crash"),
+            ("restart", "crash: out of memory"),
             ("exit", "exit code 3"),
             ("exit", "SIGSEGV (core dumped)"),
             ("exit", "unknown exit"),
@@ -90,7 +94,7 @@ mod tests {
             tally.note(&Happened { at_ms: 0, worker: WorkerId(0), app, event, detail });
         }
         let restarts: Vec<_> = tally.restarts.iter().map(|((_, reason), count)| (*reason, *count)).collect();
-        assert_eq!(restarts, [("crash", 2), ("max_memory", 1), ("watch", 1)]);
+        assert_eq!(restarts, [("crash", 2), ("max_memory", 1), ("oom", 1), ("watch", 1)]);
         let exits: Vec<_> = tally.exits.keys().map(|(_, code, signal)| (code.as_str(), signal.as_str())).collect();
         assert_eq!(exits, [("", ""), ("", "SIGSEGV"), ("3", "")]);
         assert_eq!(tally.events[&("api".to_owned(), "exit".to_owned())], 3);

@@ -101,6 +101,7 @@ More:
   runtime          Run apps in the foreground, for containers (docker)
   dev              Run an app in the foreground, restart it when its files change
   init             Write an ecosystem.config.js to begin with (ecosystem)
+  schema           Print the format of ecosystem files as a JSON schema, for editors
   slist            Show the machine in numbers (sysinfos)
   report           Print what belongs into a bug report
   examples         Show examples
@@ -244,6 +245,11 @@ pub enum Command {
     Daemon(Role),
     #[command(hide = true)]
     Webhook,
+    #[command(hide = true)]
+    NodeStack {
+        /// The process that is asked.
+        pid: i32,
+    },
 }
 
 /// `monit`.

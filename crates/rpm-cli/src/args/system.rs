@@ -26,6 +26,8 @@ pub enum System {
     /// Write an ecosystem.config.js to begin with
     #[command(visible_alias = "ecosystem")]
     Init(Init),
+    /// Print the format of ecosystem files as a JSON schema, for editors
+    Schema,
     /// Show the machine: processor, memory, network, disks
     #[command(visible_alias = "sysinfos")]
     Slist(Slist),
@@ -84,6 +86,9 @@ pub struct WebHow {
     /// A name by which browsers may call it, besides localhost and the address
     #[arg(long, value_name = "NAME")]
     pub allow_host: Vec<String>,
+    /// Scale no app to more workers than this
+    #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub max_instances: u32,
 }
 
 /// `web-server`: the role itself.

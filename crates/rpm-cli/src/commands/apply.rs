@@ -141,6 +141,8 @@ fn change(mut wanted: AppSpec, app: &AppInfo) -> Step {
     if app.workers.iter().all(|worker| worker.status == rpm_model::Status::Stopped) {
         wanted.watch.enabled &= current.watch.enabled;
     }
+    // A link that has been moved to the next release is a difference.
+    wanted.release = rpm_daemon::release_of(&wanted);
     let tree = |spec: &AppSpec| serde_json::to_value(spec).unwrap_or_default();
     let mut differences = Vec::new();
     compare("", &tree(current), &tree(&wanted), &mut differences);

@@ -74,7 +74,7 @@ pub(super) fn run(args: &Import, invocation: &Invocation) -> Result<(), Failure>
     let mut session = invocation.session()?;
     let before = session.list(false)?;
     // What ran runs again, what was stopped stays so.
-    let apps = found.into_iter().map(|Found { spec, stopped }| SavedApp { spec, stopped });
+    let apps = found.into_iter().map(|Found { spec, stopped }| SavedApp { spec, stopped, autoscale_off: false });
     let request = Request::Resurrect { apps: apps.collect() };
     acting::act_and_show(&mut session, invocation, &before, vec![("start", request)]).map_err(|failure| {
         let there = running.is_some().then(|| "PM2 is stopped; `pm2 resurrect` brings its apps back".to_owned());

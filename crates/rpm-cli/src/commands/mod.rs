@@ -149,7 +149,7 @@ pub fn run(command: Command, invocation: &Invocation) -> Result<(), Failure> {
         Command::System(system) => run_system(system, invocation),
         Command::Balance(balance) => run_balance(balance, invocation),
         Command::Foreign(foreign) => foreign::run(&foreign, invocation),
-        Command::Keeper(_) | Command::Daemon(_) | Command::Webhook => {
+        Command::Keeper(_) | Command::Daemon(_) | Command::Webhook | Command::NodeStack { .. } => {
             unreachable!("the roles have no invocation and ran before")
         }
     }
@@ -178,6 +178,10 @@ fn run_system(command: System, invocation: &Invocation) -> Result<(), Failure> {
         System::Unstartup(args) => startup::unstartup(&args, invocation),
         System::Logrotate(args) => logrotate::run(&args, invocation),
         System::Init(args) => init::run(&args, invocation),
+        System::Schema => {
+            invocation.voice.data(&format!("{:#}\n", rpm_config::schema()));
+            Ok(())
+        }
         System::Slist(args) => slist::run(&args, invocation),
         System::Report => report::run(invocation),
         System::Cleardump => cleardump::run(invocation),

@@ -67,6 +67,7 @@ pub(super) fn run(args: &Again, how: How, invocation: &Invocation) -> Result<(),
         by_name.update(&before, &options, &specs::context(&invocation.home)?)?;
     }
     plan.merge(by_name);
+    plan.tell_of_numbers(&before, &options, &invocation.voice);
     let requests = start_or::requests(plan.finish(), how, args.app.force, Vec::new(), invocation);
     acting::act_and_show(&mut session, invocation, &before, requests)
 }

@@ -48,7 +48,7 @@ pub(super) fn run(invocation: &Invocation) -> Result<(), Failure> {
         // The shell's variables are not saved: they may be secrets. Whoever resurrects has a PATH and a HOME too.
         spec.env_shell = rpm_config::shell_variables(&context, spec.other.get("filter_env"));
         // What ran when it was saved runs again, what was stopped stays so, whatever its first start said.
-        apps.push(SavedApp { spec, stopped: app.stopped });
+        apps.push(SavedApp { spec, stopped: app.stopped, autoscale_off: app.autoscale_off });
     }
     let requests = if apps.is_empty() { Vec::new() } else { vec![("start", Request::Resurrect { apps })] };
     acting::act_and_show(&mut session, invocation, &before, requests)
@@ -74,10 +74,11 @@ fn of_pm2(context: &rpm_config::Context, invocation: &Invocation) -> Result<Opti
     let shell = rpm_config::shell_variables(context, None);
     let unread = |why| Failure::new(format!("{} cannot be read: {why}", invocation.home.dump().display()));
     let found = pm2::dump::apps(&processes, invocation.home.root(), &shell).map_err(unread)?;
-    Ok(Some(
-        found
-            .into_iter()
-            .map(|app| DumpedApp { spec: app.spec, stopped: app.stopped, unknown: Unknown::default() })
-            .collect(),
-    ))
+    let as_ours = |app: pm2::dump::Found| DumpedApp {
+        spec: app.spec,
+        stopped: app.stopped,
+        autoscale_off: false,
+        unknown: Unknown::default(),
+    };
+    Ok(Some(found.into_iter().map(as_ours).collect()))
 }

@@ -32,6 +32,14 @@ pub fn webhook() -> Result<(), Failure> {
     if failures.is_empty() { Ok(()) } else { Err(failed(failures.join("\nerror: webhook: "))) }
 }
 
+/// Asks a Node process that hangs where it is; the answer goes to its log.
+pub fn node_stack(pid: i32) -> Result<(), Failure> {
+    let calls =
+        rpm_daemon::node_stack(pid).map_err(|why| Failure::new(format!("where it hangs is not known: {why}")))?;
+    eprint!("It hangs; Node's inspector tells where:\n{calls}");
+    Ok(())
+}
+
 /// Returns the command that plays a role.
 pub fn role(name: &str, home: &Home) -> Result<Vec<OsString>, Failure> {
     let program =

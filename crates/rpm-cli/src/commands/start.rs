@@ -78,6 +78,7 @@ pub(super) fn run(mut args: Start, invocation: &Invocation) -> Result<(), Failur
         by_name.update(&before, &options, &context)?;
     }
     plan.merge(by_name);
+    plan.tell_of_numbers(&before, &options, &invocation.voice);
     let plan = plan.finish();
     let mut session = match session {
         Some(session) => session,

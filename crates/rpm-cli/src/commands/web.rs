@@ -7,12 +7,9 @@ use rpm_model::{AppSpec, Flavour, Home};
 use rpm_web::{Listen, Options, WebError};
 
 use crate::args::{Export, Web, WebHow, WebServer, WebVerb};
-use crate::commands::{Invocation, cwd, roles};
+use crate::commands::{Invocation, cwd};
 use crate::report::{Failure, chain};
-use crate::{modules, target};
-
-/// Its name in the list of modules.
-const NAME: &str = "rpm-web";
+use crate::{modules, target, web};
 
 /// The loopback only; the port is the one that exporters of PM2's metrics use.
 const LISTEN: &str = "127.0.0.1:9615";
@@ -30,7 +27,7 @@ pub(super) fn run(args: &Web, invocation: &Invocation) -> Result<(), Failure> {
         }
         WebVerb::Url => {
             let list = invocation.session()?.list(false)?;
-            let spec = find(&list).ok_or_else(|| {
+            let spec = web::find(&list).ok_or_else(|| {
                 Failure::new("it does not run").hint(format!("`{} web` starts it", invocation.voice.program()))
             })?;
             invocation.voice.data(&format!("{}\n", address(spec)));
@@ -41,12 +38,14 @@ pub(super) fn run(args: &Web, invocation: &Invocation) -> Result<(), Failure> {
 
 fn start(how: &WebHow, invocation: &Invocation) -> Result<(), Failure> {
     let listen = listen(how)?;
-    let spec = spec(how, &listen, invocation)?;
+    let words = words(how, &listen);
+    let spec = web::spec(words.clone(), &invocation.home)?;
     let mut session = invocation.session()?;
     let before = session.list(false)?;
     remove(&mut session, &before)?;
     rpm_web::token(&invocation.home).map_err(failed)?;
     modules::start(&mut session, spec)?;
+    web::want(&words, &invocation.home)?;
     invocation.voice.say(format_args!("Serving dashboard, metrics and API on {listen}"));
     invocation.voice.say(format_args!("`{} web token` prints the token that it asks for", invocation.voice.program()));
     Ok(())
@@ -55,6 +54,7 @@ fn start(how: &WebHow, invocation: &Invocation) -> Result<(), Failure> {
 fn stop(invocation: &Invocation) -> Result<(), Failure> {
     let mut session = invocation.session()?;
     let list = session.list(false)?;
+    web::want_no_more(&invocation.home)?;
     if !remove(&mut session, &list)? {
         return Err(Failure::new("it does not run"));
     }
@@ -63,16 +63,12 @@ fn stop(invocation: &Invocation) -> Result<(), Failure> {
 }
 
 fn remove(session: &mut crate::session::Session, list: &List) -> Result<bool, Failure> {
-    let workers = target::ids(list, |app| app.spec.is_module() && app.spec.name == NAME);
+    let workers = target::ids(list, |app| app.spec.is_module() && app.spec.name == web::NAME);
     if workers.is_empty() {
         return Ok(false);
     }
     session.act(Request::Delete { workers }, |_| {})?;
     Ok(true)
-}
-
-fn find(list: &List) -> Option<&AppSpec> {
-    list.apps.iter().map(|app| &app.spec).find(|spec| spec.is_module() && spec.name == NAME)
 }
 
 /// Returns where a server listens, as it was started.
@@ -100,27 +96,18 @@ fn listen(how: &WebHow) -> Result<Listen, Failure> {
     Ok(Listen::Tcp(whole))
 }
 
-fn spec(how: &WebHow, listen: &Listen, invocation: &Invocation) -> Result<AppSpec, Failure> {
-    let role = roles::role("web-server", &invocation.home)?;
-    let mut words = role.into_iter().map(|word| word.to_string_lossy().into_owned());
-    let program = words.next().unwrap_or_default();
-    let mut spec = AppSpec::new(NAME, program, invocation.home.root());
-    spec.args = words.collect();
-    match listen {
-        Listen::Tcp(address) => spec.args.extend(["--listen".into(), address.clone()]),
-        Listen::Unix(path) => spec.args.extend(["--socket".into(), path.to_string_lossy().into_owned()]),
-    }
+/// Returns the words of a command line that say the same, whatever the directory.
+fn words(how: &WebHow, listen: &Listen) -> Vec<String> {
+    let mut words = match listen {
+        Listen::Tcp(address) => vec!["--listen".to_owned(), address.clone()],
+        Listen::Unix(path) => vec!["--socket".to_owned(), path.to_string_lossy().into_owned()],
+    };
     if how.read_only {
-        spec.args.push("--read-only".into());
+        words.push("--read-only".into());
     }
-    for host in &how.allow_host {
-        spec.args.extend(["--allow-host".into(), host.clone()]);
-    }
-    spec.instances = 1;
-    spec.version = Some(env!("CARGO_PKG_VERSION").to_owned());
-    // Listed and managed with the modules, and not meant by `all`.
-    spec.other.insert("pmx_module".into(), true.into());
-    Ok(spec)
+    words.extend(["--max-instances".to_owned(), how.max_instances.to_string()]);
+    words.extend(how.allow_host.iter().flat_map(|host| ["--allow-host".to_owned(), host.clone()]));
+    words
 }
 
 /// Serves.
@@ -129,7 +116,8 @@ pub fn server(args: WebServer) -> Result<(), Failure> {
     let flavour = if args.pm2 { Flavour::Pm2 } else { Flavour::Rpm };
     let variable = |name: &str| std::env::var_os(name).map(std::path::PathBuf::from);
     let home = Home::new(args.home, flavour).with_variables(variable);
-    rpm_web::run(Options { home, listen, read_only: args.how.read_only, hosts: args.how.allow_host }).map_err(failed)
+    let WebHow { read_only, max_instances, allow_host, .. } = args.how;
+    rpm_web::run(Options { home, listen, read_only, instances_max: max_instances, hosts: allow_host }).map_err(failed)
 }
 
 /// Writes a dashboard for Grafana.

@@ -167,6 +167,9 @@ fn rows(app: &AppInfo, worker: &WorkerInfo, node: Option<&str>, now_ms: u64) -> 
         ("unstable restarts", plain(&worker.unstable.to_string())),
         ("created at", plain(&format::date(worker.created_at_ms))),
     ]);
+    if let Some(release) = &spec.release {
+        rows.push(("release", path(Some(release))));
+    }
     if !spec.secrets.is_empty() {
         // Where they come from; nobody here knows what they are.
         let secrets: Vec<String> = spec.secrets.iter().map(|(name, secret)| format!("{name} ({secret})")).collect();

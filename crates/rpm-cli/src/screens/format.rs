@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use anstyle::{AnsiColor, Style};
-use rpm_ipc::{AppInfo, WorkerInfo};
-use rpm_model::{ExecMode, Exit, Health, Status};
+use rpm_ipc::{AppInfo, BetweenRuns, WorkerInfo};
+use rpm_model::{ExecMode, Health, Status};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Bold.
@@ -49,18 +49,10 @@ pub fn mode_style(mode: ExecMode) -> Style {
 
 /// Returns what is shown of a worker: PM2's word, or for a job between its runs what became of the last one.
 pub fn status(app: &AppInfo, worker: &WorkerInfo) -> (&'static str, Style) {
-    let agreed = &app.spec.restart.stop_exit_codes;
-    let failed = match worker.last_exit {
-        Some(Exit::Code(code)) => code != 0 && !agreed.contains(&code),
-        Some(Exit::Signal { .. } | Exit::Unknown) => true,
-        None => false,
-    };
-    match worker.status {
-        Status::Stopped if app.spec.job.is_some() && !worker.parked && failed => {
-            ("failed", status_style(Status::Errored))
-        }
-        Status::Stopped if app.spec.job.is_some() && !worker.parked => ("scheduled", status_style(Status::Online)),
-        status => (status.as_str(), status_style(status)),
+    match app.between_runs(worker) {
+        Some(between @ BetweenRuns::Failed) => (between.word(), status_style(Status::Errored)),
+        Some(between @ BetweenRuns::Scheduled) => (between.word(), status_style(Status::Online)),
+        None => (worker.status.as_str(), status_style(worker.status)),
     }
 }
 

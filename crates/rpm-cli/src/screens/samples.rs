@@ -35,6 +35,8 @@ fn worker(name: &str, id: u32, instance: u32) -> WorkerInfo {
         why: None,
         cause: Some("start".into()),
         cpu: 0.0,
+        cpu_time_ms: None,
+        threads: None,
         memory: Bytes(55_050_240),
         out_log: Some(PathBuf::from(format!("/home/me/.rpm/logs/{name}-out.log"))),
         err_log: Some(PathBuf::from(format!("/home/me/.rpm/logs/{name}-error.log"))),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rpm_model::{AppSpec, HealthSpec, Probe};
+use rpm_model::{AppSpec, HealthSpec, Probe, Runtime, StackDump};
 use serde_json::Value;
 
 use super::{Given, Reader, policy};
@@ -38,11 +38,19 @@ fn hang(reader: &mut Reader<'_>, spec: &mut AppSpec) {
         Given::Value(short) if short < WATCHDOG_LEAST => reader.refuse("watchdog", "expected at least 100 ms"),
         given => given.put_option(&mut spec.watchdog),
     }
-    match reader.read("stack_dump", |value| Some(policy::signal(value))) {
+    let how = |value: &serde_json::Value| match value.as_str() {
+        Some("inspector") => Some(StackDump::Of(Runtime::Inspector)),
+        _ => policy::signal(value).map(StackDump::Signal),
+    };
+    match reader.read("stack_dump", |value| Some(how(value))) {
         Given::Value(None) => {
-            reader.refuse("stack_dump", "expected the name or number of a signal, for example \"SIGQUIT\"");
+            let expected = "expected a signal, for example \"SIGQUIT\", or \"inspector\" for Node";
+            reader.refuse("stack_dump", expected);
         }
-        Given::Value(signal) => spec.stack_dump = signal,
+        Given::Value(Some(StackDump::Of(Runtime::Inspector))) if !spec.is_run_by_node() => {
+            reader.refuse("stack_dump", "the app is not run by Node: expected a signal, for example \"SIGQUIT\"");
+        }
+        Given::Value(how) => spec.stack_dump = how,
         Given::Default => spec.stack_dump = None,
         Given::Absent => {}
     }

@@ -5,8 +5,10 @@
 //!
 //! - [`ask`]: one question over TCP or HTTP; one that is a command is a [task](crate::tasks)
 //! - [`watchdog`]: who hangs, seen without asking
+//! - [`inspector`]: where a Node process hangs; in a process of its own
 
 pub(crate) mod ask;
+pub(crate) mod inspector;
 pub(crate) mod watchdog;
 
 use std::collections::BTreeSet;

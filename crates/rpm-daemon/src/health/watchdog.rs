@@ -8,10 +8,14 @@
 
 use std::time::Duration;
 
-use rpm_model::{Life, Moment};
+use rpm_model::{Environment, Life, Moment, Runtime, StackDump};
 use rpm_supervise::Event;
 
 use crate::daemon::Daemon;
+use crate::tasks::{Purpose, Whose};
+
+/// What has not told by then is on its way out.
+const DUMP_WITHIN: Duration = Duration::from_secs(1);
 
 /// Looks within the time that a worker has.
 const LOOKS: u32 = 4;
@@ -101,9 +105,33 @@ impl Daemon {
     /// Makes a process that hangs tell where, in its log.
     pub(crate) fn dump_stack(&mut self, life: Life) {
         let Some(process) = self.processes.get(&life) else { return };
-        let (Some(signal), Some(running)) = (process.spec.stack_dump, &process.running) else { return };
-        if let Err(error) = running.process.signal(signal) {
-            tracing::warn!("{life} could not be made to tell where it hangs: {error}");
+        let (Some(how), Some(running)) = (process.spec.stack_dump, &process.running) else { return };
+        let asked = match how {
+            StackDump::Signal(signal) => running.process.signal(signal).map_err(|error| error.to_string()),
+            StackDump::Of(Runtime::Inspector) => self.ask_node_for_its_stack(life),
+        };
+        if let Err(why) = asked {
+            self.stack_told(life, Err(why));
+        }
+    }
+
+    /// Starts what talks to Node's inspector; what it is told goes to the worker's log.
+    fn ask_node_for_its_stack(&mut self, life: Life) -> Result<(), String> {
+        let Some((process, pid)) = self.processes.get(&life).and_then(|process| Some((process, process.pid()?))) else {
+            return Err("it is gone".to_owned());
+        };
+        let whose =
+            Whose { life, app: process.app, spec: process.spec.clone(), secrets: Environment::new(), port: None };
+        let program = std::env::current_exe().map_err(|error| error.to_string())?;
+        let argv = [program.to_string_lossy().into_owned(), "node-stack".to_owned(), pid.to_string()];
+        self.run_task(&whose, &argv, DUMP_WITHIN, Purpose::Dump { life }, Vec::new());
+        Ok(())
+    }
+
+    /// Takes the end of that.
+    pub(crate) fn stack_told(&self, life: Life, found: Result<String, String>) {
+        if let Err(why) = found {
+            tracing::warn!("{life} could not be made to tell where it hangs: {why}");
         }
     }
 

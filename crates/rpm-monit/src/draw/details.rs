@@ -178,6 +178,10 @@ fn facts(state: &State, shown: &Shown<'_>) -> Vec<(String, String)> {
     if app.rolling {
         fact("roll", "under way".into());
     }
+    if let Some(at_ms) = app.next_run_ms {
+        let name = if app.spec.job.is_some() { "next run" } else { "restart" };
+        fact(name, format!("in {}", age(at_ms.saturating_sub(state.now_ms))));
+    }
     fact("mode", mode(app.spec.exec_mode).into());
     fact("namespace", plain(&app.spec.namespace));
     if let Some(limit) = app.spec.max_memory_restart {

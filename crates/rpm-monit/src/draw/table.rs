@@ -2,7 +2,7 @@
 
 use ratatui::layout::Rect;
 use ratatui::style::Style;
-use rpm_ipc::WorkerInfo;
+use rpm_ipc::{BetweenRuns, WorkerInfo};
 use rpm_model::{Health, Status, WorkerId};
 
 use super::canvas::{Canvas, width_of};
@@ -232,6 +232,15 @@ fn status(state: &State, shown: &Shown<'_>, sum: &Sum) -> (String, Style) {
     if let Some(worker) = shown.single() {
         if worker.health == Some(Health::Unhealthy) {
             return (format!("{} {}", sign(Status::Errored), Health::Unhealthy), theme.bad);
+        }
+        match shown.app.between_runs(worker) {
+            Some(between @ BetweenRuns::Failed) => {
+                return (format!("{} {}", sign(Status::Errored), between.word()), theme.bad);
+            }
+            Some(between @ BetweenRuns::Scheduled) => {
+                return (format!("{} {}", sign(Status::Stopped), between.word()), theme.good);
+            }
+            None => {}
         }
         return (format!("{} {}", sign(worker.status), word(worker.status)), theme.status(worker.status));
     }

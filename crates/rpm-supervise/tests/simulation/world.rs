@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rpm_model::{
     AppId, AppSpec, AutoscaleSpec, Bytes, CanaryRule, Dependency, ExecMode, Health, HealthSpec, JobSpec, Load, Moment,
-    Overlap, Status, WorkerId,
+    Overlap, StackDump, Status, WorkerId,
 };
 use rpm_supervise::judge::Tally;
 use rpm_supervise::{Cause, Command, CommandId, Effect, Event, Outcome, Saved, Supervisor, WorkerView};
@@ -530,7 +530,7 @@ impl World {
         spec.canary = u32::from(rng.percent(15));
         spec.rollback = !rng.percent(10);
         spec.watchdog = rng.percent(20).then_some(Duration::from_secs(2));
-        spec.stack_dump = rng.percent(30).then_some(3);
+        spec.stack_dump = rng.percent(30).then_some(StackDump::Signal(3));
         spec.listen_timeout = rng.percent(20).then_some(Duration::from_millis(1500));
         if self.has_jobs && rng.percent(50) {
             let on_overlap = *rng.pick(&[Overlap::Skip, Overlap::Queue, Overlap::Replace]);

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use rpm_model::{AppSpec, AutoscaleSpec, ExecMode, Load};
-use rpm_supervise::{Cause, Command, Effect, Event, Happening, Outcome, Refusal, Standing};
+use rpm_supervise::{Cause, Command, Effect, Event, Happening, Outcome, Refusal, Resurrected, Standing};
 
 use crate::stage::{Stage, fact, ids, life, ms, spec};
 
@@ -79,6 +79,16 @@ fn whoever_scales_by_hand_takes_over_until_it_is_turned_on() {
     stage.done(on, []);
     look(&mut stage, 3, 900.0);
     assert_eq!(told(&stage), Some("2 → 4 workers: rate 450/s for each, 100/s wanted"));
+}
+
+#[test]
+fn what_was_scaled_by_hand_when_it_was_saved_comes_back_so() {
+    for (is_scaled_by_hand, expected) in [(true, Standing::Paused), (false, Standing::Unseen)] {
+        let mut stage = Stage::new();
+        let app = Resurrected { spec: scaled(2), is_stopped: false, is_scaled_by_hand };
+        stage.ask(Command::Resurrect { apps: vec![app] });
+        assert_eq!(standing(&stage), expected);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use rpm_model::{AppSpec, ExecMode, Health, HealthSpec, Life, Status};
+use rpm_model::{AppSpec, ExecMode, Health, HealthSpec, Life, StackDump, Status};
 use rpm_supervise::{Cause, Command, Effect, Event, FailureCause, Happening, Trouble};
 
 use crate::stage::{Stage, fact, ids, life, ms, spec};
@@ -217,7 +217,7 @@ fn an_ill_worker_is_ill_to_the_next_daemon() {
 
 #[test]
 fn a_worker_that_hangs_tells_where_and_is_given_little_time() {
-    let mut stage = Stage::with(spec(ExecMode::Cluster, 2, |spec| spec.stack_dump = Some(3)));
+    let mut stage = Stage::with(spec(ExecMode::Cluster, 2, |spec| spec.stack_dump = Some(StackDump::Signal(3))));
     let hung = || Event::Hung { life: life(0, 1), why: "no sign of life for 30 s".into() };
     stage.tell(hung());
     assert_eq!(stage.effects[..2], [Effect::Dump { life: life(0, 1) }, Effect::Withhold { life: life(0, 1) }]);
@@ -248,7 +248,7 @@ fn one_that_did_not_hang_after_all_is_let_in_again() {
 
 #[test]
 fn a_check_without_an_answer_means_a_hang() {
-    let mut stage = ready(checked(ExecMode::Fork, 1, |spec| spec.stack_dump = Some(3)));
+    let mut stage = ready(checked(ExecMode::Fork, 1, |spec| spec.stack_dump = Some(StackDump::Signal(3))));
     for _ in 0..2 {
         let trouble = Trouble { why: "no answer within 500 ms".into(), is_silent: true };
         stage.tell(Event::Probed { life: life(0, 1), found: Err(trouble) });

@@ -215,3 +215,28 @@ fn a_run_that_the_daemon_s_death_cut_in_two_goes_on() {
     stage.exited(life(0, 1), 0);
     assert_eq!(stage.status(0), Status::Stopped);
 }
+
+#[test]
+fn a_run_that_has_to_wait_for_another_app_is_started_for_its_own_reason() {
+    let mut stage = Stage::new();
+    let db = spec(ExecMode::Fork, 1, |spec| {
+        spec.name = "db".into();
+        spec.autostart = false;
+    });
+    let job = spec(ExecMode::Fork, 1, |spec| {
+        *spec = (*job(Overlap::Skip)).clone();
+        spec.depends_on = [("db".to_owned(), Dependency::Started)].into();
+    });
+    stage.ask(Command::Start { specs: vec![db, job] });
+    stage.ask(Command::Run { workers: ids([1]), cause: Cause::Schedule });
+    assert!(stage.spawns().is_empty());
+    // The next daemon knows why, too.
+    let saved = stage.supervisor.saved();
+    stage.reborn(saved, &[]);
+    stage.ask(Command::Restart { workers: ids([0]), specs: vec![] });
+    let db = stage.spawns()[0];
+    stage.spawned(db);
+    let run = stage.spawns()[0];
+    stage.spawned(run);
+    assert_eq!(stage.happenings, [(1, Happening::Started { cause: Cause::Schedule })]);
+}

@@ -1,5 +1,5 @@
 use rpm_model::{ExecMode, Exit, Status};
-use rpm_supervise::{Cause, Command, Effect, Event, FailureCause, Happening, Taken, Warning};
+use rpm_supervise::{Cause, Command, Effect, Event, FailureCause, Happening, Resurrected, Taken, Warning};
 
 use crate::stage::{Stage, cluster, fork, ids, life, ms, spec};
 
@@ -156,7 +156,8 @@ fn an_app_without_autostart_is_registered_as_stopped() {
 fn what_was_saved_comes_back_as_it_was_whatever_its_autostart() {
     let mut stage = Stage::new();
     let idle = spec(ExecMode::Fork, 1, |spec| spec.autostart = false);
-    let resurrect = stage.ask(Command::Resurrect { apps: vec![(fork(), true), (idle, false)] });
+    let as_saved = |spec, is_stopped| Resurrected { spec, is_stopped, is_scaled_by_hand: false };
+    let resurrect = stage.ask(Command::Resurrect { apps: vec![as_saved(fork(), true), as_saved(idle, false)] });
     assert_eq!(stage.spawns(), [life(1, 1)]);
     stage.spawned(life(1, 1)).pass(ms(3000)).done(resurrect, [0, 1]);
     assert_eq!(stage.status(0), Status::Stopped);

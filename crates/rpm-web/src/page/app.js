@@ -51,7 +51,8 @@ const since = (ms) => {
   return seconds < 172800 ? `${Math.floor(seconds / 3600)} h` : `${Math.floor(seconds / 86400)} d`;
 };
 const kindOf = (status) =>
-  status === "online" ? "good" : status === "errored" ? "bad" : status === "stopped" ? "quiet" : "wait";
+  ["online", "scheduled"].includes(status) ? "good" : ["errored", "failed"].includes(status) ? "bad" : status === "stopped" ? "quiet" : "wait";
+const until = (ms) => since(2 * all.at_ms - ms);
 const sum = (list, key) => list.reduce((total, one) => total + one[key], 0);
 
 // --- apps ---
@@ -59,7 +60,7 @@ const sum = (list, key) => list.reduce((total, one) => total + one[key], 0);
 function drawApps() {
   const words = $("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
   const wanted = all.apps.filter((app) => {
-    const text = [app.name, app.namespace, app.kind, ...app.workers.map((one) => one.status)].join(" ").toLowerCase();
+    const text = [app.name, app.namespace, app.kind, ...app.workers.map((one) => one.shown)].join(" ").toLowerCase();
     return words.every((word) => text.includes(word));
   });
   const kinds = ["app", "balancer", "module"];
@@ -74,11 +75,11 @@ function drawApps() {
 
 function drawApp(app) {
   const up = app.workers.filter((one) => one.status === "online").length;
-  const state = up === app.workers.length ? "good" : up > 0 ? "wait" : kindOf(app.workers[0]?.status);
+  const state = up === app.workers.length ? "good" : up > 0 ? "wait" : kindOf(app.workers[0]?.shown);
   const name = element("button", { className: "name", textContent: app.name, onclick: () => choose(app.id) });
   name.dataset.key = `${app.id} name`;
   const head = element("div", {}, name,
-    element("span", { className: state, textContent: `${up}/${app.workers.length} up` }),
+    element("span", { className: state, textContent: up === 0 && app.workers.length === 1 ? app.workers[0].shown : `${up}/${app.workers.length} up` }),
     element("span", { className: "quiet", textContent: `${app.namespace} · ${app.exec_mode}${app.rolling ? " · reloading" : ""}` }),
     element("span", { textContent: `cpu ${sum(app.workers, "cpu").toFixed(1)} %` }),
     element("span", { textContent: `mem ${bytes(sum(app.workers, "memory"))}` }));
@@ -86,6 +87,7 @@ function drawApp(app) {
     const { requests_per_second: rate, p99_ms: p99, in_flight: inFlight, queue } = app.traffic;
     head.append(element("span", { textContent: `${rate.toFixed(1)} req/s · p99 ${p99 === null ? "–" : `${p99.toFixed(1)} ms`} · ${inFlight} in flight · ${queue} waiting` }));
   }
+  if (app.next_run_ms) head.append(element("span", { className: "quiet", textContent: `next in ${until(app.next_run_ms)}` }));
   if (!session.read_only) {
     const buttons = ["reload", "restart", "stop", "scale"].map((verb) => {
       const button = element("button", { textContent: verb, onclick: () => act(app, verb) });
@@ -97,7 +99,7 @@ function drawApp(app) {
   }
   const rows = app.workers.map((one) => element("tr", {},
     element("td", { textContent: `${app.name}:${one.instance}` }),
-    element("td", { className: kindOf(one.status), textContent: one.status, title: one.why || "" }),
+    element("td", { className: kindOf(one.shown), textContent: one.shown, title: one.why || "" }),
     element("td", { textContent: one.pid && one.started_at_ms ? since(one.started_at_ms) : "–" }),
     element("td", { textContent: `${one.cpu.toFixed(1)} %` }),
     element("td", { textContent: bytes(one.memory) }),
