@@ -49,8 +49,11 @@ class Stage:
         return subprocess.Popen([PM2, *args], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def list(self):
-        text = self.run("jlist").stdout
-        return json.loads(text[text.index("["):]) if "[" in text else []
+        # Where it had to start a daemon, it says so on standard output, too.
+        for line in reversed(self.run("jlist").stdout.splitlines()):
+            if line.startswith(("[{", "[]")):
+                return json.loads(line)
+        return []
 
     def pids(self, name):
         return [one["pid"] for one in self.list() if one["name"] == name and one["pid"]]

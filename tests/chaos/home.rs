@@ -37,6 +37,8 @@ pub(crate) const TABLE: &[Scenario] = &[
     Scenario::new("a_home_that_is_a_file", &[], file_home),
     Scenario::new("modes_of_files", &[IDLE], modes).may(OUTAGES),
     Scenario::new("files_deleted_while_it_runs", &[IDLE], deleted_files),
+    Scenario::new("socket_deleted_while_it_runs", &[IDLE], deleted_socket).may(OUTAGES),
+    Scenario::new("home_deleted_while_it_runs", &[IDLE], deleted_home).may(OUTAGES),
 ];
 
 fn stale_files(stage: &mut Stage) {
@@ -515,4 +517,40 @@ fn deleted_files(stage: &mut Stage) {
     stage.rpm.kill_daemon();
     stage.settle();
     assert_eq!(stage.mains("bystander"), [worker]);
+}
+
+/// Without its socket the daemon can be told nothing, and there cannot be another one beside it.
+fn deleted_socket(stage: &mut Stage) {
+    let (worker, daemon) = (stage.mains("bystander")[0], stage.rpm.daemon_pid());
+    let socket = stage.rpm.home().join("rpm.sock");
+    for _ in 0..3 {
+        fs::remove_file(&socket).expect("it is there");
+        until("the socket", || socket.exists());
+        goes_on(stage, worker);
+    }
+    fs::rename(&socket, stage.rpm.home().join("elsewhere")).expect("it is there");
+    until("the socket", || socket.exists());
+    fs::remove_file(stage.rpm.home().join("elsewhere")).expect("it is there");
+    goes_on(stage, worker);
+    assert_eq!(stage.rpm.daemon_pid(), daemon);
+    stage.rpm.kill_daemon();
+    fs::remove_file(&socket).expect("it is there");
+    until("the socket", || socket.exists());
+    goes_on(stage, worker);
+}
+
+/// `rm -r` of everything, which is how people clean up: what runs can still be listed, and stopped.
+fn deleted_home(stage: &mut Stage) {
+    let (worker, home) = (stage.mains("bystander")[0], stage.rpm.home().to_owned());
+    let keeper = stage.rpm.keeper_pid();
+    // The socket may be there again before the directory is gone.
+    let _gone_or_in_use = fs::remove_dir_all(&home);
+    until("the socket", || home.join("rpm.sock").exists());
+    goes_on(stage, worker);
+    until("the state", || home.join("state.json").exists());
+    stage.release("bystander");
+    stage.ok(&["restart", "bystander"]);
+    stage.settle();
+    stage.ok(&["kill"]);
+    until("the end of everything", || stage.processes().is_empty() && !is_alive(keeper));
 }

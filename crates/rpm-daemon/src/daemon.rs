@@ -23,6 +23,7 @@ use crate::cgroups::Cgroups;
 use crate::changes::Changes;
 use crate::clients::{Inbound, Line};
 use crate::cron::Cron;
+use crate::door::Doorman;
 use crate::edge::Edges;
 use crate::forensics::Forensics;
 use crate::health::Checks;
@@ -136,6 +137,9 @@ pub(crate) struct Daemon {
     pub(crate) next_command: u64,
     /// Who wants to hear what happens.
     pub(crate) listeners: Vec<(Line, u64)>,
+    /// Who looks after the clients' socket, and where what they ask goes.
+    pub(crate) doorman: Option<Doorman>,
+    pub(crate) inbound: mpsc::Sender<Inbound>,
     /// Where PM2's clients are served.
     pub(crate) pm2: Option<pm2::Room>,
     /// Actions of apps that somebody waits for.

@@ -58,6 +58,7 @@ impl Daemon {
                     }
                 }
                 Token::Leftover(life) => self.look_at_leftovers(life),
+                Token::Door => self.look_at_door(),
                 Token::Cron => self.take_cron_timer(),
                 Token::Edge(life) => self.take_from_edge(life),
             }

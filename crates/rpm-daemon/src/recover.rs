@@ -6,13 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use rpm_keeper::client::{Client as Keeper, Message, Request};
 use rpm_logs::{Kind, Stream};
-use rpm_model::{AppId, Bytes, ExecMode, Exit, Flavour, Life, Moment, Status};
+use rpm_model::{AppId, Bytes, ExecMode, Exit, Flavour, Home, Life, Moment, Status};
 use rpm_share::{Channel, Ports};
-use rpm_supervise::{Fact, Supervisor};
+use rpm_supervise::{Event, Fact, Supervisor};
 use rpm_sys::pidfd::{Pidfd, ProcessRef};
 use rpm_sys::{fail, reap};
 use tokio::sync::mpsc;
@@ -24,6 +25,7 @@ use crate::changes::Changes;
 use crate::clients::{self, Inbound};
 use crate::cron::Cron;
 use crate::daemon::Daemon;
+use crate::door::Doorman;
 use crate::edge::{self, Edges};
 use crate::forensics::{self, Forensics, Usage};
 use crate::health::Checks;
@@ -101,6 +103,8 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
     let failed = |path: PathBuf| move |error| DaemonError::Socket { path, error };
     let socket = held_or_new(SOCKET, &home.socket(), &mut inventory, &mut keeper)?;
     clients::serve(socket, inbound.clone()).map_err(failed(home.socket()))?;
+    let doorman = doorman(&home, &watch);
+    let kept_inbound = inbound.clone();
     let pm2 = if pm2::is_wanted(&home) {
         let calls = held_or_new(pm2::CALLS, &pm2::calls_path(&home), &mut inventory, &mut keeper)?;
         let bus = held_or_new(pm2::BUS, &pm2::bus_path(&home), &mut inventory, &mut keeper)?;
@@ -148,6 +152,8 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
         replies: Vec::new(),
         next_command: 1,
         listeners: Vec::new(),
+        doorman,
+        inbound: kept_inbound,
         pm2,
         actions: Actions::default(),
         autoscale: Autoscale::default(),
@@ -195,10 +201,7 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
     for (life, exit) in ends {
         daemon.hook_missed(life, exit);
     }
-    let pid = std::process::id().to_string();
-    if let Err(error) = files::replace(&daemon.home.daemon_pid(), pid.as_bytes(), files::Durability::Process) {
-        tracing::warn!("{} could not be written: {error}", daemon.home.daemon_pid().display());
-    }
+    daemon.write_own_pid();
     fail::pass("restore", "done");
     Ok((daemon, requests))
 }
@@ -218,6 +221,16 @@ fn held_or_new(
     };
     keeper.send(&Request::Store { name, fd: socket.as_fd() }).map_err(DaemonError::Keeper)?;
     Ok(socket)
+}
+
+/// Has somebody look after the clients' socket. Without him it is only not missed when it is gone.
+fn doorman(home: &Home, watch: &Watch) -> Option<Doorman> {
+    let made = Doorman::new().and_then(|doorman| {
+        doorman.watch(&home.socket())?;
+        watch.add(&doorman, Token::Door)?;
+        Ok(doorman)
+    });
+    made.inspect_err(|error| tracing::warn!("nobody looks after the clients' socket: {error}")).ok()
 }
 
 /// Asks the keeper for everything, and waits for it: nothing can be decided before.
@@ -307,6 +320,47 @@ pub(crate) fn is_down(status: Option<Status>) -> bool {
 }
 
 impl Daemon {
+    /// Something has become of the clients' socket. Where it is gone, or the whole directory is, there is another one: no
+    /// command could start a second daemon beside this one.
+    pub(crate) fn look_at_door(&mut self) {
+        let Some(doorman) = self.doorman.take() else { return };
+        doorman.hear();
+        let path = self.home.socket();
+        let again = || -> io::Result<OwnedFd> {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(self.home.root())?;
+            let socket = door::listen(&path)?;
+            clients::serve(
+                rpm_sys::fd::dup(&socket).map_err(|error| io::Error::from_raw_os_error(error.errno))?,
+                self.inbound.clone(),
+            )?;
+            Ok(socket)
+        };
+        if !door::is_there(&path) {
+            match again() {
+                Ok(socket) => {
+                    tracing::warn!("{} was gone, and is there again", path.display());
+                    self.ask_keeper(&Request::Store { name: SOCKET, fd: socket.as_fd() });
+                    self.write_own_pid();
+                    // The state may be gone as well.
+                    self.dirty = true;
+                    self.apps_are_copied = false;
+                }
+                Err(error) => tracing::error!("{} is gone, and cannot be made: {error}", path.display()),
+            }
+        }
+        match doorman.watch(&path) {
+            Ok(()) => self.doorman = Some(doorman),
+            Err(error) => tracing::warn!("nobody looks after {} any more: {error}", path.display()),
+        }
+    }
+
+    fn write_own_pid(&self) {
+        let pid = std::process::id().to_string();
+        if let Err(error) = files::replace(&self.home.daemon_pid(), pid.as_bytes(), files::Durability::Process) {
+            tracing::warn!("{} could not be written: {error}", self.home.daemon_pid().display());
+        }
+    }
+
     /// Takes over the processes that run.
     fn adopt(&mut self, mut inventory: Inventory) {
         let facts = std::mem::take(&mut inventory.facts);
@@ -356,6 +410,9 @@ impl Daemon {
             if ready {
                 process.admitted = true;
                 self.ports.admit(life);
+            } else if process.spec.exec_mode == ExecMode::Cluster && self.ports.has_received(life, fact.pid) {
+                // It may have said so to the daemon that was killed, and nobody says it twice. A roll would wait for it in vain.
+                self.events.push_back(Event::Listening { life });
             }
             let spec = process.spec.clone();
             if !spec.limits.is_empty() {

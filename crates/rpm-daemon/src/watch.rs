@@ -24,6 +24,8 @@ pub(crate) enum Token {
     Notify(Life),
     /// A leftover process of a life that ended.
     Leftover(Life),
+    /// Something has become of the clients' socket.
+    Door,
     /// The timer of the next restart by cron.
     Cron,
     /// The conversation with an edge.
@@ -109,6 +111,7 @@ fn encode(token: Token) -> u64 {
         Token::Channel(life) => with(2, life),
         Token::Notify(life) => with(3, life),
         Token::Leftover(life) => with(4, life),
+        Token::Door => 5,
         Token::Cron => 6,
         Token::Edge(life) => with(7, life),
     }
@@ -122,6 +125,7 @@ fn decode(data: u64) -> Option<Token> {
         2 => Some(Token::Channel(life)),
         3 => Some(Token::Notify(life)),
         4 => Some(Token::Leftover(life)),
+        5 => Some(Token::Door),
         6 => Some(Token::Cron),
         7 => Some(Token::Edge(life)),
         _ => None,
@@ -141,6 +145,7 @@ mod tests {
             Token::Channel(life),
             Token::Notify(life),
             Token::Leftover(life),
+            Token::Door,
             Token::Cron,
             Token::Edge(life),
         ];

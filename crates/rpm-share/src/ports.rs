@@ -355,6 +355,19 @@ impl Ports {
         found
     }
 
+    /// Returns whether a process has received the socket of its life's own slot: then nothing keeps it from listening.
+    pub fn has_received(&self, life: Life, pid: i32) -> bool {
+        let own = self.ports.values().filter_map(|port| match port {
+            Port::Slots(slots) => Some(slots),
+            Port::Handle(_) => None,
+        });
+        let own: Vec<u64> = own.flat_map(|slots| slots.of(life)).filter_map(|slot| inode(&slot.fd).ok()).collect();
+        !own.is_empty() && {
+            let has = socket_inodes(pid);
+            own.iter().any(|inode| has.contains(inode))
+        }
+    }
+
     /// Returns the seats that have a socket of their own.
     pub fn holders(&self) -> BTreeSet<WorkerId> {
         let slots = self.ports.values().filter_map(|port| match port {
