@@ -21,7 +21,7 @@ $(RELEASE):
 	$(CARGO) build --release -p rpm-cli -p rpm-bench
 
 # Everything: installs what the tests need, then runs all of them.
-test: setup check
+test: setup check deny
 	$(CARGO) build --workspace --all-targets
 	RPM_TEST_DEPS=$(DEPS) $(CARGO) test --workspace --no-fail-fast
 
@@ -80,10 +80,15 @@ fuzz:
 	    -max_total_time=$(SECONDS) -max_len=4096 -timeout=10 -print_final_stats=1 || exit 1; \
 	done
 
-# Licenses, sources, advisories of what is linked in; `cargo install cargo-deny` takes a while, so it is not in `make test`.
+# Licences, sources and banned crates of what is linked in. Advisories too, where their database can be reached: one that
+# came out today is told, and stops nobody who did not cause it.
+TOOLS = $(abspath $(TARGET))/tools
+DENY  = PATH="$(TOOLS)/bin:$$PATH" $(CARGO) deny
 deny:
-	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check; \
-	else echo "cargo-deny is not installed: cargo install cargo-deny"; exit 1; fi
+	@$(DENY) --version >/dev/null 2>&1 || $(CARGO) install cargo-deny@0.20.2 --locked --quiet --root "$(TOOLS)"
+	$(DENY) --log-level error check licenses bans sources
+	@if $(DENY) fetch db >/dev/null 2>&1; then $(DENY) check advisories || echo "deny: see the advisories above"; \
+	else echo "deny: the database of advisories cannot be reached"; fi
 
 # Reloads, scaling and kill -9 of the daemon under load: the number of failed requests is the result.
 load: $(RELEASE)
