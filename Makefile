@@ -8,7 +8,7 @@ TARGET  = $(or $(CARGO_TARGET_DIR),target)
 RELEASE = $(TARGET)/release/rpm
 DEPS    = $(abspath $(TARGET))/test-deps
 
-.PHONY: all run test check unit e2e conformance conformance-http soak conformance-record chaos chaos-long deny setup fuzz load bench bench-logs bench-edge layout install uninstall clean
+.PHONY: all run test check unit e2e conformance conformance-http soak conformance-record chaos chaos-long deny setup fuzz load releases bench bench-logs bench-edge layout install uninstall clean
 
 all: check unit
 
@@ -93,6 +93,10 @@ deny:
 # Reloads, scaling and kill -9 of the daemon under load: the number of failed requests is the result.
 load: $(RELEASE)
 	RPM_BIN=$(abspath $(RELEASE)) $(TARGET)/release/scenario
+
+# What users see of releases that are good, broken, slow, hanging or failing, beside PM2 from npm.
+releases: setup $(RELEASE)
+	RPM_BIN=$(abspath $(RELEASE)) $(TARGET)/release/releases --pm2 $(DEPS)/node_modules/.bin/pm2
 
 # Every figure of docs/SPECIFICATION.md, side by side with PM2 from npm.
 bench: setup $(RELEASE)

@@ -66,3 +66,12 @@ if ! [ -d "$deps/browser/node_modules/playwright-core" ]; then
     echo '{ "private": true }' >"$deps/browser/package.json"
     (cd "$deps/browser" && npm install --silent --no-audit --no-fund --no-save playwright-core@1)
 fi
+
+# Asks the HTTP API everything that its description allows, and much that it does not. In an environment of its own, which
+# Debian makes with a package of its own.
+if ! [ -x "$deps/schemathesis/bin/st" ]; then
+    echo "installing from PyPI: schemathesis"
+    python3 -c 'import ensurepip' 2>/dev/null || as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv
+    python3 -m venv "$deps/schemathesis"
+    "$deps/schemathesis/bin/pip" install -q 'schemathesis>=4,<5'
+fi

@@ -194,6 +194,23 @@ fn it_is_there_again_with_the_next_daemon_until_it_is_stopped() {
 }
 
 #[test]
+fn the_api_is_what_its_description_says() {
+    let rpm = Rpm::new();
+    rpm.ok(&["start", &app("idle.sh"), "--name", "web", "-i", "2"]);
+    let web = Web::start(&rpm, &["--max-instances", "3"]);
+    // All but the streams, which do not end; what changes something too, within the bounds that the description names.
+    let output = Command::new(deps().join("schemathesis/bin/st"))
+        .args(["run", &format!("http://127.0.0.1:{}/openapi.json", web.port), "--no-color", "--max-examples", "10"])
+        .args(["-H", &format!("Authorization: Bearer {}", web.token), "--exclude-path-regex", "stream$"])
+        .current_dir(rpm.home())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(rpm.pids("web").len() <= 3);
+    assert_eq!(rpm.statuses("rpm-web"), ["online"]);
+}
+
+#[test]
 fn read_only_means_that_nothing_can_be_done_and_a_unix_socket_serves_too() {
     let rpm = Rpm::new();
     rpm.ok(&["start", &app("idle.sh"), "--name", "web"]);

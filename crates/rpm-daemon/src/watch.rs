@@ -3,6 +3,7 @@
 //! One set that tokio watches as a whole, instead of a task for each channel and each process: a hundred workers cost
 //! a hundred entries in the kernel and nothing here.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -36,6 +37,8 @@ pub(crate) enum Token {
 pub(crate) struct Watch {
     epoll: AsyncFd<OwnedFd>,
     ready: Vec<epoll::Event>,
+    /// Whether the keeper's socket is reported as writable, too: asked for in every pass, and changed rarely.
+    keeper_writable: Cell<bool>,
 }
 
 impl Watch {
@@ -46,7 +49,7 @@ impl Watch {
             reason = "its successor is unsafe; an OwnedFd that nobody else closes is what it asks for"
         )]
         let epoll = AsyncFd::new(epoll)?;
-        Ok(Self { epoll, ready: Vec::with_capacity(256) })
+        Ok(Self { epoll, ready: Vec::with_capacity(256), keeper_writable: Cell::new(false) })
     }
 
     /// Reports `fd` as readable under `token`, level-triggered.
@@ -61,8 +64,15 @@ impl Watch {
 
     /// Changes whether `fd` is reported as writable too.
     pub(crate) fn also_writable(&self, fd: impl AsFd, token: Token, writable: bool) -> io::Result<()> {
+        if token == Token::Keeper && self.keeper_writable.get() == writable {
+            return Ok(());
+        }
         let both = epoll::EventFlags::IN | epoll::EventFlags::OUT;
-        self.put(fd, token, if writable { both } else { epoll::EventFlags::IN }, true)
+        self.put(fd, token, if writable { both } else { epoll::EventFlags::IN }, true)?;
+        if token == Token::Keeper {
+            self.keeper_writable.set(writable);
+        }
+        Ok(())
     }
 
     fn put(&self, fd: impl AsFd, token: Token, flags: epoll::EventFlags, known: bool) -> io::Result<()> {
@@ -71,6 +81,10 @@ impl Watch {
             epoll::modify(self.epoll.get_ref(), fd, data, flags)?;
         } else {
             epoll::add(self.epoll.get_ref(), fd, data, flags)?;
+            if token == Token::Keeper {
+                // The socket of another one.
+                self.keeper_writable.set(false);
+            }
         }
         Ok(())
     }

@@ -45,6 +45,8 @@ use crate::want::Want;
 pub(crate) struct Slots {
     slots: Vec<Slot>,
     address: Address,
+    /// What all of them are bound to; a health check asks for it each time.
+    bound: Option<SocketAddr>,
     /// What the first worker sent along; all get it.
     pub(crate) data: Value,
     /// What the program in the kernel says; `None` when unknown.
@@ -94,9 +96,9 @@ impl Slots {
     /// Opens the group; [`Slots::seat`] finds its first slot.
     pub(crate) fn open(address: Address, want: &Want) -> Result<Self> {
         let fd = listen(&address, Listen { backlog: want.backlog_or_default(), sharing: Sharing::First })?;
-        let address = as_bound(address, &fd);
+        let (bound, address) = (local_address(&fd), as_bound(address, &fd));
         let slots = vec![Slot { fd, holder: None, restored: false, kept_as: None }];
-        Ok(Self { slots, address, data: want.data.clone(), steered: None, certain: true })
+        Ok(Self { slots, address, bound, data: want.data.clone(), steered: None, certain: true })
     }
 
     /// Puts together what the keeper held: sockets in the order of their indexes, with their names and holders.
@@ -123,6 +125,7 @@ impl Slots {
                 })
             })
             .collect();
+        let bound = held.first().and_then(|(_, fd, ..)| local_address(fd));
         let address = match held.first() {
             Some((_, fd, ..)) => as_bound(address, fd),
             None => address,
@@ -135,7 +138,7 @@ impl Slots {
         if !certain && let Some(slot) = slots.first() {
             let _kept_as_it_was = unsteer(&slot.fd);
         }
-        Self { slots, address, data: Value::Null, steered: None, certain }
+        Self { slots, address, bound, data: Value::Null, steered: None, certain }
     }
 
     /// Finds a slot for `life`: its own by inheritance, a spare, or a new one. `None` when it already has one.
@@ -259,7 +262,7 @@ impl Slots {
 
     /// Returns what the group is bound to.
     pub(crate) fn bound(&self) -> Option<SocketAddr> {
-        self.slots.first().and_then(|slot| local_address(&slot.fd))
+        self.bound.filter(|_| !self.slots.is_empty())
     }
 
     /// Returns whether somebody has a slot, or will take one over.

@@ -120,8 +120,7 @@ impl Stage {
     fn release(&self, release: &str) -> Result<Outcome> {
         let is_judged = release == "fails";
         self.manager.run(&["start", &self.file("good", "old", is_judged)?])?;
-        let balancer = usize::from(is_judged && self.manager.kind() == Kind::Rpm);
-        self.manager.wait_online(WORKERS + balancer, SOON)?;
+        self.manager.wait_online(WORKERS, SOON)?;
         let url = format!("http://127.0.0.1:{}/", self.port);
         let plan = Plan { rate: Some(self.rate), patience: PATIENCE, ..Plan::new(&url, self.connections, false)? };
         let load = Load::start(&plan);
