@@ -76,8 +76,8 @@ fn few_descriptors(stage: &mut Stage) {
         assert!(why.contains("open files") || why.contains("descriptor"), "the reason is not told: {why}");
     }
     stage.ok(&["jlist"]);
-    stage.run(&["restart", "first"]);
     stage.release("first");
+    stage.run(&["restart", "first"]);
     stage.ok(&["jlist"]);
     assert_eq!(stage.mains("first").len(), first.len());
     let last = refused.map_or(40, |(number, _)| number);
