@@ -87,7 +87,11 @@ impl Suite<'_> {
     fn one(&self, scenario: &Scenario, shared: &mut Option<Side>) -> Vec<Difference> {
         let apps = self.house.join("apps");
         let expected = self.house.join("expected").join(format!("{}.json", scenario.name));
-        let play_rpm = || play(scenario, &Side::new(Player::Rpm, &rpm()), &apps);
+        let play_rpm = || {
+            let side = Side::new(Player::Rpm, &rpm());
+            start_daemon(scenario, &side);
+            play(scenario, &side, &apps)
+        };
         match self.mode {
             Mode::Record => {
                 let seen = play_pm2(scenario, shared, &apps);
@@ -114,9 +118,7 @@ impl Suite<'_> {
 fn play_pm2(scenario: &Scenario, shared: &mut Option<Side>, apps: &Path) -> Vec<Seen> {
     let new = || {
         let side = Side::new(Player::Pm2, &rpm_tests::deps().join("node_modules/.bin/pm2"));
-        if !scenario.fresh {
-            side.run("pm2 ping", &Default::default());
-        }
+        start_daemon(scenario, &side);
         side
     };
     if scenario.fresh {
@@ -125,6 +127,13 @@ fn play_pm2(scenario: &Scenario, shared: &mut Option<Side>, apps: &Path) -> Vec<
     let side = shared.get_or_insert_with(new);
     side.clear();
     play(scenario, side, apps)
+}
+
+/// Which command starts the daemon is seen in the environment of what it starts.
+fn start_daemon(scenario: &Scenario, side: &Side) {
+    if !scenario.fresh {
+        side.run("pm2 ping", &Default::default());
+    }
 }
 
 fn judge(known: &Path, scenarios: &[Scenario], differences: &[Difference], whole: bool) -> ExitCode {

@@ -110,6 +110,137 @@ fn lines_have_the_form_that_was_asked_for() {
     }
 }
 
+/// Every file below a directory with its size.
+fn files(directory: &Path) -> Vec<(String, u64)> {
+    let entries = directory.read_dir().into_iter().flatten().flatten();
+    entries
+        .map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.metadata().map_or(0, |m| m.len())))
+        .collect()
+}
+
+#[test]
+fn what_apps_say_goes_to_no_file_unless_one_is_named() {
+    let rpm = Rpm::new();
+    let script = rpm.home().join("both.sh");
+    std::fs::write(&script, "#!/bin/sh\necho to out\necho to err >&2\nexec sleep 1000\n").expect("a script");
+    let script = script.to_string_lossy().into_owned();
+    let named = rpm.home().join("named.log");
+    let options = ["--output", &named.to_string_lossy()].map(str::to_owned);
+    for options in [&[][..], &options] {
+        let mut arguments = vec!["runtime", &script];
+        arguments.extend(options.iter().map(String::as_str));
+        let mut running = Running::start(&mut rpm.command(&arguments));
+        assert_eq!(running.says("to "), "to out\n");
+        assert_eq!(files(&rpm.home().join("logs")), [], "{options:?}");
+        let process = &rpm.jlist()[0]["pm2_env"];
+        assert_eq!(process["pm_err_log_path"], "/dev/null");
+        signal(running.pid(), 2);
+        // As the app itself would have it.
+        assert_eq!(running.errors(), "to err\n");
+        assert_eq!(running.code(), Some(0));
+    }
+    assert_eq!(std::fs::read_to_string(&named).expect("a log"), "to out\n");
+}
+
+#[test]
+fn a_file_of_apps_has_its_logs_as_pm2_and_its_formats_without_logs() {
+    for (rpm, has_logs) in [(Rpm::new(), false), (Rpm::as_pm2(), true)] {
+        let script = talker(rpm.home());
+        let file = rpm.home().join("apps.json");
+        let app = serde_json::json!({ "name": "a", "script": script, "log_date_format": "[at]" });
+        let record = serde_json::json!({ "name": "b", "script": script, "log_type": "json" });
+        std::fs::write(&file, serde_json::json!([app, record]).to_string()).expect("written");
+        let mut running = Running::start(&mut rpm.command(&["runtime", &file.to_string_lossy()]));
+        let mut lines = [running.says("up"), running.says("up")];
+        lines.sort();
+        assert_eq!(lines[0], "at: up\n");
+        let record: serde_json::Value = serde_json::from_str(&lines[1]).expect("a record");
+        assert_eq!((&record["message"], &record["app_name"]), (&"up\n".into(), &"b".into()));
+        assert_eq!(!files(&rpm.home().join("logs")).is_empty(), has_logs);
+        signal(running.pid(), 2);
+        assert_eq!(running.code(), Some(0));
+    }
+}
+
+#[test]
+fn called_pm2_it_takes_options_that_nobody_knows() {
+    let pm2 = Rpm::as_pm2();
+    let script = talker(pm2.home());
+    let mut running = Running::start(&mut pm2.command(&["runtime", &script, "--no-such-thing", "x"]));
+    running.says("up");
+    signal(running.pid(), 2);
+    assert_eq!(running.errors(), "warning: --no-such-thing is unknown and has no effect\n");
+    assert_eq!(running.code(), Some(0));
+}
+
+#[test]
+fn more_than_the_disk_could_hold_goes_through_whole() {
+    let rpm = Rpm::new();
+    let script = rpm.home().join("floods.sh");
+    std::fs::write(&script, "#!/bin/sh\nseq 1 300000\necho over\nexec sleep 1000\n").expect("a script");
+    let script = script.to_string_lossy().into_owned();
+    for options in [&[][..], &["--formatted"], &["-i", "2"]] {
+        let mut arguments = vec!["runtime", &script];
+        arguments.extend(options);
+        let mut running = Running::start(&mut rpm.command(&arguments));
+        let workers = if options.contains(&"-i") { 2 } else { 1 };
+        let (mut sum, mut overs) = (0, 0);
+        while overs < workers {
+            let line = running.says("");
+            let text = line.trim_end().rsplit("| ").next().unwrap_or_default();
+            match text.parse::<u64>() {
+                Ok(number) => sum += number,
+                Err(_) => overs += u64::from(text == "over"),
+            }
+        }
+        assert_eq!(sum, workers * 300_000 * 300_001 / 2, "{options:?}");
+        let held: u64 = files(rpm.home()).iter().chain(&files(&rpm.home().join("logs"))).map(|(_, size)| size).sum();
+        assert!(held < 200_000, "{held} bytes are on the disk");
+        signal(running.pid(), 2);
+        assert_eq!(running.code(), Some(0));
+        assert!(!rpm.home().join("console").exists());
+    }
+}
+
+#[test]
+fn a_worker_that_comes_later_is_heard_too() {
+    let rpm = Rpm::new();
+    let script = rpm.home().join("counts.sh");
+    std::fs::write(&script, "#!/bin/sh\necho $$ is up\nexec sleep 1000\n").expect("a script");
+    let mut running = Running::start(&mut rpm.command(&["runtime", &script.to_string_lossy(), "--name", "a"]));
+    let mut said = std::collections::BTreeSet::from([running.says("is up")]);
+    for command in [&["restart", "a"][..], &["scale", "a", "2"], &["reload", "a"]] {
+        rpm.ok(command);
+        said.insert(running.says("is up"));
+    }
+    said.insert(running.says("is up"));
+    assert_eq!(said.len(), 5, "{said:?}");
+    signal(running.pid(), 15);
+    assert_eq!(running.code(), Some(0));
+}
+
+#[test]
+fn apps_and_daemon_go_with_a_foreground_that_is_killed() {
+    let rpm = Rpm::new();
+    let script = talker(rpm.home());
+    let mut running = Running::start(&mut rpm.command(&["runtime", &script, "--json"]));
+    running.says("\"message\":\"up\"");
+    rpm.kill_daemon();
+    // The next daemon knows of it once it tells it what happens.
+    let mut is_told = false;
+    while !is_told {
+        rpm.ok(&["restart", "talker"]);
+        let mut line = String::new();
+        while !line.contains("\"message\":\"up\"") {
+            line = running.says("");
+            is_told |= line.contains("process_event");
+        }
+    }
+    let (keeper, app) = (rpm.keeper_pid(), rpm.pids("talker")[0]);
+    signal(running.pid(), 9);
+    until("the end of the apps and of the daemon", || !is_alive(app) && !is_alive(keeper));
+}
+
 #[test]
 fn json_says_what_happens_to_the_processes_too() {
     let rpm = Rpm::new();

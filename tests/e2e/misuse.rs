@@ -33,6 +33,7 @@ const CHANGES: &[(&str, &str)] = &[
     ("--cwd", "/nowhere/at/all"),
     ("--uid", "nobody-of-this-name"),
     ("--gid", "no-group-of-this-name"),
+    ("--user", "nobody-of-this-name"),
     ("--env", "nowhere"),
     ("--env-file", "/nowhere/.env"),
     ("--only", "x"),
@@ -44,6 +45,10 @@ const CHANGES: &[(&str, &str)] = &[
     ("--update-env", "1"),
     ("--nope", "1"),
 ];
+
+/// Options of those commands that take any text.
+const ANY_TEXT: &[&str] =
+    &["--name", "--namespace", "--interpreter-args", "--filter-env", "--watch", "--ext", "--log-date-format"];
 
 const COMMANDS: &[Case] = &[
     (&["scale"], &["<APP>"]),
@@ -177,6 +182,22 @@ fn what_is_wrong_is_named_in_one_line_and_nothing_is_touched() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert_eq!(untouched(&rpm), before);
+}
+
+#[test]
+fn every_option_that_takes_a_value_is_among_those() {
+    let help = Rpm::new().ok(&["restart", "--help"]);
+    let takes_value = |line: &str| {
+        let option = line.split_whitespace().find(|word| word.starts_with("--"))?;
+        let (_, rest) = line.split_once(option)?;
+        (rest.starts_with(" <") || rest.starts_with(" [<")).then(|| option.to_owned())
+    };
+    let options: Vec<String> = help.lines().filter_map(takes_value).collect();
+    assert!(options.len() > 30, "{help}");
+    let is_tried =
+        |option: &&String| CHANGES.iter().any(|(name, _)| name == option) || ANY_TEXT.contains(&option.as_str());
+    let untried: Vec<&String> = options.iter().filter(|option| !is_tried(option)).collect();
+    assert!(untried.is_empty(), "nobody tries bad values of {untried:?}");
 }
 
 /// A daemon was once started, and left there, for a script that does not exist.

@@ -73,7 +73,13 @@ fn parse(words: Vec<OsString>, flavour: Flavour) -> Result<Cli, clap::Error> {
     let parsed = Cli::try_parse_from(&words);
     match parsed {
         Err(error) if error.kind() == ErrorKind::UnknownArgument && flavour == Flavour::Pm2 => {
-            Cli::try_parse_from(args::without_options_of_others(&words)).map_err(|_| error)
+            let Some((known, unknown)) = args::without_unknown_options(&words) else {
+                return Cli::try_parse_from(args::without_options_of_others(&words)).map_err(|_| error);
+            };
+            let cli = Cli::try_parse_from(known).map_err(|_| error)?;
+            let voice = Voice { silent: cli.global.silent || silenced(), flavour };
+            unknown.iter().for_each(|option| voice.warn(format_args!("{option} is unknown and has no effect")));
+            Ok(cli)
         }
         parsed => parsed,
     }

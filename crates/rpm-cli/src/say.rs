@@ -134,6 +134,12 @@ pub fn out_bytes(bytes: &[u8]) {
     written(stream.write_all(bytes).and_then(|()| stream.flush()));
 }
 
+/// Writes bytes to standard error as they are.
+pub fn err_bytes(bytes: &[u8]) {
+    // With standard error gone there is nobody left to tell.
+    let _ = io::stderr().lock().write_all(bytes);
+}
+
 fn written(outcome: io::Result<()>) {
     if let Err(error) = outcome {
         // Nobody reads any more. The command itself has done its work or will not be missed.

@@ -195,9 +195,21 @@ impl Session {
     ///
     /// # Errors
     /// When the connection breaks.
-    pub fn events(mut self, on_notice: impl FnMut(Notice)) -> Result<(), CallError> {
+    pub fn events(self, on_notice: impl FnMut(Notice)) -> Result<(), CallError> {
+        self.stream(Request::Events, on_notice)
+    }
+
+    /// The same; when this process ends, everything stops.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub fn foreground(self, on_notice: impl FnMut(Notice)) -> Result<(), CallError> {
+        self.stream(Request::Foreground, on_notice)
+    }
+
+    fn stream(mut self, request: Request, on_notice: impl FnMut(Notice)) -> Result<(), CallError> {
         self.limit(None);
-        self.client.call(Request::Events, on_notice).map(|_| ())
+        self.client.call(request, on_notice).map(|_| ())
     }
 
     fn limit(&mut self, limit: Option<Duration>) {

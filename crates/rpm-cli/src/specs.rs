@@ -10,6 +10,7 @@ use rpm_model::{AppSpec, Environment, Flavour, Home, WorkerId};
 
 use crate::report::Failure;
 use crate::say::{self, Voice};
+use crate::session::Session;
 use crate::target::Target;
 
 /// More JSON than this on standard input is not an ecosystem file.
@@ -28,6 +29,10 @@ pub fn context(home: &Home) -> Result<Context, Failure> {
     if home.flavour() == Flavour::Pm2 {
         // PM2 exports it to itself, so its apps have it from their shell.
         shell_env.insert("PM2_HOME".into(), home.root().to_string_lossy().into_owned());
+        // So it does when it starts its daemon.
+        if Session::nothing_is_there(home).is_ok_and(|nothing| nothing) {
+            shell_env.insert("PM2_INTERACTOR_PROCESSING".into(), "true".into());
+        }
     }
     // Where our own program cannot be found, only `serve` is missing.
     let program = std::env::current_exe().unwrap_or_default();
@@ -49,6 +54,12 @@ pub fn of_file(
     context: &Context,
     voice: &Voice,
 ) -> Result<Vec<AppSpec>, Failure> {
+    let mut context = context.clone();
+    if voice.flavour == Flavour::Pm2 {
+        // PM2 notes down in the environment that an app came from a file.
+        context.shell_env.insert("PM2_JSON_PROCESSING".into(), "true".into());
+    }
+    let context = &context;
     let loaded = match target {
         Target::File(path) => rpm_config::load(&shown(path, &context.cwd), options, context)?,
         Target::Stdin => {

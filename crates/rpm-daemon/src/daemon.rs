@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rpm_ipc::{Reply, Request};
 use rpm_keeper::client::Client as Keeper;
-use rpm_logs::Pump;
+use rpm_logs::{Kind, Pump};
 use rpm_model::{Home, Life, Moment, Unknown, WorkerId};
 use rpm_share::Ports;
 use rpm_supervise::{CommandId, Effect, Event, Supervisor};
@@ -30,6 +30,7 @@ use crate::health::Checks;
 use crate::hooks::Hooks;
 use crate::leftovers::Leftovers;
 use crate::logs::Logs;
+use crate::node::Nodes;
 use crate::process::{Process, SeatFiles};
 use crate::rounds::Rounds;
 use crate::saving::Saving;
@@ -117,6 +118,8 @@ pub(crate) struct Daemon {
     pub(crate) autoscale: Autoscale,
     /// Questions about the health of workers.
     pub(crate) checks: Checks,
+    /// Which versions of Node there are.
+    pub(crate) nodes: Nodes,
     /// Commands of the apps' own.
     pub(crate) tasks: Tasks,
     /// What waits for some of those.
@@ -140,6 +143,10 @@ pub(crate) struct Daemon {
     /// Who looks after the clients' socket, and where what they ask goes.
     pub(crate) doorman: Option<Doorman>,
     pub(crate) inbound: mpsc::Sender<Inbound>,
+    /// The pipes to it. What was said before it looks is lost with the last descriptor.
+    pub(crate) consoles: BTreeMap<(WorkerId, Kind), OwnedFd>,
+    /// The process in whose foreground the apps run: its end is theirs.
+    pub(crate) foreground: Option<Pidfd>,
     /// Where PM2's clients are served.
     pub(crate) pm2: Option<pm2::Room>,
     /// Actions of apps that somebody waits for.

@@ -50,6 +50,7 @@ mod launch;
 mod leftovers;
 mod logs;
 mod news;
+mod node;
 mod notify;
 mod orphans;
 mod output;

@@ -179,6 +179,8 @@ impl Daemon {
         writers.iter().for_each(|log| self.logs.claim(log));
         self.logs.claims.retain(|log, _| writers.contains(log));
         self.logs.no_files.retain(|log, _| logs.contains_key(log));
+        let core = &self.core;
+        self.consoles.retain(|(worker, _), _| core.worker(*worker).is_some());
         self.logs.set(logs.into_values().collect());
     }
 

@@ -61,6 +61,7 @@ impl Daemon {
                 Token::Door => self.look_at_door(),
                 Token::Cron => self.take_cron_timer(),
                 Token::Edge(life) => self.take_from_edge(life),
+                Token::Foreground => self.foreground_left(),
             }
         }
         Ok(())

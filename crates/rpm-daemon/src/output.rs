@@ -1,9 +1,9 @@
-//! Where the output of a process goes: straight into its log, or through a pipe to the log thread.
+//! Where the output of a process goes: straight into its log, through a pipe to the log thread, or to `runtime`.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rpm_logs::{Kind, LogPaths, Pump, Stream};
-use rpm_model::{AppSpec, Life};
+use rpm_model::{AppSpec, Life, LogTarget};
 
 use crate::daemon::Daemon;
 
@@ -22,6 +22,14 @@ impl Daemon {
         let mut output = Output::default();
         let direct = self.logs.is_direct(spec, logs);
         for (kind, slot) in [(Kind::Out, &mut output.out), (Kind::Err, &mut output.err)] {
+            if *spec.logs.target(kind == Kind::Err) == LogTarget::Console {
+                let path = rpm_logs::console_path(life.worker, kind, &self.home);
+                let failed = |error| format!("the pipe {} cannot be opened: {error}", path.display());
+                let child = rpm_logs::console_writer(&path).map_err(failed)?;
+                self.consoles.insert((life.worker, kind), child.try_clone().map_err(failed)?);
+                *slot = Some(Stdio { child, keep: Vec::new() });
+                continue;
+            }
             let paths = logs.of(kind);
             let Some(first) = paths.first() else { continue };
             if direct {

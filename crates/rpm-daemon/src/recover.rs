@@ -32,6 +32,7 @@ use crate::health::Checks;
 use crate::hooks::Hooks;
 use crate::logs::Logs;
 use crate::news::exit_of;
+use crate::node::Nodes;
 use crate::output::LogNames;
 use crate::process::{Process, Running, SeatFiles};
 use crate::rounds::Rounds;
@@ -154,6 +155,9 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
         listeners: Vec::new(),
         doorman,
         inbound: kept_inbound,
+        consoles: BTreeMap::new(),
+        foreground: None,
+        nodes: Nodes::default(),
         pm2,
         actions: Actions::default(),
         autoscale: Autoscale::default(),

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use rpm_ipc::{DaemonInfo, List, Notice, Release, Reply, Request};
 use rpm_model::{AppId, AppSpec, WorkerId};
 use rpm_supervise::{Cause, Command, CommandId, Event, Refusal, Resurrected};
+use rpm_sys::pidfd::Pidfd;
 
 use crate::clients::Inbound;
 use crate::daemon::{Asked, Daemon, shared};
 use crate::view;
+use crate::watch::Token;
 
 impl Daemon {
     pub(crate) fn on_request(&mut self, inbound: Inbound) {
@@ -64,6 +66,11 @@ impl Daemon {
             }
             Request::Update { binary } => return self.update(binary, (line, id)),
             Request::Events => {
+                self.listeners.push((line, id));
+                return;
+            }
+            Request::Foreground => {
+                self.stay_with(line.peer());
                 self.listeners.push((line, id));
                 return;
             }
@@ -139,6 +146,24 @@ impl Daemon {
         self.command(Command::Shutdown, Asked { line: None, request: Request::Kill });
     }
 
+    /// Watches the process in whose foreground the apps run.
+    fn stay_with(&mut self, pid: Option<i32>) {
+        let Some(process) = pid.and_then(|pid| Pidfd::open(pid).ok()) else { return };
+        match self.watch.add(&process, Token::Foreground) {
+            Ok(()) => self.foreground = Some(process),
+            Err(error) => tracing::error!("the process in the foreground cannot be watched: {error}"),
+        }
+    }
+
+    /// Leaves as it did: nobody reads what the apps say any more, and nobody waits for them.
+    pub(crate) fn foreground_left(&mut self) {
+        // Closing it takes it out of what is watched.
+        if self.foreground.take().is_some() {
+            tracing::info!("the process in whose foreground the apps ran is gone: everything stops");
+            self.command(Command::Shutdown, Asked { line: None, request: Request::Kill });
+        }
+    }
+
     fn history(&self, app: AppId) -> Reply {
         let Some(view) = self.core.app(app) else {
             return Reply::Refused { message: Refusal::UnknownApp(app).to_string(), hint: None };
@@ -173,6 +198,7 @@ impl Daemon {
             let logs = [&worker.out_log, &worker.err_log, &worker.combined_log].into_iter().flatten();
             worker.log_trouble = logs.filter_map(|log| self.logs.trouble.get(log)).next().cloned();
         }
+        self.tell_node_versions(&mut apps);
         List { apps, daemon: self.info() }
     }
 
@@ -242,7 +268,8 @@ pub(crate) fn command(request: &Request) -> Result<Command, String> {
         | Request::Send { .. }
         | Request::Write { .. }
         | Request::Update { .. }
-        | Request::Events => return Err("this is not for the core".into()),
+        | Request::Events
+        | Request::Foreground => return Err("this is not for the core".into()),
     })
 }
 

@@ -147,5 +147,6 @@ fn saved_spec(spec: &AppSpec, workers: usize) -> AppSpec {
     let mut spec = spec.clone();
     spec.instances = u32::try_from(workers).unwrap_or(u32::MAX).max(1);
     spec.env_shell.clear();
+    spec.logs.leave_console();
     spec
 }

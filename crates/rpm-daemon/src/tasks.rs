@@ -16,6 +16,7 @@ use rpm_sys::{proc, tree};
 use crate::daemon::Daemon;
 use crate::health::{Answer, wrong};
 use crate::launch::{self, Descriptors};
+use crate::node::Program;
 use crate::output::{LogNames, Output};
 use crate::process::Proxied;
 use crate::{releases, view};
@@ -60,6 +61,10 @@ pub(crate) enum Purpose {
     Dump {
         /// Which.
         life: Life,
+    /// The version of a Node.
+    NodeVersion {
+        /// Which.
+        program: Program,
     },
     /// Messages to one address.
     Webhook {
@@ -237,6 +242,7 @@ impl Daemon {
     fn task_over(&mut self, purpose: Purpose, found: Result<String, String>) {
         match purpose {
             Purpose::Webhook { key } => self.webhook_over(&key, found),
+            Purpose::NodeVersion { program } => self.node_answered(program, found),
             Purpose::Hook { hook, life } => self.hook_over(hook, life, found),
             Purpose::Dump { life } => self.stack_told(life, found),
             Purpose::Check { life, since } => {

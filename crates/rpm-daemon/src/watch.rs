@@ -31,6 +31,8 @@ pub(crate) enum Token {
     Cron,
     /// The conversation with an edge.
     Edge(Life),
+    /// The process in whose foreground the apps run.
+    Foreground,
 }
 
 /// The set.
@@ -128,6 +130,7 @@ fn encode(token: Token) -> u64 {
         Token::Door => 5,
         Token::Cron => 6,
         Token::Edge(life) => with(7, life),
+        Token::Foreground => 8,
     }
 }
 
@@ -142,6 +145,7 @@ fn decode(data: u64) -> Option<Token> {
         5 => Some(Token::Door),
         6 => Some(Token::Cron),
         7 => Some(Token::Edge(life)),
+        8 => Some(Token::Foreground),
         _ => None,
     }
 }
@@ -162,6 +166,7 @@ mod tests {
             Token::Door,
             Token::Cron,
             Token::Edge(life),
+            Token::Foreground,
         ];
         for token in all {
             assert_eq!(decode(encode(token)), Some(token));

@@ -130,6 +130,8 @@ pub enum Request {
     ReopenLogs,
     /// Streams [`Notice::Happened`](crate::Notice::Happened) until the connection is closed.
     Events,
+    /// The same; and when the client's process ends, everything stops: the apps run in its foreground.
+    Foreground,
     /// Calls an action that the app has registered, as `rpm trigger` does; answered by
     /// [`Reply::Answers`](crate::Reply::Answers).
     Trigger {

@@ -51,7 +51,7 @@ pub fn paths(spec: &AppSpec, worker: WorkerId, home: &Home) -> LogPaths {
     let place = |target: &LogTarget, suffix: &str| {
         let path = match target {
             LogTarget::Default => home.logs().join(format!("{name}{suffix}.log")),
-            LogTarget::Null => return None,
+            LogTarget::Null | LogTarget::Console => return None,
             LogTarget::File(path) if is_null(path) => return None,
             LogTarget::File(path) => path.clone(),
         };
@@ -62,6 +62,11 @@ pub fn paths(spec: &AppSpec, worker: WorkerId, home: &Home) -> LogPaths {
         err: place(&spec.logs.err, "-error"),
         combined: spec.logs.combined.as_ref().and_then(|target| place(target, "")),
     }
+}
+
+/// Returns the named pipe of a stream that goes to the [console](LogTarget::Console).
+pub fn console_path(worker: WorkerId, kind: Kind, home: &Home) -> PathBuf {
+    home.console().join(format!("{worker}-{}", kind.as_str()))
 }
 
 /// Returns the pid file of one worker: always with `-ID`, before `.pid` where the user's name ends in that.

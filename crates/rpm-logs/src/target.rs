@@ -2,7 +2,11 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::names::LogPaths;
 
@@ -10,7 +14,7 @@ use crate::names::LogPaths;
 const LOG_MODE: u32 = 0o600;
 
 /// Which of a worker's two streams.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// Standard output.
     Out,
@@ -51,6 +55,48 @@ pub fn direct(path: &Path) -> io::Result<OwnedFd> {
     Ok(rpm_sys::open::append_log(path, LOG_MODE)?)
 }
 
+/// How much an app can say before `runtime` has read it.
+const CONSOLE_CAPACITY: usize = 1 << 20;
+
+/// Opens the named pipe of a stream that goes to the [console](rpm_model::LogTarget::Console) for writing.
+///
+/// Where nobody reads it yet, what is written waits in it.
+pub fn console_writer(path: &Path) -> io::Result<OwnedFd> {
+    make_console(path)?;
+    let pipe = direct(path)?;
+    // Beyond what the user may have, a pipe keeps its default size.
+    let _kept = rustix::pipe::fcntl_setpipe_size(&pipe, CONSOLE_CAPACITY);
+    Ok(pipe)
+}
+
+/// Opens the same for reading, without waiting for writers. It never ends: writers come and go with their processes.
+pub fn console_reader(path: &Path) -> io::Result<OwnedFd> {
+    make_console(path)?;
+    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let pipe = rustix::fs::open(path, flags, Mode::empty())?;
+    match FileType::from_raw_mode(rustix::fs::fstat(&pipe)?.st_mode) {
+        FileType::Fifo => Ok(pipe),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a pipe")),
+    }
+}
+
+fn make_console(path: &Path) -> io::Result<()> {
+    let mode = Mode::from_raw_mode(LOG_MODE);
+    let made = match rustix::fs::mkfifoat(CWD, path, mode) {
+        Err(Errno::NOENT) => {
+            if let Some(directory) = path.parent() {
+                std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+            }
+            rustix::fs::mkfifoat(CWD, path, mode)
+        }
+        made => made,
+    };
+    match made {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Opens the files of a worker whose logs are [direct](rpm_model::LogSpec::is_direct); both streams in one file share
 /// one descriptor's worth of position, as O_APPEND has it.
 pub fn open_targets(paths: &LogPaths) -> io::Result<DirectFiles> {
@@ -80,6 +126,30 @@ mod tests {
         }
         assert_eq!(std::fs::read_to_string(&path).expect("reads"), "one\ntwo\n");
         assert_eq!(std::fs::metadata(&path).expect("is there").permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_goes_to_the_console_waits_for_its_reader_and_outlives_its_writers() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("console/0-out");
+        let mut first = std::fs::File::from(console_writer(&path).expect("opens"));
+        first.write_all(b"one\n").expect("nobody reads yet");
+        let mut reader = std::fs::File::from(console_reader(&path).expect("opens"));
+        drop(first);
+        std::fs::File::from(console_writer(&path).expect("opens")).write_all(b"two\n").expect("writes");
+        let mut bytes = [0; 64];
+        let count = std::io::Read::read(&mut reader, &mut bytes).expect("reads");
+        assert_eq!(&bytes[..count], b"one\ntwo\n");
+        let error = std::io::Read::read(&mut reader, &mut bytes).expect_err("there is no more, and no end");
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn the_console_is_a_pipe() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("file");
+        std::fs::write(&path, "").expect("a file");
+        assert!(console_reader(&path).is_err());
     }
 
     #[test]

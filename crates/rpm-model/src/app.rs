@@ -490,6 +490,29 @@ pub struct LogSpec {
 }
 
 impl LogSpec {
+    /// Returns where one of the two streams goes.
+    pub fn target(&self, is_error: bool) -> &LogTarget {
+        if is_error { &self.err } else { &self.out }
+    }
+
+    /// Has `runtime` read what would go to files that nobody has named.
+    pub fn go_to_console(&mut self) {
+        // The combined file gets both, and is a file.
+        if self.combined.as_ref().is_some_and(|target| *target != LogTarget::Null) {
+            return;
+        }
+        for target in [&mut self.out, &mut self.err].into_iter().filter(|target| **target == LogTarget::Default) {
+            *target = LogTarget::Console;
+        }
+    }
+
+    /// Has what `runtime` reads go to files again: without it, nobody would read it.
+    pub fn leave_console(&mut self) {
+        for target in [&mut self.out, &mut self.err].into_iter().filter(|target| **target == LogTarget::Console) {
+            *target = LogTarget::Default;
+        }
+    }
+
     /// Returns whether bytes reach the files as the app wrote them, so that the app can hold the files itself.
     pub fn is_direct(&self) -> bool {
         self.combined.as_ref().is_none_or(|target| *target == LogTarget::Null)
@@ -509,6 +532,8 @@ pub enum LogTarget {
     Null,
     /// This file: an absolute path, before any `-<id>` is inserted.
     File(PathBuf),
+    /// What `runtime` prints, through a named pipe that it reads ([`Home::console`](crate::Home::console)); no file.
+    Console,
 }
 
 /// How lines are written to a log.

@@ -102,6 +102,11 @@ impl Home {
         self.own("PM2_DEFAULT_LOG_PATH", "logs", "logs")
     }
 
+    /// Returns the directory of the pipes through which apps in the foreground are read.
+    pub fn console(&self) -> PathBuf {
+        self.root.join("console")
+    }
+
     /// Returns the directory of the apps' pid files.
     pub fn pids(&self) -> PathBuf {
         self.own("PM2_DEFAULT_PID_PATH", "pids", "pids")

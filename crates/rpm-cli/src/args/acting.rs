@@ -15,6 +15,9 @@ pub struct Start {
     /// Follow the logs afterwards
     #[arg(long)]
     pub attach: bool,
+    /// What goes to files that nobody has named, we print: `runtime`.
+    #[arg(skip)]
+    pub console: bool,
     /// Arguments of the script
     #[arg(last = true, value_name = "ARGS")]
     pub args: Vec<String>,

@@ -31,7 +31,7 @@ pub use misunderstood::misunderstood;
 pub use system::{
     Boot, Dev, Form, Init, Logrotate, Platform, Runtime, Serve, Slist, System, Web, WebHow, WebServer, WebVerb,
 };
-pub use words::{called_by_role, understood, without_options_of_others};
+pub use words::{called_by_role, understood, without_options_of_others, without_unknown_options};
 
 /// The commands by task: a list by the alphabet helps nobody who does not know the word yet.
 const OVERVIEW: &str = "\
@@ -526,6 +526,25 @@ mod tests {
         assert_eq!((runtime.targets, runtime.args), (vec!["npm".to_owned()], vec!["start".to_owned()]));
         assert!(matches!(of("pm2-dev app.js"), Ok(Some(Command::System(System::Dev(_))))));
         assert!(of("pm2-runtime -v").is_err_and(|error| error.kind() == clap::error::ErrorKind::DisplayVersion));
+    }
+
+    #[test]
+    fn runtime_leaves_out_what_nobody_knows() {
+        let known = |line: &str| {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            let (kept, unknown) = without_unknown_options(&words)?;
+            let kept: Vec<_> = kept.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+            Some((kept.join(" "), unknown.join(" ")))
+        };
+        for (line, kept, unknown) in [
+            ("pm2 runtime app.js --foo", "pm2 runtime app.js", "--foo"),
+            ("pm2 runtime app.js --foo bar -i 2", "pm2 runtime app.js -i 2", "--foo"),
+            ("pm2 docker --foo start app.js -Z", "pm2 docker start app.js", "--foo -Z"),
+            ("pm2 runtime --foo=1 --name x app.js -- --foo", "pm2 runtime --name x app.js -- --foo", "--foo"),
+        ] {
+            assert_eq!(known(line), Some((kept.to_owned(), unknown.to_owned())), "{line}");
+        }
+        assert_eq!(known("pm2 start app.js --foo"), None, "as for every other command, it is a mistake");
     }
 
     #[test]

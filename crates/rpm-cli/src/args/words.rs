@@ -113,6 +113,43 @@ pub fn without_options_of_others(words: &[OsString]) -> Vec<OsString> {
     kept
 }
 
+/// Returns the words of `runtime` without options that nobody knows, and those options: PM2's takes any. A word after one of
+/// them is its value where there is something to start already.
+pub fn without_unknown_options(words: &[OsString]) -> Option<(Vec<OsString>, Vec<String>)> {
+    let cli = Cli::command();
+    let command = words.get(1).and_then(|name| cli.find_subcommand(name)).filter(|it| it.get_name() == "runtime")?;
+    let mut kept: Vec<OsString> = words[..2].to_vec();
+    let mut unknown = Vec::new();
+    let mut has_target = false;
+    let mut rest = words[2..].iter().peekable();
+    while let Some(word) = rest.next() {
+        let text = word.to_string_lossy();
+        if text == "--" {
+            kept.push(word.clone());
+            kept.extend(rest.cloned());
+            break;
+        }
+        let (name, value) = text.split_once('=').map_or((&*text, None), |(name, value)| (name, Some(value)));
+        let known = command.get_arguments().chain(cli.get_arguments()).find(|argument| is_named(argument, name));
+        match known {
+            Some(argument) => {
+                kept.push(word.clone());
+                kept.extend(rest.next_if(|_| value.is_none() && must_have_value(argument)).cloned());
+            }
+            // An option with its value in one word, `-i2`, is left to the parser.
+            None if text.starts_with("--") || text.starts_with('-') && text.len() == 2 => {
+                unknown.push(name.to_owned());
+                let _value = rest.next_if(|next| has_target && !next.to_string_lossy().starts_with('-'));
+            }
+            None => {
+                has_target |= text != "start";
+                kept.push(word.clone());
+            }
+        }
+    }
+    Some((kept, unknown))
+}
+
 /// Returns whether the word after this option of `start` is its value.
 fn takes_value(word: &str) -> bool {
     let cli = Cli::command();

@@ -1,6 +1,7 @@
 //! Apps in the foreground: their logs on our standard output, and all of it over when we are told to leave.
 //!
-//! Daemon and keeper run as ever, below us. Three threads besides the one that writes the logs:
+//! Daemon and keeper run as ever, below us; they stop everything should we be killed. Three threads besides the one that
+//! writes what the apps say:
 //!
 //! ```text
 //!   start    ── starts the apps; what cannot be started at all ends everything, code 1
@@ -9,6 +10,8 @@
 //! ```
 //!
 //! Whoever is first stops the apps and the daemon; what they say meanwhile is still written.
+//!
+//! Log files are followed; what `runtime` keeps out of files comes through pipes, one for each stream of each worker.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -16,10 +19,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use rpm_ipc::Notice;
+use rpm_ipc::{List, Notice};
 use rpm_logs::follow::Begin;
-use rpm_logs::{Follower, FollowerHandle, Stamp};
-use rpm_model::Status;
+use rpm_logs::frame::{Framer, State, Style, Tail};
+use rpm_logs::{Follower, FollowerHandle, Kind, Line, Stamp};
+use rpm_model::{Home, LogTarget, Status};
 use rustix::process::{Pid, WaitOptions, wait};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -30,6 +34,7 @@ use crate::commands::process_events::ProcessEvents;
 use crate::commands::{Invocation, kill};
 use crate::report::Failure;
 use crate::say::{self, Voice};
+use crate::screens::format;
 use crate::session::Session;
 
 /// PM2's rhythm: a look every two seconds, and the fourth in a row that finds nobody is the last.
@@ -58,7 +63,7 @@ struct Ending {
     code: OnceLock<u8>,
     /// Held while everything is stopped: whoever comes second waits, so that the logs are read until the last word.
     stopping: Mutex<()>,
-    handle: FollowerHandle<Arc<Source>>,
+    handle: FollowerHandle<Arc<Heard>>,
 }
 
 impl Ending {
@@ -108,6 +113,8 @@ pub(super) fn run(
     let reader_left = ending.clone();
     say::when_nobody_reads(move || reader_left.stop_all());
     let lengths = lengths(&invocation.home.logs());
+    // Of somebody who was killed; nobody writes there any more.
+    let _nothing_left = std::fs::remove_dir_all(invocation.home.console());
 
     let Foreground { view, auto_exit, after_start } = foreground;
     let files = Arc::new(Files {
@@ -144,14 +151,22 @@ pub(super) fn run(
         }
     });
 
-    let mut writer = Writer::new(&view, &[]);
-    while let Some(line) = follower.next().map_err(failed)? {
-        writer.line(&line.label, &line.bytes, Some(Stamp::now()));
+    let mut writer = Writer::new(&view, &[]).with_errors_apart();
+    while let Some(Line { label, bytes }) = follower.next().map_err(failed)? {
+        let now = Stamp::now();
+        match label.framed(&bytes, now) {
+            None => writer.line(&label.source, &bytes, Some(now)),
+            Some(framed) => framed
+                .split(|byte| *byte == b'\n')
+                .filter(|line| !line.is_empty())
+                .for_each(|line| writer.line(&label.source, line, Some(now))),
+        }
     }
     if !started.load(Ordering::Relaxed) {
         // A panic there was printed already; nothing is left to do about it.
         let _ = starter.join();
     }
+    let _nothing_left = std::fs::remove_dir_all(invocation.home.console());
     match ending.code.get() {
         None | Some(0) => Ok(()),
         Some(code) => std::process::exit((*code).into()),
@@ -238,7 +253,7 @@ fn lengths(directory: &std::path::Path) -> BTreeMap<PathBuf, u64> {
 struct Files {
     view: Logs,
     invocation: Invocation,
-    handle: FollowerHandle<Arc<Source>>,
+    handle: FollowerHandle<Arc<Heard>>,
     lengths: BTreeMap<PathBuf, u64>,
     known: Mutex<BTreeSet<PathBuf>>,
 }
@@ -254,10 +269,71 @@ impl Files {
             if known.insert(source.path.clone()) {
                 let path = source.path.clone();
                 let begin = self.lengths.get(&path).map_or(Begin::Start, |length| Begin::Offset(*length));
-                self.handle.add(Arc::new(source), path, begin);
+                self.handle.add(Arc::new(Heard::of_file(source)), path, begin);
+            }
+        }
+        for heard in consoles(&list, &self.invocation.home) {
+            let path = heard.source.path.clone();
+            if known.contains(&path) {
+                continue;
+            }
+            match rpm_logs::console_reader(&path) {
+                Ok(pipe) => {
+                    known.insert(path);
+                    self.handle.add_pipe(Arc::new(heard), pipe);
+                }
+                Err(error) => {
+                    self.invocation.voice.warn(format_args!("{} cannot be read: {error}", path.display()));
+                }
             }
         }
     }
+}
+
+/// Somebody who is heard: a stream of a worker.
+struct Heard {
+    source: Source,
+    /// How a log would have its lines, where there is no log and that is not as they come.
+    framer: Option<Mutex<Framer>>,
+}
+
+impl PartialEq for Heard {
+    fn eq(&self, other: &Self) -> bool {
+        self.source == other.source
+    }
+}
+
+impl Heard {
+    fn of_file(source: Source) -> Self {
+        Self { source, framer: None }
+    }
+
+    /// Returns a line as a log would have it; nothing where that is the line.
+    fn framed(&self, line: &[u8], now: Stamp) -> Option<Vec<u8>> {
+        let mut framer = self.framer.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut framed = Vec::new();
+        framer.frame(&[line, b"\n"].concat(), now, Tail::Hold, &mut framed);
+        Some(framed)
+    }
+}
+
+/// Returns the pipes of the workers whose output is kept out of files.
+fn consoles(list: &List, home: &Home) -> Vec<Heard> {
+    let mut heard = Vec::new();
+    for (app, worker) in list.apps.iter().flat_map(|app| app.workers.iter().map(move |worker| (app, worker))) {
+        let (logs, name) = (&app.spec.logs, format::one_line(&app.spec.name));
+        for kind in [Kind::Out, Kind::Err] {
+            let is_error = kind == Kind::Err;
+            if *logs.target(is_error) == LogTarget::Console {
+                let style = Style::new(logs.format, logs.date_format.as_deref(), kind, worker.id, &app.spec.name);
+                let framer = (!matches!(style, Style::Raw)).then(|| Mutex::new(Framer::new(style, State::default())));
+                let path = rpm_logs::console_path(worker.id, kind, home);
+                let source = Source { path, worker: Some(worker.id.0), app: name.clone(), is_error };
+                heard.push(Heard { source, framer });
+            }
+        }
+    }
+    heard
 }
 
 /// Follows the files of workers as they come.
@@ -266,7 +342,7 @@ fn watch_for_workers(files: &Files, after_start: Option<Box<dyn Fn() + Send>>) {
     loop {
         if let Ok(Some(events)) = Session::open_existing(&files.invocation.home) {
             files.add_new();
-            let _ended = events.events(|notice| match notice {
+            let _ended = events.foreground(|notice| match notice {
                 Notice::Happened(happened) => {
                     if let Some(process_events) = &mut process_events {
                         process_events.write(&happened);

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anstyle::Style;
-use rpm_ipc::{List, Notice};
+use rpm_ipc::{AppInfo, List, Notice};
 use rpm_logs::follow::Begin;
 use rpm_logs::{DateFormat, Follower, FollowerHandle, Stamp, escape_control};
+use rpm_model::LogTarget;
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
 
@@ -22,7 +23,7 @@ use crate::commands::past::{self, Wanted};
 use crate::commands::process_events::ProcessEvents;
 use crate::commands::{Invocation, cwd};
 use crate::report::Failure;
-use crate::say::{self, GREEN, RED};
+use crate::say::{self, GREEN, RED, Voice};
 use crate::screens::format;
 use crate::session::Session;
 use crate::target;
@@ -61,6 +62,7 @@ pub(super) fn run(args: &Logs, invocation: &Invocation) -> Result<(), Failure> {
             .warn(format_args!("`{} restart NAME --time` makes an app's new lines begin with theirs", voice.program()));
     }
     let sources = sources(args, &list, invocation)?;
+    warn_of_consoles(&list, &invocation.voice);
     let mut writer = Writer::new(args, &sources);
     let mut begins = Vec::new();
     if wanted.is_anything() {
@@ -153,6 +155,16 @@ pub(super) fn sources(args: &Logs, list: &List, invocation: &Invocation) -> Resu
     Ok(sources)
 }
 
+/// Says of apps without files where their output is.
+fn warn_of_consoles(list: &List, voice: &Voice) {
+    let is_read = |app: &&AppInfo| [false, true].iter().any(|err| *app.spec.logs.target(*err) == LogTarget::Console);
+    let names: Vec<String> = list.apps.iter().filter(is_read).map(|app| format::one_line(&app.spec.name)).collect();
+    if !names.is_empty() {
+        let names = names.join(", ");
+        voice.warn(format_args!("{names}: `runtime` prints what is said, and keeps no files (`--output`, `--error`)"));
+    }
+}
+
 /// Adds the files of workers that come later, as long as the program runs.
 fn watch_for_workers(
     args: Logs,
@@ -205,6 +217,8 @@ pub(super) struct Writer {
     zoned: DateFormat,
     highlight: Option<String>,
     label_width: usize,
+    /// Raw lines of standard error go to ours.
+    errors_apart: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -231,7 +245,13 @@ impl Writer {
         let date = args.timestamp.as_deref().map(DateFormat::local);
         let zoned = DateFormat::local("YYYY-MM-DD-HH:mm:ssZZ");
         let highlight = args.highlight.clone().filter(|word| !word.is_empty());
-        Self { form, date, iso: DateFormat::iso(), zoned, highlight, label_width: longest.max(LABEL_WIDTH) }
+        let label_width = longest.max(LABEL_WIDTH);
+        Self { form, date, iso: DateFormat::iso(), zoned, highlight, label_width, errors_apart: false }
+    }
+
+    /// Writes raw lines of standard error to ours, as the apps themselves would.
+    pub(super) fn with_errors_apart(self) -> Self {
+        Self { errors_apart: true, ..self }
     }
 
     fn header(&self, args: &Logs) {
@@ -266,7 +286,7 @@ impl Writer {
             Form::Raw => {
                 let mut line = bytes.to_vec();
                 line.push(b'\n');
-                say::out_bytes(&line);
+                if self.errors_apart && source.is_error { say::err_bytes(&line) } else { say::out_bytes(&line) }
             }
             Form::Pairs => say::out(&self.pairs(source, bytes, at)),
             Form::Json => say::out(&format!("{}\n", self.record(source, bytes, at))),

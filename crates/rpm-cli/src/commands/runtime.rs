@@ -17,7 +17,8 @@ pub(super) fn run(mut args: Runtime, invocation: &Invocation) -> Result<(), Fail
     }
     let delay = Duration::from_secs(args.delay);
     let foreground = Foreground { view: view(args.form, None), auto_exit: !args.no_auto_exit, after_start: None };
-    run_start(start_of(args.targets, args.args, args.app), foreground, delay, invocation)
+    let start = Start { console: true, ..start_of(args.targets, args.args, args.app) };
+    run_start(start, foreground, delay, invocation)
 }
 
 /// Starts apps as `start` does and stays with them.
@@ -36,7 +37,7 @@ fn run_start(args: Start, foreground: Foreground, delay: Duration, invocation: &
 
 /// Returns the arguments of the `start` that is meant.
 pub(super) fn start_of(targets: Vec<String>, args: Vec<String>, app: AppArgs) -> Start {
-    Start { targets, no_daemon: false, attach: false, args, app }
+    Start { targets, no_daemon: false, attach: false, console: false, args, app }
 }
 
 /// Returns how lines are shown; raw unless something else is asked for.

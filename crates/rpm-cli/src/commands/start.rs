@@ -2,7 +2,7 @@
 
 use rpm_config::{AppOptions, Context};
 use rpm_ipc::{AppInfo, DaemonInfo, List};
-use rpm_model::{AppSpec, Status};
+use rpm_model::{AppSpec, Flavour, Status};
 
 use crate::acting;
 use crate::args::{Logs, Start};
@@ -52,12 +52,19 @@ pub(super) fn run(mut args: Start, invocation: &Invocation) -> Result<(), Failur
                 by_name.again(workers);
             }
             Some(file) => {
-                let loaded = specs::of_file(&file, &options, &context, &invocation.voice)?;
+                let mut loaded = specs::of_file(&file, &options, &context, &invocation.voice)?;
+                // As in PM2, which keeps only the output of scripts out of files.
+                if args.console && invocation.home.flavour() == Flavour::Rpm {
+                    loaded.iter_mut().for_each(|spec| spec.logs.go_to_console());
+                }
                 plan.apply(loaded, &before, args.app.update_env);
             }
             None => {
                 only_chooses_in_files(options.only.as_deref(), word)?;
-                for spec in specs::of_script(word, &options, &context, &invocation.voice)? {
+                for mut spec in specs::of_script(word, &options, &context, &invocation.voice)? {
+                    if args.console {
+                        spec.logs.go_to_console();
+                    }
                     if args.app.write {
                         write(word, &spec.name, &options, &context, invocation)?;
                     }

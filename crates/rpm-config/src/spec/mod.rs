@@ -173,6 +173,7 @@ pub(crate) fn create(reader: &mut Reader<'_>, program: program::Program) -> AppS
     spec.args = program.args;
     spec.version = program.version;
     spec.stop = policy::usual_stop(&reader.context.shell_env);
+    spec.listen_timeout = policy::usual_listen_timeout(&reader.context.shell_env);
     apply(reader, &mut spec);
     spec
 }

@@ -18,7 +18,10 @@ pub(super) fn apply(reader: &mut Reader<'_>, spec: &mut AppSpec) {
     stop(reader, &mut spec.stop);
     reader.read("autostart", Value::as_bool).put(&mut spec.autostart, true);
     reader.read("wait_ready", Value::as_bool).put(&mut spec.wait_ready, false);
-    reader.read("listen_timeout", values::duration).put_option(&mut spec.listen_timeout);
+    match reader.read("listen_timeout", values::duration) {
+        Given::Default => spec.listen_timeout = usual_listen_timeout(&reader.context.shell_env),
+        given => given.put_option(&mut spec.listen_timeout),
+    }
     reader.read("min_ready", values::duration).put(&mut spec.min_ready, Duration::ZERO);
     match reader.read("progress_deadline", values::duration) {
         Given::Value(Duration::ZERO) => spec.progress_deadline = None,
@@ -60,6 +63,12 @@ pub(super) fn usual_stop(shell: &Environment) -> StopPolicy {
     }
     policy.shutdown_with_message = variable("PM2_KILL_USE_MESSAGE").is_some_and(|value| value != "false");
     policy
+}
+
+/// The same of PM2's `PM2_GRACEFUL_LISTEN_TIMEOUT`.
+pub(super) fn usual_listen_timeout(shell: &Environment) -> Option<Duration> {
+    let value = shell.get("PM2_GRACEFUL_LISTEN_TIMEOUT").filter(|value| !value.is_empty())?;
+    values::duration(&Value::String(value.clone()))
 }
 
 fn stop(reader: &mut Reader<'_>, policy: &mut StopPolicy) {

@@ -8,6 +8,7 @@ use super::Begin;
 
 pub(super) enum Command<L> {
     Add(L, PathBuf, Begin),
+    AddPipe(L, OwnedFd),
     Remove(L),
     Close,
 }
@@ -29,6 +30,11 @@ impl<L> FollowerHandle<L> {
     /// Follows a file, from its place at the time the follower learns of it. A label may stand for several files, and a file may have several labels.
     pub fn add(&self, label: L, path: impl Into<PathBuf>, begin: Begin) {
         self.tell(Command::Add(label, path.into(), begin));
+    }
+
+    /// Reads a pipe that never ends ([`console_reader`](crate::console_reader)), until the follower is closed.
+    pub fn add_pipe(&self, label: L, pipe: OwnedFd) {
+        self.tell(Command::AddPipe(label, pipe));
     }
 
     /// Stops following all files of a label.

@@ -10,11 +10,16 @@
 //!
 //! What cannot be seen: a file that was cut and has grown beyond its old length before we looked.
 //!
-//! Rooms: `handle` (adding and removing from elsewhere), `watch` (which file has the name), `reading` (one open file).
+//! Pipes are read as well, by descriptor ([`FollowerHandle::add_pipe`]).
+//!
+//! Rooms: `handle` (adding and removing from elsewhere), `watch` (which file has the name), `reading` (one open file), `pipes`,
+//! `lines` (bytes into lines).
 //!
 //! Memory is bounded: files are read in blocks, and a line of more than [`LINE_MAX`] comes in pieces.
 
 mod handle;
+mod lines;
+mod pipes;
 mod reading;
 mod watch;
 
@@ -34,6 +39,7 @@ use rustix::io::Errno;
 
 use handle::Command;
 pub use handle::FollowerHandle;
+use pipes::Pipes;
 use watch::Followed;
 
 /// A longer line comes in pieces.
@@ -73,6 +79,7 @@ pub struct Follower<L> {
     directories: BTreeMap<i32, Vec<u64>>,
     /// Files with something to read.
     dirty: VecDeque<u64>,
+    pipes: Pipes<L>,
     closed: bool,
 }
 
@@ -89,6 +96,7 @@ impl<L: Clone + PartialEq> Follower<L> {
             last: 0,
             directories: BTreeMap::new(),
             dirty: VecDeque::new(),
+            pipes: Pipes::default(),
             closed: false,
         })
     }
@@ -119,7 +127,7 @@ impl<L: Clone + PartialEq> Follower<L> {
                 return Ok(Some(line));
             }
             if self.closed {
-                return Ok(None);
+                return Ok(self.pipes.rest());
             }
             self.wait(None)?;
         }
@@ -143,12 +151,18 @@ impl<L: Clone + PartialEq> Follower<L> {
     pub fn ready(&mut self) -> io::Result<Option<Line<L>>> {
         loop {
             // What was read already costs no system call.
-            if let Some(line) = self.buffered() {
+            if let Some(line) = self.buffered().or_else(|| self.pipes.buffered()) {
                 return Ok(Some(line));
             }
             self.obey();
             self.notice()?;
-            let Some(id) = self.dirty.pop_front() else { return Ok(None) };
+            let piped = self.pipes.read();
+            let Some(id) = self.dirty.pop_front() else {
+                if piped {
+                    continue;
+                }
+                return Ok(None);
+            };
             let Some(followed) = self.files.get_mut(&id) else { continue };
             followed.queued = false;
             let (more, retired) = followed.read_block()?;
@@ -179,13 +193,15 @@ impl<L: Clone + PartialEq> Follower<L> {
         None
     }
 
-    /// Returns the descriptors that are readable when [`Follower::ready`] may have a line, for an event loop.
+    /// Returns the descriptors that are readable when [`Follower::ready`] may have a line of a file, for an event loop.
     pub fn wake_fds(&self) -> [BorrowedFd<'_>; 2] {
         [self.inotify.as_fd(), self.wake.as_fd()]
     }
 
     fn wait(&self, timeout: Option<Duration>) -> io::Result<()> {
-        let mut fds = [PollFd::new(&self.inotify, PollFlags::IN), PollFd::new(&*self.wake, PollFlags::IN)];
+        let own = self.wake_fds().into_iter();
+        let fds = own.chain(self.pipes.descriptors()).map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        let mut fds: Vec<PollFd<'_>> = fds.collect();
         let timeout =
             timeout.map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) });
         match poll(&mut fds, timeout.as_ref()) {
@@ -200,6 +216,7 @@ impl<L: Clone + PartialEq> Follower<L> {
         while let Ok(command) = self.received.try_recv() {
             match command {
                 Command::Add(label, path, begin) => self.follow(label, path, begin),
+                Command::AddPipe(label, pipe) => self.pipes.add(label, pipe),
                 Command::Remove(label) => self.remove(&label),
                 Command::Close => self.closed = true,
             }

@@ -7,10 +7,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use memchr::memchr;
 use rustix::fs::inotify::{self, WatchFlags};
 
-use super::LINE_MAX;
+use super::lines::Lines;
 use crate::rotate::history;
 use crate::rotate::ledger::{Header, Ledger};
 
@@ -24,11 +23,7 @@ pub(super) struct Reading {
     pub(super) watch: i32,
     pub(super) identity: (u64, u64),
     pub(super) offset: u64,
-    /// Bytes read and not given out: lines from `start`, and one without its end.
-    pub(super) buffer: Vec<u8>,
-    pub(super) start: usize,
-    /// No line's end before this.
-    pub(super) scanned: usize,
+    pub(super) lines: Lines,
     moves: Moves,
 }
 
@@ -84,7 +79,7 @@ impl Reading {
         let watch = inotify::add_watch(inotify, own, WatchFlags::MODIFY)?;
         let identity = (meta.dev(), meta.ino());
         let moves = Moves::of(path, identity);
-        Ok(Self { file, watch, identity, offset: 0, buffer: Vec::new(), start: 0, scanned: 0, moves })
+        Ok(Self { file, watch, identity, offset: 0, lines: Lines::default(), moves })
     }
 
     pub(super) fn length(&self) -> u64 {
@@ -124,17 +119,14 @@ impl Reading {
     }
 
     pub(super) fn read_block(&mut self) -> io::Result<bool> {
-        self.buffer.drain(..self.start);
-        self.scanned -= self.start;
-        self.start = 0;
-        let old = self.buffer.len();
+        let old = self.lines.compact();
         loop {
             let header = self.moves.header(self.identity);
             self.follow_move(header);
             if let Some(reader) = self.moves.behind.front_mut() {
                 let bytes = reader.fill_buf()?;
                 let count = bytes.len();
-                self.buffer.extend_from_slice(bytes);
+                self.lines.buffer.extend_from_slice(bytes);
                 reader.consume(count);
                 if count > 0 {
                     return Ok(true);
@@ -143,37 +135,21 @@ impl Reading {
                 continue;
             }
             let is_cut = self.length() < self.offset;
-            self.buffer.resize(old + BLOCK, 0);
+            self.lines.buffer.resize(old + BLOCK, 0);
             let from = if is_cut { 0 } else { self.offset };
-            let count = self.file.read_at(&mut self.buffer[old..], from).unwrap_or(0);
-            self.buffer.truncate(old + count);
+            let count = self.file.read_at(&mut self.lines.buffer[old..], from).unwrap_or(0);
+            self.lines.buffer.truncate(old + count);
             if self.moves.header(self.identity) != header {
                 // The head was taken away while we read.
-                self.buffer.truncate(old);
+                self.lines.buffer.truncate(old);
                 continue;
             }
             if is_cut {
                 // The line that had no end will not get one.
-                self.buffer.drain(..old);
-                self.scanned = 0;
+                self.lines.forget(old);
             }
             self.offset = from + count as u64;
             return Ok(count > 0);
         }
-    }
-
-    pub(super) fn take_line(&mut self) -> Option<Vec<u8>> {
-        let (length, skip) = match memchr(b'\n', &self.buffer[self.scanned..]) {
-            Some(end) => (self.scanned + end - self.start, 1),
-            None if self.buffer.len() - self.start >= LINE_MAX => (LINE_MAX, 0),
-            None => {
-                self.scanned = self.buffer.len();
-                return None;
-            }
-        };
-        let line = self.buffer[self.start..self.start + length].to_vec();
-        self.start += length + skip;
-        self.scanned = self.start;
-        Some(line)
     }
 }

@@ -222,3 +222,51 @@ fn a_file_is_followed_while_its_head_is_taken_away() {
     assert!(rotating.join().expect("it rotated") > 1);
     assert!(follower.ready().expect("follows").is_none());
 }
+
+#[test]
+fn pipes_are_read_beside_files_until_the_follower_is_closed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = dir.path().join("a.log");
+    let mut follower = follower(&log, Begin::Start);
+    let handle = follower.handle();
+    let paths = ["0-out", "1-out"].map(|name| dir.path().join(name));
+    let mut writers = paths.each_ref().map(|path| File::from(crate::console_writer(path).expect("opens")));
+    writers[0].write_all(b"before\n").expect("waits for its reader");
+    for (label, path) in ["b", "c"].into_iter().zip(&paths) {
+        handle.add_pipe(label, crate::console_reader(path).expect("opens"));
+    }
+    expect(&mut follower, &["before"]);
+    append(&log, "of a file\n");
+    expect(&mut follower, &["of a file"]);
+    // A writer leaves, the next one comes.
+    writers[0] = File::from(crate::console_writer(&paths[0]).expect("opens"));
+    writers[0].write_all(b"again\nhal").expect("writes");
+    expect(&mut follower, &["again"]);
+    writers[1].write_all(b"other\nno end").expect("writes");
+    writers[0].write_all(b"f\nnor here").expect("writes");
+    let mut seen = Vec::new();
+    handle.close();
+    while let Some(line) = follower.next().expect("follows") {
+        seen.push((line.label, String::from_utf8(line.bytes).expect("text")));
+    }
+    seen.sort();
+    let expected = [("b", "half"), ("b", "nor here"), ("c", "no end"), ("c", "other")];
+    assert_eq!(seen, expected.map(|(label, text)| (label, text.to_owned())));
+}
+
+#[test]
+fn a_pipe_that_is_never_empty_does_not_keep_files_waiting() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (log, path) = (dir.path().join("a.log"), dir.path().join("0-out"));
+    let mut follower = follower(&log, Begin::Start);
+    follower.handle().add_pipe("b", crate::console_reader(&path).expect("opens"));
+    let mut writer = File::from(crate::console_writer(&path).expect("opens"));
+    let full = "line\n".repeat(3 * BLOCK / 5);
+    writer.write_all(full.as_bytes()).expect("there is room for it");
+    append(&log, "of a file\n");
+    let mut before = 0;
+    while follower.next().expect("follows").expect("a line").label == "b" {
+        before += 1;
+    }
+    assert!(before < 3 * BLOCK / 5, "all of the pipe came first");
+}

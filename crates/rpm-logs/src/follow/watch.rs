@@ -167,7 +167,7 @@ impl<L: Clone + PartialEq> Follower<L> {
 impl<L> Followed<L> {
     /// Returns a line that was read already; those of the former file come first.
     pub(super) fn take_line(&mut self) -> Option<Vec<u8>> {
-        [&mut self.former, &mut self.current].into_iter().flatten().find_map(Reading::take_line)
+        [&mut self.former, &mut self.current].into_iter().flatten().find_map(|reading| reading.lines.take())
     }
 
     /// Reads on, and returns whether anything came, and the watch of a former file that is now done with.
@@ -185,10 +185,9 @@ impl<L> Followed<L> {
         };
         if came && let Some(mut former) = self.former.take() {
             // Nobody will end its last line.
-            let rest = former.buffer.split_off(former.start);
+            let rest = former.lines.rest();
             if let (false, Some(current)) = (rest.is_empty(), &mut self.current) {
-                current.buffer.splice(current.start..current.start, rest.into_iter().chain([b'\n']));
-                current.scanned = current.start;
+                current.lines.put_before(rest);
             }
             return Ok((true, Some(former.watch)));
         }
