@@ -90,6 +90,7 @@ const COMMANDS: &[Case] = &[
     (&["logs", "/(/"], &["/(/"]),
     (&["flush", "nope"], &["nope"]),
     (&["list", "--sort", "colour"], &["colour", "cpu"]),
+    (&["list", "a"], &["list", "a"]),
     (&["list", "--sort", "name:up"], &["up", "desc"]),
     (&["describe"], &["<TARGET>"]),
     (&["env", "99"], &["99"]),

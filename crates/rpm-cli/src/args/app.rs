@@ -244,7 +244,13 @@ impl AppArgs {
             reload_parallel: this.reload_parallel,
             cron_restart: this.cron_restart,
             watch: (!this.watch.is_empty()).then(|| this.watch.into_iter().filter(|path| !path.is_empty()).collect()),
-            ignore_watch: this.ignore_watch,
+            // As in PM2: several in one text, with spaces between.
+            ignore_watch: this
+                .ignore_watch
+                .iter()
+                .flat_map(|text| text.split_whitespace())
+                .map(str::to_owned)
+                .collect(),
             watch_delay: this.watch_delay,
             watch_toggles: false,
             ext: this.ext,

@@ -14,7 +14,7 @@ pub fn bare(words: &[OsString]) -> Option<Cli> {
     let (name, options) = rest.split_first()?;
     let command = match (name.to_str()?, options) {
         ("list" | "ls" | "l" | "ps" | "status", []) => {
-            Command::List(List { json: false, watch: false, mini_list: false, sort: None })
+            Command::List(List { json: false, watch: false, mini_list: false, sort: None, ignored: Vec::new() })
         }
         ("jlist", []) => Command::Jlist(Ignored { ignored: Vec::new() }),
         ("prettylist", []) => Command::Prettylist(Ignored { ignored: Vec::new() }),

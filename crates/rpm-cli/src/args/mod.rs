@@ -287,6 +287,9 @@ pub struct List {
     /// name, namespace, pid, id, cpu, memory, uptime or status; `:desc` turns it round
     #[arg(long, value_name = "FIELD[:desc]")]
     pub sort: Option<String>,
+    /// PM2 ignores what follows.
+    #[arg(hide = true)]
+    pub ignored: Vec<String>,
 }
 
 /// `describe`.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rpm_model::Flavour;
+
 use crate::acting::{self, now_ms};
 use crate::args::List;
 use crate::commands::Invocation;
@@ -13,6 +15,11 @@ use crate::screens::{json, mini, pm2json};
 const BETWEEN_DRAWINGS: Duration = Duration::from_millis(900);
 
 pub(super) fn run(args: &List, invocation: &Invocation) -> Result<(), Failure> {
+    if let (Some(word), Flavour::Rpm) = (args.ignored.first(), invocation.home.flavour()) {
+        let program = invocation.voice.program();
+        return Err(Failure::new(format!("`list` shows everything and takes no {word}"))
+            .hint(format!("`{program} describe {word}` shows one app")));
+    }
     let order = match &args.sort {
         Some(sort) => sort.parse::<Order>().map_err(Failure::new)?,
         None => Order::default(),
