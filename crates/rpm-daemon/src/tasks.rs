@@ -61,6 +61,7 @@ pub(crate) enum Purpose {
     Dump {
         /// Which.
         life: Life,
+    },
     /// The version of a Node.
     NodeVersion {
         /// Which.
