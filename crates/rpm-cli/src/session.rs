@@ -195,21 +195,20 @@ impl Session {
     ///
     /// # Errors
     /// When the connection breaks.
-    pub fn events(self, on_notice: impl FnMut(Notice)) -> Result<(), CallError> {
-        self.stream(Request::Events, on_notice)
+    pub fn events(mut self, on_notice: impl FnMut(Notice)) -> Result<(), CallError> {
+        self.limit(None);
+        self.client.call(Request::Events, on_notice).map(|_| ())
     }
 
-    /// The same; when this process ends, everything stops.
+    /// The same; when this process ends, everything stops. Calls `asked` once what happens from then on will come.
     ///
     /// # Errors
     /// When the connection breaks.
-    pub fn foreground(self, on_notice: impl FnMut(Notice)) -> Result<(), CallError> {
-        self.stream(Request::Foreground, on_notice)
-    }
-
-    fn stream(mut self, request: Request, on_notice: impl FnMut(Notice)) -> Result<(), CallError> {
+    pub fn foreground(mut self, asked: impl FnOnce(), on_notice: impl FnMut(Notice)) -> Result<(), CallError> {
         self.limit(None);
-        self.client.call(request, on_notice).map(|_| ())
+        let id = self.client.ask(Request::Foreground)?;
+        asked();
+        self.client.answer(id, on_notice).map(|_| ())
     }
 
     fn limit(&mut self, limit: Option<Duration>) {

@@ -87,14 +87,26 @@ impl<S: Read + Write> Client<S> {
     /// # Errors
     /// When the stream fails or ends.
     pub fn call(&mut self, request: Request, on_notice: impl FnMut(Notice)) -> Result<Reply, CallError> {
-        let id = self.next_id;
-        self.next_id += 1;
-        frame::write(&mut self.stream, &FromClient::Ask { id, request })?;
+        let id = self.ask(request)?;
         self.answer(id, on_notice)
     }
 
-    /// Waits for the reply to a question.
-    fn answer(&mut self, id: u64, mut on_notice: impl FnMut(Notice)) -> Result<Reply, CallError> {
+    /// Asks, and returns the number of the question for [`Client::answer`].
+    ///
+    /// # Errors
+    /// When the stream fails.
+    pub fn ask(&mut self, request: Request) -> Result<u64, CallError> {
+        let id = self.next_id;
+        self.next_id += 1;
+        frame::write(&mut self.stream, &FromClient::Ask { id, request })?;
+        Ok(id)
+    }
+
+    /// Waits for the reply to a question; `on_notice` sees what arrives before it.
+    ///
+    /// # Errors
+    /// When the stream fails or ends.
+    pub fn answer(&mut self, id: u64, mut on_notice: impl FnMut(Notice)) -> Result<Reply, CallError> {
         loop {
             match frame::read(&mut self.stream)? {
                 None => return Err(CallError::Closed),

@@ -16,19 +16,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::time::Duration;
 
-use rpm_ipc::{List, Notice};
+use rpm_ipc::{Happened, List, Notice};
 use rpm_logs::follow::Begin;
 use rpm_logs::frame::{Framer, State, Style, Tail};
 use rpm_logs::{Follower, FollowerHandle, Kind, Line, Stamp};
-use rpm_model::{Home, LogTarget, Status};
+use rpm_model::{Flavour, Home, LogTarget, Status};
 use rustix::process::{Pid, WaitOptions, wait};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::args::Logs;
+use crate::commands::life_lines::LifeLines;
 use crate::commands::logs::{self, Source, Writer};
 use crate::commands::process_events::ProcessEvents;
 use crate::commands::{Invocation, kill};
@@ -43,6 +44,9 @@ const LOOKS: u32 = 4;
 
 /// Nothing tells when a daemon begins to listen, so it is tried: its first events are not to be missed.
 const BETWEEN_TRIES: Duration = Duration::from_millis(20);
+
+/// How long the start waits until somebody listens to what happens.
+const LISTENS_WITHIN: Duration = Duration::from_secs(2);
 
 /// No app is up: PM2's code.
 const NOBODY_UP: u8 = 2;
@@ -125,11 +129,16 @@ pub(super) fn run(
         known: Mutex::default(),
     });
     let watched = files.clone();
-    std::thread::spawn(move || watch_for_workers(&watched, after_start));
+    let (listens, listening) = mpsc::channel();
+    std::thread::spawn(move || watch_for_workers(&watched, after_start, &listens));
     let starter = (ending.clone(), started.clone(), invocation.clone());
     let starter = std::thread::spawn(move || {
         let (ending, started, invocation) = starter;
         let quiet = Invocation { voice: Voice { silent: true, ..invocation.voice }, ..invocation.clone() };
+        // The daemon comes first, so that we listen when the first app starts. Why it does not come, `start` will tell.
+        if Session::open(&quiet.home, &quiet.voice).is_ok() {
+            let _not_for_ever = listening.recv_timeout(LISTENS_WITHIN);
+        }
         if let Err(failure) = start(&quiet)
             && !ending.has_begun()
         {
@@ -259,10 +268,10 @@ struct Files {
 }
 
 impl Files {
-    /// Follows the files of workers that came since the last time.
-    fn add_new(&self) {
+    /// Follows the files of workers that came since the last time; returns what there is.
+    fn add_new(&self) -> Option<List> {
         let session = Session::open_existing(&self.invocation.home).ok().flatten();
-        let Some(list) = session.and_then(|mut session| session.list(false).ok()) else { return };
+        let list = session.and_then(|mut session| session.list(false).ok())?;
         let sources = logs::sources(&self.view, &list, &self.invocation).unwrap_or_default();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         for source in sources.into_iter().filter(|source| source.worker.is_some()) {
@@ -287,6 +296,7 @@ impl Files {
                 }
             }
         }
+        Some(list)
     }
 }
 
@@ -336,29 +346,62 @@ fn consoles(list: &List, home: &Home) -> Vec<Heard> {
     heard
 }
 
+/// Tells between the apps' lines what happens to them.
+enum Teller {
+    Records(ProcessEvents),
+    Lines(LifeLines),
+    Nobody,
+}
+
+impl Teller {
+    fn new(files: &Files) -> Self {
+        match files.invocation.home.flavour() {
+            _ if files.view.json => Self::Records(ProcessEvents::new()),
+            Flavour::Pm2 => Self::Lines(LifeLines::new()),
+            Flavour::Rpm => Self::Nobody,
+        }
+    }
+
+    fn tell(&mut self, happened: &Happened, list: Option<&List>) {
+        match self {
+            Self::Records(records) => records.write(happened),
+            Self::Lines(lines) => {
+                if let Some(list) = list {
+                    lines.learn(list);
+                }
+                lines.write(happened);
+            }
+            Self::Nobody => {}
+        }
+    }
+}
+
 /// Follows the files of workers as they come.
-fn watch_for_workers(files: &Files, after_start: Option<Box<dyn Fn() + Send>>) {
-    let mut process_events = files.view.json.then(ProcessEvents::new);
+fn watch_for_workers(files: &Files, after_start: Option<Box<dyn Fn() + Send>>, listens: &mpsc::Sender<()>) {
+    let mut teller = Teller::new(files);
+    if let Teller::Lines(lines) = &mut teller {
+        lines.say("Launching in no daemon mode", Stamp::now());
+    }
     loop {
         if let Ok(Some(events)) = Session::open_existing(&files.invocation.home) {
             files.add_new();
-            let _ended = events.foreground(|notice| match notice {
+            let asked = || {
+                let _once_is_enough = listens.send(());
+            };
+            let _ended = events.foreground(asked, |notice| match notice {
                 Notice::Happened(happened) => {
-                    if let Some(process_events) = &mut process_events {
-                        process_events.write(&happened);
-                    }
-                    match happened.event.as_str() {
-                        "start" | "restart" => files.add_new(),
-                        "online" => {
-                            files.add_new();
-                            if let Some(after_start) = &after_start {
-                                after_start();
-                            }
-                        }
-                        _ => {}
+                    let list = match happened.event.as_str() {
+                        "start" | "restart" | "online" => files.add_new(),
+                        _ => None,
+                    };
+                    teller.tell(&happened, list.as_ref());
+                    if let ("online", Some(after_start)) = (happened.event.as_str(), &after_start) {
+                        after_start();
                     }
                 }
-                Notice::Lagged(_) => files.add_new(),
+                Notice::Lagged(_) => {
+                    files.add_new();
+                }
                 Notice::Progress { .. } | Notice::Warning(_) | Notice::Told(_) => {}
             });
         }

@@ -23,6 +23,7 @@ mod id;
 mod import;
 mod init;
 mod kill;
+mod life_lines;
 mod list;
 mod logrotate;
 mod logs;

@@ -32,15 +32,17 @@ pub(super) fn apply(reader: &mut Reader<'_>, spec: &mut AppSpec) {
     }
     merge(reader, spec);
     reader.word("log_type", LOG_TYPES).put(&mut spec.logs.format, LogFormat::default());
-    match reader.read("time", Value::as_bool) {
-        Given::Value(true) if spec.logs.date_format.is_none() => spec.logs.date_format = Some(TIME_FORMAT.into()),
-        Given::Value(false) | Given::Default => spec.logs.date_format = None,
-        Given::Value(true) | Given::Absent => {}
+    let time = reader.read("time", Value::as_bool);
+    if matches!(time, Given::Value(false) | Given::Default) {
+        spec.logs.date_format = None;
     }
-    let date_format = reader.read("log_date_format", |value| value.as_str().map(str::to_owned));
-    match date_format {
+    match reader.read("log_date_format", |value| value.as_str().map(str::to_owned)) {
         Given::Value(format) if format.is_empty() => spec.logs.date_format = None,
         given => given.put_option(&mut spec.logs.date_format),
+    }
+    if matches!(time, Given::Value(true)) {
+        // Of both, PM2 takes this one.
+        spec.logs.date_format = Some(TIME_FORMAT.into());
     }
     rotation(reader, &mut spec.logs.rotation);
     let target = |target: Option<&LogTarget>| match target {
