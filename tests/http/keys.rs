@@ -238,10 +238,14 @@ fn addresses_of_the_sixth_version_and_socket_files_serve_on_both_sides() {
     let server = listener.local_addr().expect("an address");
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let mut client = Client::new(stream);
-            while client.message().is_some() {
-                client.send("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nsix");
-            }
+            // The balancer keeps a connection in each of its threads.
+            std::thread::spawn(move || {
+                let mut client = Client::new(stream);
+                client.stream.set_read_timeout(None).expect("no timeout");
+                while client.message().is_some() {
+                    client.send("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nsix");
+                }
+            });
         }
     });
     let (rpm, port) = (Rpm::new(), free_port());
