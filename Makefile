@@ -24,6 +24,7 @@ $(RELEASE):
 test: setup check deny
 	$(CARGO) build --workspace --all-targets
 	RPM_TEST_DEPS=$(DEPS) $(CARGO) test --workspace --no-fail-fast
+	RPM_TEST_DEPS=$(DEPS) $(CARGO) test -p rpm-tests --test chaos -- --quick
 
 setup:
 	sh tests/setup.sh $(DEPS)

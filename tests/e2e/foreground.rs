@@ -260,6 +260,19 @@ fn json_says_what_happens_to_the_processes_too() {
 }
 
 #[test]
+fn called_pm2_it_tells_what_happens_to_the_apps() {
+    let pm2 = Rpm::as_pm2();
+    let script = talker(pm2.home());
+    let mut running = Running::start(&mut pm2.command(&["runtime", &script, "--name", "a"]));
+    for line in ["Launching in no daemon mode", "App [a:0] starting in -fork mode-", "App [a:0] online"] {
+        running.says(&format!("PM2 log: {line}"));
+    }
+    signal(running.pid(), 2);
+    running.says("App [a:0] exited with code [0] via signal [SIGINT]");
+    assert_eq!(running.code(), Some(0));
+}
+
+#[test]
 fn without_an_app_that_is_up_it_leaves_with_pm2s_code() {
     let rpm = Rpm::new();
     let script = rpm.home().join("short.sh");
