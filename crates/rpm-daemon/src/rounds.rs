@@ -120,7 +120,7 @@ impl Daemon {
                 continue;
             }
             if let Some(sampler) = process.running.as_mut().and_then(|running| running.sampler.as_mut()) {
-                sampler.look_at_tree(now);
+                sampler.look_at_limit(now);
                 self.events.push_back(Event::Memory { life: *life, used: sampler.memory() });
             }
         }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use rpm_model::{Bytes, Moment};
 use rpm_sys::proc::{self, StatFile};
 
-/// Between two looks at workers with a memory limit; the limit is noticed within twice this.
+/// Between two looks at workers with a memory limit, what they have started included at every second one: so the limit
+/// is noticed within twice this.
 pub(crate) const LIMITED_EVERY: Duration = Duration::from_secs(1);
 
 /// Between two looks at all workers, so that `list` can show a recent average: 0.4 ms for 100 workers.
@@ -32,6 +33,8 @@ pub(crate) struct Sampler {
     own: Bytes,
     /// Memory of the descendants, at the last look that asked for them.
     descendants: Bytes,
+    /// It had none then, and was looked at alone since.
+    is_alone: bool,
 }
 
 impl Sampler {
@@ -39,7 +42,7 @@ impl Sampler {
     pub(crate) fn open(pid: i32, started_at: Moment) -> Option<Self> {
         let stat = StatFile::open(pid)?;
         let base = (started_at, Duration::ZERO);
-        Some(Self { pid, stat, base, percent: 0.0, seen: None, own: Bytes(0), descendants: Bytes(0) })
+        Some(Self { pid, stat, base, percent: 0.0, seen: None, own: Bytes(0), descendants: Bytes(0), is_alone: false })
     }
 
     /// Looks at the process itself.
@@ -60,6 +63,17 @@ impl Sampler {
         self.look(now);
         let rss = |pid| proc::stat(pid).map_or(0, |stat| stat.rss_bytes);
         self.descendants = Bytes(proc::descendants(self.pid).into_iter().map(rss).sum());
+        self.is_alone = false;
+    }
+
+    /// Looks at the process and, at least every second time, at what it has started: most have started nothing, and to
+    /// find that out is ten times as dear as the rest.
+    pub(crate) fn look_at_limit(&mut self, now: Moment) {
+        if self.descendants.0 > 0 || self.is_alone {
+            return self.look_at_tree(now);
+        }
+        self.look(now);
+        self.is_alone = true;
     }
 
     /// Returns the CPU in percent of one core, over the time between the last two looks.
