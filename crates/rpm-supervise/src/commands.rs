@@ -375,7 +375,9 @@ impl Supervisor {
             return self.end_service(turn, id, worker);
         }
         self.quit_roll(worker);
-        self.enlist(turn, Some(id), worker, Goal::Up);
+        // A restart that nobody commanded takes nothing from who waits for the worker to run: it will.
+        let by_itself = matches!(cause, Cause::Cron | Cause::Watch);
+        self.enlist_beside(turn, Some(id), worker, Goal::Up, |waiting| by_itself && waiting == Goal::Up);
         // While the app rolls, its spec still has to prove itself: a seat taken out of the roll stays with its own.
         let app = self.app_of(worker).and_then(|app| self.apps.get(&app));
         let spec = app.filter(|app| app.roll.is_none()).map(|app| app.spec.clone());
@@ -393,11 +395,28 @@ impl Supervisor {
 
     /// Makes a command wait for a seat, in the place of those that want something else of it.
     pub(crate) fn enlist(&mut self, turn: &mut Turn<'_>, command: Option<CommandId>, worker: WorkerId, goal: Goal) {
+        self.enlist_beside(turn, command, worker, goal, |_| false);
+    }
+
+    /// The same, beside those whose goals stay.
+    fn enlist_beside(
+        &mut self,
+        turn: &mut Turn<'_>,
+        command: Option<CommandId>,
+        worker: WorkerId,
+        goal: Goal,
+        stays: impl Fn(Goal) -> bool,
+    ) {
         if let Some(app) = self.app_of(worker).and_then(|app| self.apps.get_mut(&app)) {
             app.starting = None;
         }
         self.forget_deferred(worker);
-        self.let_go(turn, worker, |waiting| !waiting.is_served_by(goal), Some(FailureCause::Superseded));
+        self.let_go(
+            turn,
+            worker,
+            |waiting| !waiting.is_served_by(goal) && !stays(waiting),
+            Some(FailureCause::Superseded),
+        );
         self.wait(turn, command, worker, goal);
     }
 

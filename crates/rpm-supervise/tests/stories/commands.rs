@@ -192,3 +192,15 @@ fn a_stop_of_the_last_worker_ends_the_watching_of_files() {
     stage.exited(life(0, 1), 0).exited(life(1, 1), 0).ask(Command::Restart { workers: ids([0, 1]), specs: vec![] });
     assert!(!watches(&stage), "PM2 does not watch again by itself either");
 }
+
+#[test]
+fn a_restart_by_the_clock_leaves_a_start_its_worker() {
+    let mut stage = Stage::new();
+    let start = stage.ask(Command::Start { specs: vec![spec(ExecMode::Fork, 1, |_| {})] });
+    stage.spawned(life(0, 1));
+    let renewal = stage.ask(Command::Renew { workers: ids([0]), cause: Cause::Cron, roll: false });
+    assert_eq!(stage.exited(life(0, 1), 0).spawns(), [life(0, 2)]);
+    stage.spawned(life(0, 2)).settled(life(0, 2));
+    let done = &Outcome::Done { workers: ids([0]) };
+    assert_eq!(stage.replies(), [(start, done), (renewal, done)]);
+}
