@@ -10,6 +10,30 @@ use crate::daemon::Daemon;
 /// The buffer of a log pipe: the most a worker can write ahead of a dead daemon.
 const LOG_PIPE: usize = 1024 * 1024;
 
+/// Returns the stream that carries what comes out of a pipe, through its staging file, to the logs of a worker.
+pub(crate) fn stream(
+    life: Life,
+    spec: &AppSpec,
+    logs: &LogPaths,
+    kind: Kind,
+    key: String,
+    (pipe, staging): (OwnedFd, OwnedFd),
+) -> Stream {
+    Stream {
+        key,
+        pipe,
+        staging,
+        resume: false,
+        targets: logs.targets(kind),
+        format: spec.logs.format,
+        date_format: spec.logs.date_format.clone(),
+        kind,
+        worker: life.worker,
+        app_name: spec.name.clone(),
+        max_size: spec.logs.rotation.max_size.map(|size| size.0),
+    }
+}
+
 impl Daemon {
     /// Opens where the output goes.
     pub(crate) fn open_output(
@@ -42,20 +66,8 @@ impl Daemon {
             let (read, write) = rpm_sys::fd::pipe(Some(LOG_PIPE)).map_err(|error| error.to_string())?;
             let staging = rpm_logs::new_staging("rpm-log").map_err(|error| error.to_string())?;
             let duplicate = |fd: BorrowedFd<'_>| rpm_sys::fd::dup(fd).map_err(|error| error.to_string());
-            let stream = Stream {
-                key: names.stream.clone(),
-                pipe: duplicate(read.as_fd())?,
-                staging: duplicate(staging.as_fd())?,
-                resume: false,
-                targets: logs.targets(kind),
-                format: spec.logs.format,
-                date_format: spec.logs.date_format.clone(),
-                kind,
-                worker: life.worker,
-                app_name: spec.name.clone(),
-                max_size: spec.logs.rotation.max_size.map(|size| size.0),
-            };
-            self.pump()?.add(stream);
+            let ends = (duplicate(read.as_fd())?, duplicate(staging.as_fd())?);
+            self.pump()?.add(stream(life, spec, logs, kind, names.stream.clone(), ends));
             *slot = Some(Stdio { child: write, keep: vec![(names.pipe, read), (names.staging, staging)] });
         }
         Ok(output)

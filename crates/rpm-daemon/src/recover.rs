@@ -33,7 +33,7 @@ use crate::hooks::Hooks;
 use crate::logs::Logs;
 use crate::news::exit_of;
 use crate::node::Nodes;
-use crate::output::LogNames;
+use crate::output::{self, LogNames};
 use crate::process::{Process, Running, SeatFiles};
 use crate::rounds::Rounds;
 use crate::sampling::Sampler;
@@ -475,20 +475,8 @@ impl Daemon {
             let (Some(pipe), Some(staging)) = (held.remove(&names.pipe), held.remove(&names.staging)) else {
                 continue;
             };
-            let stream = Stream {
-                key: names.stream,
-                pipe,
-                staging,
-                resume: true,
-                targets: logs.targets(kind),
-                format: spec.logs.format,
-                date_format: spec.logs.date_format.clone(),
-                kind,
-                worker: life.worker,
-                app_name: spec.name.clone(),
-                max_size: spec.logs.rotation.max_size.map(|size| size.0),
-            };
-            streams.push(stream);
+            let stream = output::stream(life, spec, &logs, kind, names.stream, (pipe, staging));
+            streams.push(Stream { resume: true, ..stream });
         }
     }
 }

@@ -81,6 +81,11 @@ fn exit_codes_joined(words: Vec<OsString>) -> Vec<OsString> {
 /// The commands whose options PM2 takes with every command.
 const EVERYWHERE: [&str; 3] = ["start", "list", "startup"];
 
+/// Takes `--name=value` apart.
+fn name_and_value(word: &str) -> (&str, Option<&str>) {
+    word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)))
+}
+
 /// Returns the words without options of other commands: PM2 takes most options with each command, and they do nothing there.
 pub fn without_options_of_others(words: &[OsString]) -> Vec<OsString> {
     let cli = Cli::command();
@@ -96,7 +101,7 @@ pub fn without_options_of_others(words: &[OsString]) -> Vec<OsString> {
             kept.extend(rest.cloned());
             break;
         }
-        let (name, value) = text.split_once('=').map_or((&*text, None), |(name, value)| (name, Some(value)));
+        let (name, value) = name_and_value(&text);
         let find = |command: &'_ clap::Command| -> Option<bool> {
             command.get_arguments().find(|argument| is_named(argument, name)).map(must_have_value)
         };
@@ -129,7 +134,7 @@ pub fn without_unknown_options(words: &[OsString]) -> Option<(Vec<OsString>, Vec
             kept.extend(rest.cloned());
             break;
         }
-        let (name, value) = text.split_once('=').map_or((&*text, None), |(name, value)| (name, Some(value)));
+        let (name, value) = name_and_value(&text);
         let known = command.get_arguments().chain(cli.get_arguments()).find(|argument| is_named(argument, name));
         match known {
             Some(argument) => {
