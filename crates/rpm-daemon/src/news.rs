@@ -442,10 +442,13 @@ impl Daemon {
 
     /// Writes what waits for a channel; what does not fit goes when there is room, which the watch tells.
     pub(crate) fn flush_channel(&mut self, life: Life) {
-        if let Some(channel) = self.channel(life)
-            && let Err(error) = channel.flush()
-        {
+        let Some(channel) = self.channel(life) else { return };
+        if let Err(error) = channel.flush() {
             tracing::debug!("the channel of {life} took nothing: {error}");
+        }
+        // In the next pass: what the messages led to is done by then.
+        if channel.is_unacknowledged() {
+            self.unread.insert(life);
         }
     }
 }

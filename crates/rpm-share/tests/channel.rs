@@ -63,6 +63,61 @@ fn a_daemon_that_dies_before_it_has_acknowledged_finds_the_messages_again() {
 }
 
 #[test]
+fn a_question_whose_answer_waits_for_a_handle_is_found_again() {
+    let (ours, theirs) = socketpair_stream().unwrap();
+    let keepers = rpm_sys::fd::dup(&ours).unwrap();
+    let mut worker = UnixStream::from(theirs);
+    let mut channel = Channel::new(ours, life()).unwrap();
+    let ask = |seq: u64| {
+        format!(
+            "{{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"address\":null,\"port\":1,\"addressType\":4,\"fd\":-1,\"index\":0,\"data\":null,\"seq\":{seq}}}\n"
+        )
+    };
+    let asked = |said: Vec<FromApp>| -> Vec<u64> {
+        let seqs = said.into_iter().map(|said| match said {
+            FromApp::QueryServer { seq, .. } => seq,
+            other => panic!("{other:?}"),
+        });
+        seqs.collect()
+    };
+    let answer = |channel: &mut Channel, seq| {
+        channel.answer_bound(seq, "key", &Value::Null, some_fd(), Kind::Tcp4).unwrap();
+        channel.flush().unwrap();
+    };
+    worker.write_all((ask(1) + &ask(2)).as_bytes()).unwrap();
+    assert_eq!(asked(channel.receive().unwrap()), [1, 2]);
+    answer(&mut channel, 1);
+    answer(&mut channel, 2);
+    // The second waits until the worker has the first handle: a daemon that dies now must not have taken the question.
+    assert!(!channel.is_unacknowledged() && channel.receive().unwrap().is_empty());
+    drop(channel);
+
+    let ours = rpm_sys::fd::dup(&keepers).unwrap();
+    let mut channel = Channel::resume(ours, life()).unwrap();
+    assert_eq!(asked(channel.receive().unwrap()), [1, 2]);
+    answer(&mut channel, 1);
+    answer(&mut channel, 2);
+    assert_eq!(line(&worker).unwrap().1.len(), 1);
+    worker.write_all(b"{\"cmd\":\"NODE_HANDLE_ACK\"}\n").unwrap();
+    assert!(channel.receive().unwrap().is_empty() && !channel.is_unacknowledged());
+    channel.flush().unwrap();
+    assert_eq!(line(&worker).unwrap().1.len(), 1);
+    // All is answered, and can be taken.
+    assert!(channel.is_unacknowledged() && channel.receive().unwrap().is_empty() && !channel.is_unacknowledged());
+    drop(channel);
+    let mut channel = Channel::resume(keepers, life()).unwrap();
+    assert!(channel.receive().unwrap().is_empty());
+
+    // A worker that leaves with an answer outstanding has left all the same.
+    worker.write_all((ask(3) + &ask(4)).as_bytes()).unwrap();
+    assert_eq!(asked(channel.receive().unwrap()), [3, 4]);
+    answer(&mut channel, 3);
+    answer(&mut channel, 4);
+    drop((line(&worker), worker));
+    assert_eq!(channel.receive().unwrap_err(), ChannelError::Closed);
+}
+
+#[test]
 fn a_line_that_arrives_in_pieces_is_read_when_it_is_whole() {
     let (mut channel, mut worker) = pair();
     for byte in br#"{"type":"axm:monitor","data":{"x":1}}"# {

@@ -2,7 +2,8 @@
 //!
 //! **Nothing is lost when the daemon dies.** Lines are looked at in the socket, handled, and only then taken out of it
 //! ([`Channel::acknowledge`]), so the next daemon finds what its predecessor did not finish; a message may come twice,
-//! never not at all. Only lines too long to be seen whole in the socket are gathered in memory.
+//! never not at all. A question stays there until its answer is written, which may have to wait for a handle. Only lines
+//! too long to be seen whole in the socket are gathered in memory.
 //!
 //! **Nothing is written in pieces.** Node ends a worker that reads half a line, or an empty one ("Unexpected end of
 //! JSON input", measured), so there is no way to repair a line that a dying daemon left unfinished. The kernel takes a
@@ -13,10 +14,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use memchr::{memchr_iter, memrchr};
 use rpm_model::Life;
 use rpm_sys::net::queue::{bytes_unread_by_peer, bytes_waiting};
+use rpm_sys::poll::{self, Interest};
 use rpm_sys::{SysError, fd};
 use serde_json::{Value, json};
 
@@ -40,9 +43,11 @@ pub struct Channel {
     skipping: Option<usize>,
     out: VecDeque<Outgoing>,
     out_bytes: usize,
-    /// The handle that the worker has not acknowledged.
+    /// How many of those that wait are answers.
+    answers: usize,
     /// Whether a sign of life was asked for and is still due.
     pinged: bool,
+    /// The handle that the worker has not acknowledged.
     unconfirmed: Option<Outgoing>,
     /// Connections handed over and not yet taken, by the number of their message.
     handed: BTreeMap<u64, OwnedFd>,
@@ -58,6 +63,8 @@ struct Outgoing {
     /// Whether it goes out although a handle is unconfirmed: it confirms one of the worker's. Both sides may wait for
     /// each other.
     confirms: bool,
+    /// Whether the worker waits for it.
+    answers: bool,
 }
 
 /// Why a channel cannot go on.
@@ -117,6 +124,7 @@ impl Channel {
             skipping: None,
             out: VecDeque::new(),
             out_bytes: 0,
+            answers: 0,
             unconfirmed: None,
             pinged: false,
             handed: BTreeMap::new(),
@@ -146,8 +154,21 @@ impl Channel {
         self.receive_into(&mut seen)
     }
 
-    /// Takes what [`Channel::receive`] returned out of the socket, for good.
+    /// Takes what [`Channel::receive`] returned out of the socket, for good, unless an answer to it waits to be written.
     pub fn acknowledge(&mut self) -> Result<(), ChannelError> {
+        // Room for what else the worker says, such as that it has the handle for which the answer waits.
+        if self.answers > 0 && self.unacknowledged < SEEN_MAX / 2 {
+            return Ok(());
+        }
+        self.consume_handled()
+    }
+
+    /// Returns whether [`Channel::acknowledge`] is due: what was handled is still in the socket, and needs not be.
+    pub fn is_unacknowledged(&self) -> bool {
+        self.unacknowledged > 0 && self.answers == 0
+    }
+
+    fn consume_handled(&mut self) -> Result<(), ChannelError> {
         let done = std::mem::take(&mut self.unacknowledged);
         if done > 0 {
             fd::consume(&self.socket, done)?;
@@ -164,10 +185,18 @@ impl Channel {
                 Err(SysError { errno: ECONNRESET, .. }) => return Err(ChannelError::Closed),
                 Err(error) => return Err(error.into()),
             };
-            let bytes = &seen[..length];
+            let bytes = &seen[self.unacknowledged.min(length)..length];
+            if bytes.is_empty() {
+                // A descriptor that came along ends the view, and so does the worker's end of the channel.
+                if bytes_waiting(&self.socket)? > length as u64 || self.is_closed()? {
+                    self.consume_handled()?;
+                    continue;
+                }
+                return Ok(Vec::new());
+            }
             if let Some(end) = memrchr(b'\n', bytes) {
                 let said = self.read_lines(&bytes[..=end])?;
-                self.unacknowledged = end + 1;
+                self.unacknowledged += end + 1;
                 if !said.is_empty() {
                     return Ok(said);
                 }
@@ -180,6 +209,10 @@ impl Channel {
             if length < SEEN_MAX && !more_behind && self.partial.is_empty() && self.skipping.is_none() {
                 return Ok(Vec::new());
             }
+            if self.unacknowledged > 0 {
+                self.consume_handled()?;
+                continue;
+            }
             match &mut self.skipping {
                 Some(skipped) => *skipped += length,
                 None if self.partial.len() + length > LINE_MAX => {
@@ -190,6 +223,12 @@ impl Channel {
             }
             fd::consume(&self.socket, length)?;
         }
+    }
+
+    fn is_closed(&self) -> Result<bool, ChannelError> {
+        let end = Interest { fd: self.socket.as_fd(), read: false, write: false };
+        let [found] = poll::wait([end], Some(Duration::ZERO))?;
+        Ok(found.hung_up)
     }
 
     /// Reads whole lines; the first may have begun in `partial`.
@@ -245,20 +284,33 @@ impl Channel {
         let answer = json!({
             "cmd": "NODE_CLUSTER", "errno": 0, "key": key, "ack": seq, "data": data, "seq": self.next_seq(),
         });
-        self.send_handle(answer, socket, if kind.is_udp() { "dgram.Native" } else { "net.Native" })
+        self.send_handle(answer, socket, if kind.is_udp() { "dgram.Native" } else { "net.Native" })?;
+        self.last_is_answer();
+        Ok(())
     }
 
     /// Tells the worker that it cannot have the socket; `errno` is positive.
     pub fn answer_refused(&mut self, seq: u64, key: &str, errno: i32) -> Result<(), ChannelError> {
         let errno = -errno.abs();
         let answer = json!({"cmd": "NODE_CLUSTER", "errno": errno, "key": key, "ack": seq, "data": null, "seq": self.next_seq()});
-        self.send(&answer, None, false)
+        self.send(&answer, None, false)?;
+        self.last_is_answer();
+        Ok(())
     }
 
     /// Lets a worker leave that said `exitedAfterDisconnect`.
     pub fn answer_ack(&mut self, seq: u64) -> Result<(), ChannelError> {
         let answer = json!({"cmd": "NODE_CLUSTER", "ack": seq, "seq": self.next_seq()});
-        self.send(&answer, None, false)
+        self.send(&answer, None, false)?;
+        self.last_is_answer();
+        Ok(())
+    }
+
+    fn last_is_answer(&mut self) {
+        if let Some(last) = self.out.back_mut() {
+            last.answers = true;
+            self.answers += 1;
+        }
     }
 
     /// Asks the worker to close its servers, finish its connections and leave.
@@ -319,6 +371,7 @@ impl Channel {
                 && let Some(sent) = self.out.pop_front()
             {
                 self.out_bytes -= sent.line.len();
+                self.answers -= usize::from(sent.answers);
                 if sent.handle.is_some() {
                     self.unconfirmed = Some(Outgoing { tries: sent.tries + 1, ..sent });
                 }
@@ -354,17 +407,18 @@ impl Channel {
             return Err(ChannelError::Full);
         }
         self.out_bytes += line.len();
-        self.out.push_back(Outgoing { line, written: 0, handle, tries: 0, confirms: false });
+        self.out.push_back(Outgoing { line, written: 0, handle, tries: 0, confirms: false, answers: false });
         Ok(())
     }
 
     fn confirm_handle(&mut self) {
         let line = b"{\"cmd\":\"NODE_HANDLE_ACK\"}\n".to_vec();
-        self.send_first(Outgoing { line, written: 0, handle: None, tries: 0, confirms: true });
+        self.send_first(Outgoing { line, written: 0, handle: None, tries: 0, confirms: true, answers: false });
     }
 
     fn send_handle_again(&mut self) {
         if let Some(lost) = self.unconfirmed.take_if(|lost| lost.tries < HANDLE_TRIES) {
+            self.answers += usize::from(lost.answers);
             self.send_first(Outgoing { written: 0, ..lost });
         }
         self.unconfirmed = None;
