@@ -148,6 +148,46 @@ fn a_cleared_list_is_one_that_pm2_reads() {
     assert!(pm2.jlist().is_empty());
 }
 
+/// The daemon was started without the variable: it is the client's that counts, as it is the client that writes in PM2.
+#[test]
+fn the_list_is_saved_where_the_command_says() {
+    let pm2 = Rpm::as_pm2();
+    pm2.ok(&["start", &app("idle.sh"), "--name", "idle"]);
+    let elsewhere = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| elsewhere.path().join(name);
+    let run = |command: &str, list: &std::path::Path| {
+        let mut command = pm2.command(&[command]);
+        command.current_dir(elsewhere.path()).env("PM2_DUMP_FILE_PATH", list);
+        command.env("PM2_DUMP_BACKUP_FILE_PATH", at("before")).output().expect("it runs")
+    };
+    let said = run("save", "list".as_ref());
+    assert!(said.status.success(), "{said:?}");
+    assert!(String::from_utf8_lossy(&said.stdout).contains(&format!("saved in {}", at("list").display())), "{said:?}");
+    assert!(at("list").is_file() && !pm2.home().join("dump.pm2").exists());
+    assert!(run("save", "list".as_ref()).status.success());
+    assert_eq!(std::fs::read(at("list")).expect("the list"), std::fs::read(at("before")).expect("the one before"));
+
+    // What is no file is not replaced, and what cannot be written is told.
+    std::os::unix::fs::symlink("/dev/null", at("null")).expect("a link can be made");
+    for bad in [at("null"), elsewhere.path().to_owned(), "/nowhere/list".into(), "/dev/null/list".into()] {
+        let said = run("save", &bad);
+        let told = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert!(!said.status.success() && told.contains(&*bad.to_string_lossy()), "{said:?}");
+        assert!(!String::from_utf8_lossy(&said.stdout).contains("saved in"), "{said:?}");
+    }
+    assert!(at("null").is_symlink());
+
+    pm2.ok(&["delete", "all"]);
+    assert!(run("resurrect", "list".as_ref()).status.success());
+    assert_eq!(pm2.jlist().len(), 1);
+    // A list that others can write to says nothing that we would run.
+    pm2.ok(&["delete", "all"]);
+    std::fs::set_permissions(at("list"), std::os::unix::fs::PermissionsExt::from_mode(0o666)).expect("its mode");
+    let said = run("resurrect", "list".as_ref());
+    assert!(!said.status.success() && String::from_utf8_lossy(&said.stderr).contains("by others"), "{said:?}");
+    assert!(pm2.jlist().is_empty());
+}
+
 #[test]
 fn apps_know_pm2s_home_and_a_combined_log_that_is_off() {
     let pm2 = Rpm::as_pm2();

@@ -100,6 +100,7 @@ fn act_knowing(
         other @ (Reply::Pong(_)
         | Reply::List(_)
         | Reply::Noted { .. }
+        | Reply::Saved { .. }
         | Reply::Balancers(_)
         | Reply::History(_)
         | Reply::Answers { .. }) => Err(crate::session::unexpected(other)),

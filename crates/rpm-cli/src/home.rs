@@ -31,7 +31,12 @@ pub fn find(flavour: Flavour, var: impl Fn(&str) -> Option<PathBuf>) -> Result<H
             .hint(format!("set {variable} to a directory of yours"))
     })?;
     let root = std::path::absolute(&root).unwrap_or(root);
-    Ok(Home::new(root, flavour).with_variables(var))
+    let home = Home::new(root, flavour).with_variables(&var);
+    // Without a directory of our own nothing can be taken from it.
+    Ok(match std::env::current_dir() {
+        Ok(directory) => home.with_lists_from(&directory, var),
+        Err(_) => home,
+    })
 }
 
 /// Returns whether the directory is there; refuses one that others could tamper with, since what is asked over the
@@ -65,17 +70,36 @@ pub fn prepare(home: &Home) -> Result<(), Failure> {
     made.map_err(|error| Failure::new(format!("failed to create {}: {error}", root.display())))
 }
 
-fn trust(root: &Path, owner: u32, mode: u32, us: u32) -> Result<(), Failure> {
-    let root = root.display();
+/// Refuses a saved list outside of the directory that others could have written: it says what is run.
+///
+/// # Errors
+/// When it belongs to another user than us and root, or others can write to it.
+pub fn check_lists(home: &Home) -> Result<(), Failure> {
+    for list in [home.dump(), home.dump_backup()].into_iter().filter(|list| !list.starts_with(home.root())) {
+        // What is not there, or cannot be looked at, is told by whoever reads it.
+        let Ok(metadata) = list.metadata() else { continue };
+        let us = rustix::process::geteuid().as_raw();
+        let owner = if metadata.uid() == 0 { us } else { metadata.uid() };
+        trust(&list, owner, metadata.mode(), us)?;
+    }
+    Ok(())
+}
+
+fn trust(path: &Path, owner: u32, mode: u32, us: u32) -> Result<(), Failure> {
+    let shown = path.display();
     if owner != us {
-        return Err(Failure::new(format!("{root} belongs to another user (uid {owner}, you are uid {us})"))
+        let hint = match path.is_file() {
+            true => "point PM2_DUMP_FILE_PATH and PM2_DUMP_BACKUP_FILE_PATH to files of your own",
+            false => "point RPM_HOME (PM2_HOME) to a directory of your own",
+        };
+        return Err(Failure::new(format!("{shown} belongs to another user (uid {owner}, you are uid {us})"))
             .detail("whoever owns it decides what the daemon runs")
-            .hint("point RPM_HOME (PM2_HOME) to a directory of your own"));
+            .hint(hint));
     }
     if mode & 0o022 != 0 {
-        return Err(Failure::new(format!("{root} can be written by others (mode {:04o})", mode & 0o7777))
+        return Err(Failure::new(format!("{shown} can be written by others (mode {:04o})", mode & 0o7777))
             .detail("whoever can write there decides what the daemon runs")
-            .hint(format!("chmod go-w {root}")));
+            .hint(format!("chmod go-w {shown}")));
     }
     Ok(())
 }

@@ -292,6 +292,7 @@ pub fn unexpected(reply: Reply) -> Failure {
         | Reply::List(_)
         | Reply::Done { .. }
         | Reply::Noted { .. }
+        | Reply::Saved { .. }
         | Reply::Balancers(_)
         | Reply::History(_)
         | Reply::Answers { .. } => Failure::new("the daemon answered something else than was asked")

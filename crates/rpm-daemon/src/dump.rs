@@ -3,16 +3,22 @@
 //! The file is a JSON object with a version; unknown fields are left alone by readers. The file before is kept as
 //! `.bak`, and is what is read when the newer one cannot be.
 
-use std::io;
+use std::fs::Metadata;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rpm_model::{AppSpec, Unknown};
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::files::{self, Durability};
 
 /// The version this build writes.
 const VERSION: u32 = 1;
+
+/// Ten thousand apps with a kilobyte of environment each are a sixth of it: what is larger is another file.
+const LIST_MAX: u64 = 64 << 20;
 
 /// One app as it was saved.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -78,7 +84,9 @@ pub struct Aside {
 pub fn write(path: &Path, backup: &Path, apps: Vec<DumpedApp>) -> io::Result<Option<Aside>> {
     let mut dump = Dump { version: VERSION, apps, unknown: Unknown::default() };
     let mut aside = None;
-    if let Ok(before) = std::fs::read(path) {
+    refuse_what_is_no_file(path)?;
+    refuse_what_is_no_file(backup)?;
+    if let Ok(before) = content(path) {
         match parse_content(&before) {
             Err(why) if of_pm2(&before).is_none() => {
                 aside = Some(Aside { list: path.to_owned(), path: files::put_aside(path)?, why })
@@ -100,6 +108,7 @@ pub fn write(path: &Path, backup: &Path, apps: Vec<DumpedApp>) -> io::Result<Opt
 /// # Errors
 /// When it cannot be written.
 pub fn clear_as_pm2(path: &Path) -> io::Result<()> {
+    refuse_what_is_no_file(path)?;
     files::replace(path, b"[]", Durability::Disk)
 }
 
@@ -124,7 +133,7 @@ pub fn read(path: &Path, backup: &Path) -> Result<(Vec<DumpedApp>, Option<String
 }
 
 fn parse(path: &Path) -> Result<Vec<DumpedApp>, DumpError> {
-    let content = match std::fs::read(path) {
+    let content = match content(path) {
         Ok(content) => content,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(DumpError::Missing(path.to_owned())),
         Err(error) => return Err(DumpError::Broken { path: path.to_owned(), why: error.to_string() }),
@@ -164,8 +173,36 @@ impl Dump {
 
 /// Returns whether the saved list has apps in it.
 pub(crate) fn has_apps(path: &Path) -> bool {
-    let is_pm2s = || std::fs::read(path).is_ok_and(|content| of_pm2(&content).is_some_and(|list| !list.is_empty()));
+    let is_pm2s = || content(path).is_ok_and(|content| of_pm2(&content).is_some_and(|list| !list.is_empty()));
     parse(path).map_or_else(|_| is_pm2s(), |apps| !apps.is_empty())
+}
+
+/// Reads the file of a list. A pipe, which would never end, and a device are none.
+///
+/// # Errors
+/// When it cannot be read, or is no list by its kind or its size.
+pub fn content(path: &Path) -> io::Result<Vec<u8>> {
+    let not_waiting = OFlags::NONBLOCK.bits().cast_signed();
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(not_waiting).open(path)?;
+    refuse_by_kind(&file.metadata()?)?;
+    let mut content = Vec::new();
+    file.take(LIST_MAX + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > LIST_MAX {
+        return Err(io::Error::other(format!("it is larger than {} MiB, and no list", LIST_MAX >> 20)));
+    }
+    Ok(content)
+}
+
+/// What stands at a path is replaced, so it must be something that a list may take the place of.
+fn refuse_what_is_no_file(path: &Path) -> io::Result<()> {
+    path.metadata().map_or(Ok(()), |metadata| refuse_by_kind(&metadata))
+}
+
+fn refuse_by_kind(metadata: &Metadata) -> io::Result<()> {
+    match metadata.is_file() {
+        true => Ok(()),
+        false => Err(io::Error::other(if metadata.is_dir() { "it is a directory" } else { "it is no regular file" })),
+    }
 }
 
 /// Returns the processes of a list that PM2 has written, where we stand in its place: an array of descriptions.
@@ -327,6 +364,29 @@ mod tests {
         assert_eq!((&kept["apps"][0]["later"], &kept["apps"][0]["stopped"]), (&1.into(), &true.into()));
         assert_eq!(kept["apps"][0]["spec"]["later"], "x");
         assert!(kept["apps"][1].get("later").is_none());
+    }
+
+    #[test]
+    fn only_a_file_is_read_and_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        std::fs::create_dir(at("directory")).unwrap();
+        std::os::unix::fs::symlink("/dev/null", at("null")).unwrap();
+        for name in ["pipe", "directory", "null"] {
+            assert!(write(&at(name), &at("backup"), vec![app("one")]).is_err(), "{name}");
+            assert!(write(&at("list"), &at(name), vec![app("one")]).is_err(), "{name}");
+            assert!(clear_as_pm2(&at(name)).is_err(), "{name}");
+            assert!(matches!(read(&at(name), &at("backup")), Err(DumpError::Broken { .. })), "{name}");
+            assert!(!has_apps(&at(name)) && !at(name).metadata().unwrap().is_file(), "{name}");
+        }
+        assert!(!at("list").exists() && !at("backup").exists());
+        // A link to a list is replaced; what it pointed to stays.
+        write(&at("theirs"), &at("backup"), vec![app("theirs")]).unwrap();
+        std::os::unix::fs::symlink(at("theirs"), at("link")).unwrap();
+        write(&at("link"), &at("backup"), vec![app("one")]).unwrap();
+        assert_eq!(parse(&at("theirs")).unwrap(), vec![app("theirs")]);
+        assert_eq!(parse(&at("link")).unwrap(), vec![app("one")]);
     }
 
     #[test]

@@ -36,8 +36,8 @@ impl Daemon {
                 let reply = self.signal_workers(workers, *signal);
                 return line.reply(id, reply);
             }
-            Request::Save { force } => {
-                return self.save(*force, Some((line, id)));
+            Request::Save { force, files } => {
+                return self.save(*force, files.as_ref(), Some((line, id)));
             }
             Request::ReopenLogs => {
                 return self.reopen_logs(Some((line, id)));
@@ -142,7 +142,7 @@ impl Daemon {
             return self.reopen_logs(None);
         }
         // PM2's order: the list is saved, then the apps are stopped.
-        self.save(false, None);
+        self.save(false, None, None);
         self.command(Command::Shutdown, Asked { line: None, request: Request::Kill });
     }
 

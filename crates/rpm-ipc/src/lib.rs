@@ -22,4 +22,4 @@ pub use reply::{
     ActionAnswer, AppInfo, AutoscaleInfo, BalancerInfo, BetweenRuns, Contact, DaemonInfo, Decision, Failed,
     FailureInfo, FromDaemon, Happened, List, LoadFigure, Notice, Release, Reply, WorkerInfo,
 };
-pub use request::{FromClient, Request, Respec, SavedApp};
+pub use request::{FromClient, ListFiles, Request, Respec, SavedApp};

@@ -48,6 +48,14 @@ pub enum Reply {
         /// What.
         note: String,
     },
+    /// To `Save` with a place: the list is there.
+    Saved {
+        /// The file.
+        list: PathBuf,
+        /// What there is to know besides: a sentence without a full stop.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
+    },
     /// Nothing was done: a sentence without a full stop that says why, and perhaps what to do.
     Refused {
         /// Why.

@@ -125,6 +125,9 @@ pub enum Request {
     Save {
         /// Whether an empty list may replace one that is not.
         force: bool,
+        /// Where, if not where the daemon does it by itself; answered by [`Reply::Saved`](crate::Reply::Saved).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        files: Option<ListFiles>,
     },
     /// Opens the log files anew, after somebody has renamed them.
     ReopenLogs,
@@ -175,6 +178,15 @@ pub enum Request {
     },
     /// Stops every app, then daemon and keeper.
     Kill,
+}
+
+/// The files of a saved list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListFiles {
+    /// The list: an absolute path.
+    pub list: PathBuf,
+    /// What the list replaces is kept there: an absolute path.
+    pub backup: PathBuf,
 }
 
 /// An app as it was saved.

@@ -52,6 +52,20 @@ impl Home {
         self
     }
 
+    /// Takes relative paths of the saved list from a directory, for the client that was called there: PM2's own client
+    /// writes that file.
+    #[must_use]
+    pub fn with_lists_from(mut self, directory: &Path, var: impl Fn(&str) -> Option<PathBuf>) -> Self {
+        for (name, path) in &mut self.moved {
+            if name.starts_with("PM2_DUMP_")
+                && let Some(given) = var(name)
+            {
+                *path = directory.join(given);
+            }
+        }
+        self
+    }
+
     /// Returns the directory itself.
     pub fn root(&self) -> &Path {
         &self.root
@@ -160,6 +174,10 @@ mod tests {
         assert_eq!(pm2.dump_backup(), Path::new("/h/dump.pm2.bak"));
         assert_eq!(pm2.logs(), Path::new("/h/mine"));
         assert_eq!(pm2.modules(), Path::new("/srv/modules"));
+        let relative = |name: &str| (name == "PM2_DUMP_BACKUP_FILE_PATH").then(|| PathBuf::from("old"));
+        let called = Home::new("/h".into(), Flavour::Pm2).with_variables(relative);
+        assert_eq!(called.dump_backup(), Path::new("/h/old"));
+        assert_eq!(called.with_lists_from(Path::new("/w"), relative).dump_backup(), Path::new("/w/old"));
         assert_eq!(of(Flavour::Rpm).modules(), Path::new("/h/modules"));
         assert_eq!(pm2.daemon_pid(), Path::new("/h/pm2.pid"));
         assert_eq!(of(Flavour::Rpm).dump(), Path::new("/h/dump.json"));

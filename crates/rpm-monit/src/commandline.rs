@@ -90,8 +90,8 @@ pub(crate) fn read(line: &str, list: Option<&List>, selected: Option<Key>) -> Re
         "signal" => signal(&words, list, selected).map(Meaning::Wish),
         "scale" => scale(&words, list, selected).map(Meaning::Wish),
         "save" => {
-            let wish = Wish { request: Request::Save { force: false }, deed: "save the list".into(), cost: None };
-            Ok(Meaning::Wish(wish))
+            let request = Request::Save { force: false, files: None };
+            Ok(Meaning::Wish(Wish { request, deed: "save the list".into(), cost: None }))
         }
         "logs" => show(View::Full(Pane::Log)),
         "details" => show(View::Full(Pane::Details)),

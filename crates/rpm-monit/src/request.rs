@@ -103,11 +103,16 @@ pub(crate) fn is_down(status: Status) -> bool {
 /// Returns what became of a deed: `Ok` when it was done.
 pub(crate) fn outcome(deed: &str, result: Result<Reply, String>) -> Result<String, String> {
     match result {
-        Ok(Reply::Noted { note }) => Ok(format!("{deed}: done; {note}")),
+        Ok(Reply::Noted { note } | Reply::Saved { note: Some(note), .. }) => Ok(format!("{deed}: done; {note}")),
         Ok(Reply::Done { workers }) => Ok(format!("{deed}: done ({})", count(workers.len(), "worker"))),
-        Ok(Reply::Pong(_) | Reply::List(_) | Reply::Balancers(_) | Reply::History(_) | Reply::Answers { .. }) => {
-            Ok(format!("{deed}: done"))
-        }
+        Ok(
+            Reply::Pong(_)
+            | Reply::List(_)
+            | Reply::Saved { note: None, .. }
+            | Reply::Balancers(_)
+            | Reply::History(_)
+            | Reply::Answers { .. },
+        ) => Ok(format!("{deed}: done")),
         Ok(Reply::Refused { message, hint }) => {
             let hint = hint.map(|hint| format!("; {}", plain(&hint))).unwrap_or_default();
             Err(format!("could not {deed}: {}{hint}", plain(&message)))

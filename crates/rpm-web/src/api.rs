@@ -244,6 +244,7 @@ impl Api {
             Reply::Pong(_)
             | Reply::List(_)
             | Reply::Noted { .. }
+            | Reply::Saved { .. }
             | Reply::Balancers(_)
             | Reply::History(_)
             | Reply::Answers { .. } => Err(Trouble::Away("the daemon answered something else than was asked".into())),

@@ -1,6 +1,6 @@
 //! `resurrect`: what was saved is started, unless it is there.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rpm_daemon::dump::{self, DumpError, DumpedApp};
 use rpm_ipc::{Request, SavedApp};
@@ -8,13 +8,15 @@ use rpm_model::{Flavour, Unknown};
 
 use crate::acting;
 use crate::commands::Invocation;
+use crate::home;
 use crate::pm2;
 use crate::report::Failure;
 use crate::specs;
 
 pub(super) fn run(invocation: &Invocation) -> Result<(), Failure> {
-    let mut session = invocation.session()?;
     let path = invocation.home.dump();
+    home::check_lists(&invocation.home)?;
+    let mut session = invocation.session()?;
     let context = specs::context(&invocation.home)?;
     let read = || dump::read(&path, &invocation.home.dump_backup());
     let saved = match of_pm2(&context, invocation)?.map_or_else(read, |saved| Ok((saved, None))) {
@@ -57,10 +59,15 @@ pub(super) fn run(invocation: &Invocation) -> Result<(), Failure> {
 /// Moves a list that is no JSON to `dump.pm2.broken` when called `pm2`. PM2 removes it, and scripts look whether it is gone.
 fn set_aside(path: &Path, invocation: &Invocation) {
     let is_json = |content: &[u8]| serde_json::from_slice::<serde::de::IgnoredAny>(content).is_ok();
-    if invocation.voice.flavour != Flavour::Pm2 || std::fs::read(path).is_ok_and(|content| is_json(&content)) {
+    if invocation.voice.flavour != Flavour::Pm2
+        || !path.is_file()
+        || dump::content(path).is_ok_and(|content| is_json(&content))
+    {
         return;
     }
-    let aside = path.with_extension("pm2.broken");
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".broken");
+    let aside = PathBuf::from(aside);
     match std::fs::rename(path, &aside) {
         Ok(()) => invocation.voice.warn(format_args!("the broken list is now {}", aside.display())),
         Err(error) => invocation.voice.warn(format_args!("{} could not be moved away: {error}", path.display())),
@@ -69,7 +76,7 @@ fn set_aside(path: &Path, invocation: &Invocation) {
 
 /// Returns the list, if it is one that PM2 has saved: who takes its name finds its file.
 fn of_pm2(context: &rpm_config::Context, invocation: &Invocation) -> Result<Option<Vec<DumpedApp>>, Failure> {
-    let processes = std::fs::read(invocation.home.dump()).ok().and_then(|content| dump::of_pm2(&content));
+    let processes = dump::content(&invocation.home.dump()).ok().and_then(|content| dump::of_pm2(&content));
     let Some(processes) = processes else { return Ok(None) };
     let shell = rpm_config::shell_variables(context, None);
     let unread = |why| Failure::new(format!("{} cannot be read: {why}", invocation.home.dump().display()));

@@ -59,6 +59,7 @@ impl Inside {
             Reply::Pong(_)
             | Reply::List(_)
             | Reply::Noted { .. }
+            | Reply::Saved { .. }
             | Reply::Balancers(_)
             | Reply::History(_)
             | Reply::Answers { .. } => Ok(Vec::new()),
