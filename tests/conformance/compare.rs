@@ -18,14 +18,18 @@ pub(crate) struct Difference {
     pub(crate) aside: String,
 }
 
-/// One entry of `known.toml`; a `*` at the end of scenario or at either end of aspect stands for anything.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+impl std::fmt::Display for Difference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "{} | {}", self.scenario, self.aspect)?;
+        write!(f, "  pm2: {}\n  rpm: {}", self.pm2, self.rpm)
+    }
+}
+
+/// One aspect of an entry of `known.toml`; a `*` at the end of scenario or at either end of aspect stands for anything.
+#[derive(Debug, Clone)]
 pub(crate) struct Known {
     pub(crate) scenario: String,
     pub(crate) aspect: String,
-    /// Why it is so on purpose, or "not yet: " and what is missing.
-    pub(crate) reason: String,
 }
 
 impl Known {
@@ -38,18 +42,38 @@ impl Known {
 /// Reads the list of known differences.
 ///
 /// # Panics
-/// When it cannot be read or understood, or an entry gives no reason.
+/// When it cannot be read or understood, or an entry gives no reason, or hides everything that a scenario may show.
 pub(crate) fn read_known(path: &Path) -> Vec<Known> {
     #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Entry {
+        scenario: String,
+        aspect: OneOrMore,
+        reason: String,
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMore {
+        One(String),
+        More(Vec<String>),
+    }
+    #[derive(Deserialize)]
     struct File {
-        known: Vec<Known>,
+        known: Vec<Entry>,
     }
     let text = std::fs::read_to_string(path).expect("the list of known differences");
     let file: File = toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    for known in &file.known {
-        assert!(!known.reason.trim().is_empty(), "no reason is given for {} {}", known.scenario, known.aspect);
-    }
-    file.known
+    let aspects = |entry: Entry| {
+        let scenario = entry.scenario;
+        assert!(!entry.reason.trim().is_empty(), "no reason is given for {scenario}");
+        let aspects = match entry.aspect {
+            OneOrMore::One(aspect) => vec![aspect],
+            OneOrMore::More(aspects) => aspects,
+        };
+        assert!(aspects.iter().all(|aspect| aspect != "*"), "what differs in {scenario} must be named");
+        aspects.into_iter().map(move |aspect| Known { scenario: scenario.clone(), aspect })
+    };
+    file.known.into_iter().flat_map(aspects).collect()
 }
 
 /// Returns what differs.

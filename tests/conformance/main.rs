@@ -1,7 +1,8 @@
 //! The same scenarios for PM2 and for `rpm` under the name of `pm2`; what differs must be listed.
 //!
 //! `cargo test` plays them with `rpm` alone, against what PM2 did when it was recorded (`expected/`).
-//! `--live` plays both sides now, `--record` writes `expected/` anew; other words choose scenarios by name.
+//! `--live` plays both sides now, `--record` writes `expected/` anew, `--listed` shows what the list covers too, but for
+//! its entries for every scenario; other words choose scenarios by name.
 //! A difference that `known.toml` does not list is a failure. So is an entry of it that has nothing to say any more.
 
 mod compare;
@@ -58,7 +59,15 @@ fn main() -> ExitCode {
         println!("recorded {} scenarios", scenarios.len());
         return ExitCode::SUCCESS;
     }
-    judge(&house.join("known.toml"), &scenarios, &differences, scenarios.len() == all)
+    let known = read_known(&house.join("known.toml"));
+    if given("--listed") {
+        let listed = |difference: &&Difference| {
+            let mut entries = known.iter().filter(|entry| entry.covers(difference)).peekable();
+            entries.peek().is_some() && entries.all(|entry| entry.scenario != "*")
+        };
+        differences.iter().filter(listed).for_each(|difference| println!("{difference}"));
+    }
+    judge(&known, &scenarios, &differences, scenarios.len() == all)
 }
 
 struct Suite<'a> {
@@ -136,13 +145,11 @@ fn start_daemon(scenario: &Scenario, side: &Side) {
     }
 }
 
-fn judge(known: &Path, scenarios: &[Scenario], differences: &[Difference], whole: bool) -> ExitCode {
-    let known = read_known(known);
+fn judge(known: &[compare::Known], scenarios: &[Scenario], differences: &[Difference], whole: bool) -> ExitCode {
     let unlisted = |difference: &&Difference| !known.iter().any(|entry| entry.covers(difference));
     let news: Vec<&Difference> = differences.iter().filter(unlisted).collect();
     for difference in &news {
-        println!("{} | {}", difference.scenario, difference.aspect);
-        println!("  pm2: {}\n  rpm: {}", difference.pm2, difference.rpm);
+        println!("{difference}");
         difference.aside.lines().take(12).for_each(|line| println!("  | {line}"));
     }
     // An entry for every scenario may have nothing to say about the chosen few.
