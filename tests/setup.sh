@@ -11,7 +11,7 @@ as_root() {
 missing=
 for pair in python3:python3 wrk:wrk caddy:caddy cc:gcc tmux:tmux logrotate:logrotate node:nodejs npm:npm git:git ssh:openssh-client sshd:openssh-server \
     curl:curl h2load:nghttp2-client nginx:nginx haproxy:haproxy redis-server:redis-server openssl:openssl \
-    zsh:zsh fish:fish promtool:prometheus chromium:chromium; do
+    zsh:zsh systemctl:systemd fish:fish promtool:prometheus chromium:chromium; do
     PATH="$PATH:/usr/sbin" command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
 done
 # In Debian nginx's streams are a module of their own.

@@ -162,7 +162,8 @@ impl Look {
             let mains = processes::mains(processes);
             let there = mains.iter().filter(|process| process.app.as_deref() == Some(app)).count();
             if there < *least {
-                self.watch.complain(format!("{there} of {least} workers of {app} were there"));
+                let all: Vec<_> = mains.iter().map(|one| (one.pid, one.state, one.life.as_deref())).collect();
+                self.watch.complain(format!("{there} of {least} workers of {app} were there, among {all:?}"));
             }
         }
     }

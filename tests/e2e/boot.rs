@@ -1,6 +1,6 @@
 //! `startup`, `unstartup`, `logrotate`, `completion`, `init`, `cleardump`: files written for others.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
 
 use rpm_tests::{Rpm, app};
@@ -20,6 +20,9 @@ fn a_service_is_written_and_removed() {
         rpm.ok(&["startup", platform, "-u", "root", "--root", &root]);
         let text = std::fs::read_to_string(&path).expect("the file");
         assert!(text.contains("resurrect"), "{text}");
+        // It is root's directory only where root runs the tests; another user has one below their own home.
+        let is_ours = rpm.home().metadata().expect("the home is there").uid() == 0;
+        assert_eq!(text.contains(&*rpm.home().to_string_lossy()), is_ours, "{text}");
         assert_eq!(path.metadata().expect("it is there").permissions().mode() & 0o777, mode, "{platform}");
         rpm.ok(&["unstartup", platform, "-u", "root", "--root", &root]);
         assert!(!path.exists(), "{platform}");
@@ -33,7 +36,6 @@ fn a_service_is_written_and_removed() {
 
 #[test]
 fn who_is_not_root_is_told_what_root_would_type() {
-    use std::os::unix::fs::MetadataExt;
     use std::os::unix::process::CommandExt;
     let rpm = Rpm::new();
     for (word, platform) in [("startup", "systemd"), ("startup", "openrc"), ("unstartup", "launchd")] {
@@ -53,6 +55,7 @@ fn who_is_not_root_is_told_what_root_would_type() {
         assert_eq!(output.status.code(), Some(1), "nothing was done: {output:?}");
         let line = told.lines().find(|line| line.starts_with("sudo env PATH=")).expect("a line to copy");
         assert!(line.contains(&format!("rpm {word} {platform} -u ")) && line.contains(" --hp "), "{line}");
+        assert!(line.contains(&format!(" RPM_HOME={} ", rpm.home().display())), "{line}");
     }
 }
 

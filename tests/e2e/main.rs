@@ -41,6 +41,7 @@ mod serve;
 mod settings;
 mod socket;
 mod supervision;
+mod systemd;
 mod update;
 mod watch;
 mod web;

@@ -485,7 +485,7 @@ pub(crate) fn exit_of(exit: ExitStatus) -> Exit {
     }
 }
 
-fn write_pid(path: &std::path::Path, pid: i32) -> std::io::Result<()> {
+pub(crate) fn write_pid(path: &std::path::Path, pid: i32) -> std::io::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
     // Never through a symlink that somebody put there.

@@ -17,7 +17,10 @@ impl Daemon {
         let Inbound { id, mut request, line } = inbound;
         match &mut request {
             Request::Start { specs } => self.take_secrets(specs.iter_mut()),
-            Request::Resurrect { apps } => self.take_secrets(apps.iter_mut().map(|app| &mut app.spec)),
+            Request::Resurrect { apps } => {
+                self.name_keeper();
+                self.take_secrets(apps.iter_mut().map(|app| &mut app.spec));
+            }
             Request::Restart { specs, .. } | Request::Reload { specs, .. } => {
                 self.take_secrets(specs.iter_mut().map(|respec| &mut respec.spec));
             }

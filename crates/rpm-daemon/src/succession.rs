@@ -15,7 +15,7 @@ use std::os::fd::AsFd;
 
 use crate::daemon::Daemon;
 use crate::watch::Token;
-use crate::{DaemonError, launch, view};
+use crate::{DaemonError, launch, news, view};
 
 /// A killed process is gone when its memory and descriptors are; on a machine that swaps this takes a moment.
 const GONE_WITHIN: Duration = Duration::from_secs(5);
@@ -69,6 +69,18 @@ impl Daemon {
         self.watch
             .add(&self.keeper, Token::Keeper)
             .map_err(|error| DaemonError::System { what: "watch the keeper", error })
+    }
+
+    /// Makes sure that the keeper's pid file is there: a service manager that saw a keeper die removes it when the next
+    /// one has written it already (systemd does, with its `PIDFile`), and waits for it after `resurrect`.
+    pub(crate) fn name_keeper(&self) {
+        let path = self.home.keeper_pid();
+        let named = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
+        if named != Some(self.keeper_pid)
+            && let Err(error) = news::write_pid(&path, self.keeper_pid)
+        {
+            tracing::warn!("{} could not be written: {error}", path.display());
+        }
     }
 
     /// Looks for processes whose start was not answered, so that none is started twice.

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 pub struct Account {
     /// The name.
     pub name: String,
+    /// The number.
+    pub uid: u32,
     /// The home directory.
     pub home: PathBuf,
 }
@@ -21,11 +23,9 @@ fn of(passwd: &str, name: Option<&str>, uid: u32) -> Option<Account> {
     passwd.lines().find_map(|line| {
         let fields: Vec<&str> = line.split(':').collect();
         let [known, _, number, _, _, home, ..] = fields.as_slice() else { return None };
-        let is_meant = match name {
-            Some(name) => *known == name,
-            None => number.parse() == Ok(uid),
-        };
-        is_meant.then(|| Account { name: (*known).to_owned(), home: home.into() })
+        let number = number.parse().ok()?;
+        let is_meant = name.map_or(number == uid, |name| *known == name);
+        is_meant.then(|| Account { name: (*known).to_owned(), uid: number, home: home.into() })
     })
 }
 
@@ -36,7 +36,7 @@ mod tests {
     #[test]
     fn users_are_found_by_name_or_number() {
         let passwd = "root:x:0:0:root:/root:/bin/bash\nme:x:1000:1000:Me,,,:/home/me:/bin/sh\n";
-        let me = Account { name: "me".into(), home: "/home/me".into() };
+        let me = Account { name: "me".into(), uid: 1000, home: "/home/me".into() };
         assert_eq!(of(passwd, Some("me"), 0), Some(me.clone()));
         assert_eq!(of(passwd, None, 1000), Some(me));
         assert_eq!(of(passwd, Some("you"), 0), None);

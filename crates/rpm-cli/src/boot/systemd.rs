@@ -3,6 +3,11 @@
 //! `resurrect` returns when the apps are up and leaves the keeper behind, which is the parent of everything: systemd's
 //! word for that is `Type=forking`, and the keeper's pid file names the main process. It is not `notify`: who would
 //! notify, `resurrect`, is gone by then.
+//!
+//! When the keeper is killed, the daemon and the workers go on, so the unit leaves them alone (`KillMode=process`) and runs
+//! `resurrect` again (`Restart`), which finds everything there and names the new keeper. When a worker is killed because
+//! memory ran out, that is the worker's end and not the unit's (`OOMPolicy`). Limits of workers need a part of the control
+//! groups (`Delegate`).
 
 use super::{Recipe, Service, words};
 
@@ -35,8 +40,9 @@ fn text(service: &Service) -> String {
     text.push_str(&format!("ExecStart={exec} resurrect\nExecReload={exec} reload all\nExecStop={exec} kill\n"));
     // The apps' own limits are theirs to set; ours is only not to be in the way.
     text.push_str("LimitNOFILE=infinity\nLimitNPROC=infinity\nLimitCORE=infinity\nRestart=on-failure\n");
-    // Apps are stopped by ExecStop, each with its own grace; what is left after that has had its chance.
-    text.push_str("KillMode=mixed\nTimeoutStartSec=300\n\n[Install]\nWantedBy=multi-user.target\n");
+    // Apps are stopped by ExecStop, each with its own grace and in order.
+    text.push_str("KillMode=process\nOOMPolicy=continue\nDelegate=yes\nTimeoutStartSec=300\nTimeoutStopSec=300\n");
+    text.push_str("\n[Install]\nWantedBy=multi-user.target\n");
     text
 }
 

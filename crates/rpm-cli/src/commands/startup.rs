@@ -2,7 +2,7 @@
 
 use std::fs::Permissions;
 use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -65,13 +65,19 @@ fn plan(word: &str, args: &Boot, invocation: &Invocation) -> Result<Option<(Serv
         None => Failure::new(format!("there is no user with the number {uid}")).hint("name one with -u USER"),
     })?;
     let program = program(invocation)?;
+    let (home_variable, directory) = match invocation.home.flavour() {
+        Flavour::Rpm => ("RPM_HOME", ".rpm"),
+        Flavour::Pm2 => ("PM2_HOME", ".pm2"),
+    };
+    let is_named = std::env::var_os(home_variable).is_some();
     if uid != 0 && args.root.is_none() {
         let name = clap::ValueEnum::to_possible_value(&platform).map(|value| value.get_name().to_owned());
         let path = std::env::var("PATH").unwrap_or_default();
-        let line = [
-            "sudo".to_owned(),
-            "env".to_owned(),
-            boot::quoted(&format!("PATH={path}")),
+        let mut line = vec!["sudo".to_owned(), "env".to_owned(), boot::quoted(&format!("PATH={path}"))];
+        if is_named {
+            line.push(boot::quoted(&format!("{home_variable}={}", invocation.home.root().display())));
+        }
+        line.extend([
             boot::quoted(&program.to_string_lossy()),
             word.to_owned(),
             name.unwrap_or_default(),
@@ -79,7 +85,7 @@ fn plan(word: &str, args: &Boot, invocation: &Invocation) -> Result<Option<(Serv
             boot::quoted(&account.name),
             "--hp".to_owned(),
             boot::quoted(&account.home.to_string_lossy()),
-        ];
+        ]);
         invocation.voice.say("To do this, root is needed. Copy and paste:");
         invocation.voice.data(&format!("{}\n", line.join(" ")));
         return Ok(None);
@@ -91,15 +97,15 @@ fn plan(word: &str, args: &Boot, invocation: &Invocation) -> Result<Option<(Serv
             account.home.display()
         )));
     }
+    // A directory that the variable names is the user's where that user has it, and has no other home than their own:
+    // root's own variable is nothing to somebody else.
+    let has = |directory: &Path| directory.metadata().is_ok_and(|found| found.uid() == account.uid);
+    let is_theirs = args.user.is_none() || has(invocation.home.root());
+    let is_home = args.hp.as_ref().is_none_or(|home| *home == account.home);
     let user_home = args.hp.clone().unwrap_or(account.home);
-    let (home_variable, directory) = match invocation.home.flavour() {
-        Flavour::Rpm => ("RPM_HOME", ".rpm"),
-        Flavour::Pm2 => ("PM2_HOME", ".pm2"),
-    };
-    // For another user the directory is that user's, whatever our own variable says.
-    let home = match (std::env::var_os(home_variable), &args.user, &args.hp) {
-        (Some(_), None, None) => invocation.home.root().to_owned(),
-        _ => user_home.join(directory),
+    let home = match is_named && is_theirs && is_home {
+        true => invocation.home.root().to_owned(),
+        false => user_home.join(directory),
     };
     let name = args.service_name.clone().unwrap_or_else(|| format!("{}-{}", invocation.voice.program(), account.name));
     let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.@".contains(c));
