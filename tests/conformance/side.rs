@@ -46,7 +46,13 @@ impl Side {
         // Short and equally long for both: the path of a unix socket has 107 bytes.
         let root = tempfile::Builder::new().prefix("conf-").tempdir().expect("a temporary directory");
         std::fs::create_dir(root.path().join("bin")).expect("a directory");
-        std::os::unix::fs::symlink(program, root.path().join("bin/pm2")).expect("a link");
+        for name in ["pm2", "pm2-runtime", "pm2-dev"] {
+            let program = match player {
+                Player::Pm2 => &program.with_file_name(name),
+                Player::Rpm => program,
+            };
+            std::os::unix::fs::symlink(program, root.path().join("bin").join(name)).expect("a link");
+        }
         let side = Self { player, root };
         std::fs::create_dir(side.work()).expect("a directory");
         side

@@ -17,6 +17,7 @@ use crate::edge;
 use crate::launch::{self, Descriptors, Seat};
 use crate::notify;
 use crate::output::LogNames;
+use crate::own_log;
 use crate::pm2::News;
 use crate::process::{Draining, Process, Proxied, SeatFiles};
 use crate::releases;
@@ -126,8 +127,8 @@ impl Daemon {
                 }
                 let why = self.why(worker, happening);
                 let happened = view::happened(self.app_name(worker), worker, happening, why);
-                let detail = happened.detail.as_deref().map(|detail| format!(" ({detail})")).unwrap_or_default();
-                tracing::info!("app [{}:{worker}] {}{detail}", happened.app, happened.event);
+                let mode = self.core.worker(worker).map(|worker| worker.spec.exec_mode);
+                tracing::info!("{}", own_log::line(self.home.flavour(), &happened, happening, mode));
                 self.record_happening(&happened, happening);
                 self.tell_listeners(&happened);
             }

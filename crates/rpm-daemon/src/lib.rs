@@ -54,6 +54,7 @@ mod node;
 mod notify;
 mod orphans;
 mod output;
+mod own_log;
 mod pm2;
 mod process;
 mod recover;
@@ -136,7 +137,7 @@ pub fn edge_control() -> io::Result<OwnedFd> {
 /// When it cannot start; the reason was also told to whoever waits for it to be ready.
 pub fn run(options: &Options) -> Result<(), DaemonError> {
     rpm_sys::fail::play("daemon");
-    tracing_subscriber::fmt().with_ansi(false).with_target(false).with_writer(io::stderr).init();
+    own_log::begin(options.home.flavour());
     let ready =
         rpm_keeper::ready::inherited().map_err(|error| DaemonError::System { what: "find its pipes", error })?;
     let runtime = tokio::runtime::Builder::new_current_thread()

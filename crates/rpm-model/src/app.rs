@@ -495,14 +495,14 @@ impl LogSpec {
         if is_error { &self.err } else { &self.out }
     }
 
-    /// Has `runtime` read what would go to files that nobody has named.
-    pub fn go_to_console(&mut self) {
+    /// Has what would go to files that nobody has named go elsewhere: `runtime` reads it.
+    pub fn leave_default_files(&mut self, elsewhere: &LogTarget) {
         // The combined file gets both, and is a file.
         if self.combined.as_ref().is_some_and(|target| *target != LogTarget::Null) {
             return;
         }
         for target in [&mut self.out, &mut self.err].into_iter().filter(|target| **target == LogTarget::Default) {
-            *target = LogTarget::Console;
+            target.clone_from(elsewhere);
         }
     }
 

@@ -1,6 +1,7 @@
 //! What acts on apps: which ones, and how.
 
 use clap::Args;
+use rpm_model::LogTarget;
 
 use super::AppArgs;
 
@@ -15,9 +16,9 @@ pub struct Start {
     /// Follow the logs afterwards
     #[arg(long)]
     pub attach: bool,
-    /// What goes to files that nobody has named, we print: `runtime`.
+    /// Where that goes which would go to files that nobody has named, for `runtime`.
     #[arg(skip)]
-    pub console: bool,
+    pub no_files: Option<LogTarget>,
     /// Arguments of the script
     #[arg(last = true, value_name = "ARGS")]
     pub args: Vec<String>,

@@ -121,21 +121,26 @@ fn timestamp_gives_back(args: &Logs, list: &List) -> Logs {
 /// Returns the files of the workers that the arguments name, each file once.
 pub(super) fn sources(args: &Logs, list: &List, invocation: &Invocation) -> Result<Vec<Source>, Failure> {
     let mut workers = Vec::new();
+    let own = match invocation.voice.program() {
+        "pm2" => "PM2",
+        program => program,
+    };
+    let mut with_own = args.targets.is_empty();
     for word in &args.targets {
-        workers.extend(target::resolve_workers(word, list, &cwd())?);
+        match target::resolve_workers(word, list, &cwd()) {
+            Ok(found) => workers.extend(found),
+            // No app has the name.
+            Err(_) if word == own => with_own = true,
+            Err(failure) => return Err(failure),
+        }
     }
     if args.targets.is_empty() {
         workers = target::ids(list, |_| true);
     }
     let mut seen = BTreeSet::new();
     let mut sources = Vec::new();
-    if args.targets.is_empty() {
-        let daemon = invocation.home.daemon_log();
-        let app = match invocation.voice.program() {
-            "pm2" => "PM2",
-            program => program,
-        };
-        sources.push(Source { path: daemon, worker: None, app: app.into(), is_error: false });
+    if with_own {
+        sources.push(Source { path: invocation.home.daemon_log(), worker: None, app: own.into(), is_error: false });
     }
     for (app, worker) in workers.iter().filter_map(|id| target::find(list, *id)) {
         let of = |path: &PathBuf, is_error| Source {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rpm_model::{Flavour, LogTarget};
+
 use crate::args::{AppArgs, Form, Logs, Runtime, Start};
 use crate::commands::foreground::{self, Foreground};
 use crate::commands::{Invocation, start};
@@ -12,12 +14,13 @@ pub(super) fn run(mut args: Runtime, invocation: &Invocation) -> Result<(), Fail
         args.targets.remove(0);
     }
     if std::env::var_os("PM2_RUNTIME_DEBUG").is_some_and(|value| value == "true") {
-        // Not in the foreground: so that somebody can look at what was started with other commands.
-        return start::run(start_of(args.targets, args.args, args.app), invocation);
+        // Not in the foreground: so that somebody can look at what was started with other commands. Nobody reads then.
+        let no_files = (invocation.home.flavour() == Flavour::Pm2).then_some(LogTarget::Null);
+        return start::run(Start { no_files, ..start_of(args.targets, args.args, args.app) }, invocation);
     }
     let delay = Duration::from_secs(args.delay);
     let foreground = Foreground { view: view(args.form, None), auto_exit: !args.no_auto_exit, after_start: None };
-    let start = Start { console: true, ..start_of(args.targets, args.args, args.app) };
+    let start = Start { no_files: Some(LogTarget::Console), ..start_of(args.targets, args.args, args.app) };
     run_start(start, foreground, delay, invocation)
 }
 
@@ -37,7 +40,7 @@ fn run_start(args: Start, foreground: Foreground, delay: Duration, invocation: &
 
 /// Returns the arguments of the `start` that is meant.
 pub(super) fn start_of(targets: Vec<String>, args: Vec<String>, app: AppArgs) -> Start {
-    Start { targets, no_daemon: false, attach: false, console: false, args, app }
+    Start { targets, no_daemon: false, attach: false, no_files: None, args, app }
 }
 
 /// Returns how lines are shown; raw unless something else is asked for.

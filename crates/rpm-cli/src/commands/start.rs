@@ -54,16 +54,18 @@ pub(super) fn run(mut args: Start, invocation: &Invocation) -> Result<(), Failur
             Some(file) => {
                 let mut loaded = specs::of_file(&file, &options, &context, &invocation.voice)?;
                 // As in PM2, which keeps only the output of scripts out of files.
-                if args.console && invocation.home.flavour() == Flavour::Rpm {
-                    loaded.iter_mut().for_each(|spec| spec.logs.go_to_console());
+                if let Some(elsewhere) = &args.no_files
+                    && invocation.home.flavour() == Flavour::Rpm
+                {
+                    loaded.iter_mut().for_each(|spec| spec.logs.leave_default_files(elsewhere));
                 }
                 plan.apply(loaded, &before, args.app.update_env);
             }
             None => {
                 only_chooses_in_files(options.only.as_deref(), word)?;
                 for mut spec in specs::of_script(word, &options, &context, &invocation.voice)? {
-                    if args.console {
-                        spec.logs.go_to_console();
+                    if let Some(elsewhere) = &args.no_files {
+                        spec.logs.leave_default_files(elsewhere);
                     }
                     if args.app.write {
                         write(word, &spec.name, &options, &context, invocation)?;
