@@ -2,6 +2,7 @@
 //!
 //! A connection costs a descriptor, and one that asks nothing costs it for nothing. At the bound the one goes that has
 //! been idle longest, those first that never said who they are; where all are being served, the newcomer is turned away.
+//! Who has only just come is about to say it, and goes no sooner than the others.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -61,7 +62,9 @@ impl Guests {
                 tracing::warn!("{} clients are connected: the longest idle ones are sent away", inner.max);
             }
             let idle = inner.all.iter().filter(|(_, guest)| guest.asked == 0);
-            let longest = idle.min_by_key(|(_, guest)| (guest.greeted, guest.idle_since)).map(|(id, _)| *id)?;
+            let just_came = |guest: &Guest| inner.clock - guest.idle_since < inner.max as u64 / 4;
+            let rank = |guest: &Guest| (guest.greeted || just_came(guest), guest.idle_since);
+            let longest = idle.min_by_key(|(_, guest)| rank(guest)).map(|(id, _)| *id)?;
             if let Some(guest) = inner.all.remove(&longest) {
                 guest.leave.cancel();
             }
@@ -122,6 +125,20 @@ impl Drop for Visit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_has_just_come_may_say_hello_though_the_others_have() {
+        let guests = Guests::with(8);
+        let mut there: Vec<Visit> = (0..8).map(|_| guests.welcome().unwrap()).collect();
+        there.iter().for_each(Visit::greeted);
+        let newcomer = guests.welcome().unwrap();
+        there.push(guests.welcome().unwrap());
+        assert!(!newcomer.leave.is_cancelled() && there[0].leave.is_cancelled() && there[1].leave.is_cancelled());
+        // It has had its chance.
+        there[7].asked();
+        there.push(guests.welcome().unwrap());
+        assert!(newcomer.leave.is_cancelled());
+    }
 
     #[test]
     fn the_longest_idle_goes_first_and_a_busy_one_stays() {
