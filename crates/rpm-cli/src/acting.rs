@@ -99,6 +99,7 @@ fn act_knowing(
         }
         other @ (Reply::Pong(_)
         | Reply::List(_)
+        | Reply::Figures(_)
         | Reply::Noted { .. }
         | Reply::Saved { .. }
         | Reply::Balancers(_)

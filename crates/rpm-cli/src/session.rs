@@ -290,6 +290,7 @@ pub fn unexpected(reply: Reply) -> Failure {
         Reply::Failed(failed) => Failure::of_action("do that", failed, false, "rpm"),
         Reply::Pong(_)
         | Reply::List(_)
+        | Reply::Figures(_)
         | Reply::Done { .. }
         | Reply::Noted { .. }
         | Reply::Saved { .. }

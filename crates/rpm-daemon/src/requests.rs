@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use rpm_ipc::{DaemonInfo, List, Notice, Release, Reply, Request};
+use rpm_ipc::{AppFigures, DaemonInfo, Figures, List, Notice, Release, Reply, Request};
 use rpm_model::{AppId, AppSpec, WorkerId};
-use rpm_supervise::{Cause, Command, CommandId, Event, Refusal, Resurrected};
+use rpm_supervise::{AppView, Cause, Command, CommandId, Event, Refusal, Resurrected};
 use rpm_sys::pidfd::Pidfd;
 
 use crate::clients::Inbound;
@@ -34,6 +34,10 @@ impl Daemon {
             Request::List { environment } => {
                 let list = self.list(*environment);
                 return line.reply(id, Reply::List(list));
+            }
+            Request::Figures => {
+                let figures = self.figures();
+                return line.reply(id, Reply::Figures(figures));
             }
             Request::Signal { workers, signal } => {
                 let reply = self.signal_workers(workers, *signal);
@@ -194,8 +198,7 @@ impl Daemon {
         let view = |app| view::app(&app, &self.processes, &self.home, clock, environment);
         let mut apps: Vec<_> = self.core.apps().map(view).collect();
         for app in &mut apps {
-            let is_over = app.workers.iter().all(|worker| worker.parked);
-            app.next_run_ms = self.cron.next_of(app.id).filter(|_| !is_over);
+            app.next_run_ms = self.next_run(app.id);
         }
         for worker in apps.iter_mut().flat_map(|app| &mut app.workers) {
             let logs = [&worker.out_log, &worker.err_log, &worker.combined_log].into_iter().flatten();
@@ -203,6 +206,22 @@ impl Daemon {
         }
         self.tell_node_versions(&mut apps);
         List { apps, daemon: self.info() }
+    }
+
+    fn figures(&mut self) -> Figures {
+        self.sample_for_list(view::now());
+        let of = |app: AppView<'_>| AppFigures {
+            next_run_ms: self.next_run(app.id),
+            ..view::figures(&app, &self.processes, self.clock)
+        };
+        Figures { apps: self.core.apps().map(of).collect(), daemon: self.info() }
+    }
+
+    /// Returns when an app next runs by its times; nothing where they pass.
+    fn next_run(&self, app: AppId) -> Option<u64> {
+        let next = self.cron.next_of(app)?;
+        let is_over = self.core.app(app)?.workers.iter().all(|worker| worker.is_parked);
+        (!is_over).then_some(next)
     }
 
     /// Sends a signal to main processes, by pidfd.
@@ -264,6 +283,7 @@ pub(crate) fn command(request: &Request) -> Result<Command, String> {
         | Request::History { .. }
         | Request::Server { .. }
         | Request::List { .. }
+        | Request::Figures
         | Request::Signal { .. }
         | Request::Save { .. }
         | Request::ReopenLogs

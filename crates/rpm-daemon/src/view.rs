@@ -5,11 +5,15 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rpm_ipc::{AppInfo, AutoscaleInfo, Decision, FailureInfo, Happened, LoadFigure, WorkerInfo};
+use rpm_ipc::{
+    AppFigures, AppInfo, AppKind, AutoscaleFigures, AutoscaleInfo, BetweenRuns, Decision, FailureInfo, Happened,
+    LoadFigure, WorkerFigures, WorkerInfo,
+};
 use rpm_model::{AppSpec, Home, Life, LoadKind, Moment, WebhookUrl};
 use rpm_supervise::{AppView, Cause, Failure, Happening, ScalingView, Standing, WorkerView};
 
 use crate::process::Process;
+use crate::sampling::Sampler;
 
 /// Turns moments of the boot clock into milliseconds since the Unix epoch.
 ///
@@ -64,6 +68,61 @@ pub(crate) fn app(
         autoscale,
         next_run_ms: None,
         workers,
+    }
+}
+
+/// Tells what changes about an app.
+pub(crate) fn figures(view: &AppView<'_>, processes: &BTreeMap<Life, Process>, clock: Clock) -> AppFigures {
+    let spec = &**view.spec;
+    let autoscale = view.scaling.as_ref().zip(spec.autoscale.as_ref()).map(|(scaling, policy)| AutoscaleFigures {
+        min: policy.min,
+        max: policy.max,
+        info: self::autoscale(scaling, spec, clock),
+    });
+    AppFigures {
+        id: view.id,
+        name: spec.name.clone(),
+        namespace: spec.namespace.clone(),
+        kind: match (spec.is_balancer(), spec.is_module()) {
+            (true, _) => AppKind::Balancer,
+            (false, true) => AppKind::Module,
+            (false, false) => AppKind::App,
+        },
+        exec_mode: spec.exec_mode,
+        rolling: view.rolling,
+        autoscale,
+        next_run_ms: None,
+        workers: view.workers.iter().map(|worker| worker_figures(worker, spec, processes, clock)).collect(),
+    }
+}
+
+fn worker_figures(
+    view: &WorkerView,
+    spec: &AppSpec,
+    processes: &BTreeMap<Life, Process>,
+    clock: Clock,
+) -> WorkerFigures {
+    let process = view.life.and_then(|life| processes.get(&life));
+    let sampler = process.and_then(|process| process.running.as_ref()?.sampler.as_ref());
+    let seen = sampler.and_then(Sampler::seen);
+    let monitor = process.and_then(|process| process.contact.get("axm_monitor")?.as_object().cloned());
+    WorkerFigures {
+        id: view.id,
+        instance: view.instance,
+        status: view.status,
+        between_runs: BetweenRuns::of(spec, view.status, view.is_parked, view.last_exit.map(|(exit, _)| exit)),
+        pid: view.pid,
+        started_at_ms: view.started_at.map(|at| clock.wall_ms(at)),
+        restarts: view.restarts,
+        unstable: view.unstable,
+        why: view.why.clone(),
+        cause: view.cause.map(|cause| cause_name(cause).to_owned()),
+        cpu: sampler.map_or(0.0, Sampler::percent),
+        cpu_time_ms: seen.map(|(cpu, _)| cpu.as_millis() as u64),
+        threads: seen.map(|(_, threads)| threads),
+        memory: sampler.map(Sampler::memory).unwrap_or_default(),
+        output_lost: process.map_or(0, |process| process.output_lost),
+        monitor: monitor.unwrap_or_default(),
     }
 }
 

@@ -7,16 +7,18 @@
 //! older. These types are what goes over the wire and nothing else: they convert to and from what the core keeps and
 //! what is saved.
 //!
-//! Rooms: [`hello`], [`request`], [`reply`], [`frame`], [`client`] (the asking side, blocking).
+//! Rooms: [`hello`], [`request`], [`reply`], [`figures`], [`frame`], [`client`] (the asking side, blocking).
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod figures;
 pub mod frame;
 pub mod hello;
 pub mod reply;
 pub mod request;
 
 pub use client::{CallError, Client};
+pub use figures::{AppFigures, AppKind, AutoscaleFigures, Figures, WorkerFigures};
 pub use hello::{Hello, PROTOCOL};
 pub use reply::{
     ActionAnswer, AppInfo, AutoscaleInfo, BalancerInfo, BetweenRuns, Contact, DaemonInfo, Decision, Failed,

@@ -6,6 +6,7 @@ use rpm_model::edge::{CheckResult, EdgeStats};
 use rpm_model::{AppId, AppSpec, Bytes, Exit, Health, Life, LoadKind, Status, WorkerId};
 use serde::{Deserialize, Serialize};
 
+use crate::figures::Figures;
 use crate::hello::Hello;
 
 /// A frame from the daemon.
@@ -38,6 +39,8 @@ pub enum Reply {
     Pong(DaemonInfo),
     /// To `List`.
     List(List),
+    /// To `Figures`.
+    Figures(Figures),
     /// It was done. Lists the workers acted on.
     Done {
         /// Which.
@@ -213,7 +216,8 @@ pub struct AppInfo {
 }
 
 /// How a job fares between two of its runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum BetweenRuns {
     /// It waits for its next time.
     Scheduled,
@@ -222,6 +226,20 @@ pub enum BetweenRuns {
 }
 
 impl BetweenRuns {
+    /// Returns how a worker fares that is a job between its runs: `stopped` would sound as if it were out of use.
+    pub fn of(spec: &AppSpec, status: Status, is_parked: bool, last_exit: Option<Exit>) -> Option<Self> {
+        if status != Status::Stopped || spec.job.is_none() || is_parked {
+            return None;
+        }
+        let agreed = &spec.restart.stop_exit_codes;
+        let failed = match last_exit {
+            Some(Exit::Code(code)) => code != 0 && !agreed.contains(&code),
+            Some(Exit::Signal { .. } | Exit::Unknown) => true,
+            None => false,
+        };
+        Some(if failed { BetweenRuns::Failed } else { BetweenRuns::Scheduled })
+    }
+
     /// Returns the word that is shown in the place of a status.
     pub fn word(self) -> &'static str {
         match self {
@@ -232,18 +250,9 @@ impl BetweenRuns {
 }
 
 impl AppInfo {
-    /// Returns how a worker fares that is a job between its runs: `stopped` would sound as if it were out of use.
+    /// Returns how a worker fares that is a job between its runs.
     pub fn between_runs(&self, worker: &WorkerInfo) -> Option<BetweenRuns> {
-        if worker.status != Status::Stopped || self.spec.job.is_none() || worker.parked {
-            return None;
-        }
-        let agreed = &self.spec.restart.stop_exit_codes;
-        let failed = match worker.last_exit {
-            Some(Exit::Code(code)) => code != 0 && !agreed.contains(&code),
-            Some(Exit::Signal { .. } | Exit::Unknown) => true,
-            None => false,
-        };
-        Some(if failed { BetweenRuns::Failed } else { BetweenRuns::Scheduled })
+        BetweenRuns::of(&self.spec, worker.status, worker.parked, worker.last_exit)
     }
 }
 

@@ -36,6 +36,9 @@ pub enum Request {
         #[serde(default)]
         environment: bool,
     },
+    /// What changes all the time, and nothing else: for who looks often. Answered by
+    /// [`Reply::Figures`](crate::Reply::Figures).
+    Figures,
     /// Registers new apps and starts them.
     Start {
         /// The new apps.

@@ -109,6 +109,7 @@ pub(crate) fn outcome(deed: &str, result: Result<Reply, String>) -> Result<Strin
             Reply::Pong(_)
             | Reply::List(_)
             | Reply::Saved { note: None, .. }
+            | Reply::Figures(_)
             | Reply::Balancers(_)
             | Reply::History(_)
             | Reply::Answers { .. },

@@ -3,8 +3,8 @@
 //! Everything is a snapshot: by the time it is read the process may be gone, which is `None` and never an error.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -102,6 +102,26 @@ impl StatFile {
     fn read<'b>(&self, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
         let length = self.0.read_at(buffer, 0).ok().filter(|length| *length > 0)?;
         Some(&buffer[..length])
+    }
+}
+
+/// An open `/proc/PID/fd`, of which nothing is read but how many entries it has.
+#[derive(Debug)]
+pub struct FdDir(File);
+
+impl FdDir {
+    /// Opens the directory of the process that has this number now; `None` when there is none.
+    pub fn open(pid: i32) -> Option<Self> {
+        // By its path alone: to list another user's would take a right that to count does not.
+        let mut by_path = OpenOptions::new();
+        by_path.read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY);
+        by_path.open(format!("/proc/{pid}/fd")).ok().map(Self)
+    }
+
+    /// Returns how many descriptors the process has open; `None` when it is gone. Since Linux 6.2 the size of this
+    /// directory is the number of its entries; before, it is 0, and `None` is told.
+    pub fn count(&self) -> Option<u64> {
+        self.0.metadata().ok().map(|meta| meta.len()).filter(|size| *size > 0)
     }
 }
 
@@ -393,6 +413,9 @@ mod tests {
         let pid = child.id() as i32;
         let file = StatFile::open(pid).unwrap();
         assert!(file.sample().is_some());
+        let open = FdDir::open(pid).unwrap();
+        // A program has three at least; the kernel may not tell.
+        assert!(open.count().is_none_or(|count| count >= 3), "{:?}", open.count());
         let own = StatFile::open(std::process::id() as i32).unwrap();
         let (sample, whole) = (own.sample().unwrap(), own.stat().unwrap());
         assert!(sample.rss > 0 && sample.threads > 0 && sample.cpu <= whole.utime + whole.stime, "{sample:?}");
@@ -400,6 +423,7 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(file.sample(), None);
+        assert_eq!(open.count(), None);
         assert_eq!(stat(pid), None);
         assert!(run_time(std::process::id() as i32).is_some());
         assert_eq!(run_time(pid), None);

@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use rpm_ipc::{AppInfo, Reply, Request as Ask};
+use rpm_ipc::{AppFigures, AppInfo, Reply, Request as Ask};
 use rpm_model::{AppId, Home};
 use serde_json::{Value, json};
 
@@ -182,8 +182,7 @@ impl Api {
                 Ok(json(StatusCode::OK, &json!({ "points": self.watch.history(app) })))
             }
             ["apps", id, "logs"] => {
-                let snapshot = self.now().await?;
-                let app = find(&snapshot, id)?.clone();
+                let app = self.whole(id).await?;
                 let last = last(query, 100)?;
                 let streams = match query.get("stream").map(String::as_str) {
                     None => ["out", "err"].as_slice(),
@@ -195,8 +194,7 @@ impl Api {
                 Ok(json(StatusCode::OK, &json!({ "lines": lines })))
             }
             ["apps", id, "logs", "stream"] => {
-                let snapshot = self.now().await?;
-                let events = stream::log(find(&snapshot, id)?).ok_or(Trouble::Later(5))?;
+                let events = stream::log(&self.whole(id).await?).ok_or(Trouble::Later(5))?;
                 Ok(streamed(events))
             }
             ["events"] => {
@@ -243,6 +241,7 @@ impl Api {
             }
             Reply::Pong(_)
             | Reply::List(_)
+            | Reply::Figures(_)
             | Reply::Noted { .. }
             | Reply::Saved { .. }
             | Reply::Balancers(_)
@@ -266,6 +265,14 @@ impl Api {
     async fn now(&self) -> Result<Arc<Snapshot>, Trouble> {
         let watch = self.watch.clone();
         blocking(move || watch.now()).await?.map_err(Trouble::Away)
+    }
+
+    /// Returns an app with its paths, which no snapshot has.
+    async fn whole(&self, id: &str) -> Result<AppInfo, Trouble> {
+        let app = find(&*self.now().await?, id)?.id;
+        let watch = self.watch.clone();
+        let found = blocking(move || watch.whole(app)).await?.map_err(Trouble::Away)?;
+        found.ok_or_else(|| Trouble::NotFound(format!("app with the id {id}")))
     }
 
     fn guard(&self) -> std::sync::MutexGuard<'_, Guard> {
@@ -327,7 +334,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     tokio::task::spawn_blocking(work).await.map_err(|error| Trouble::Away(error.to_string()))
 }
 
-fn find<'a>(snapshot: &'a Snapshot, id: &str) -> Result<&'a AppInfo, Trouble> {
+fn find<'a>(snapshot: &'a Snapshot, id: &str) -> Result<&'a AppFigures, Trouble> {
     let number = decode(id).as_deref().and_then(whole).map(AppId);
     let app = snapshot.list.apps.iter().find(|app| Some(app.id) == number);
     app.ok_or_else(|| Trouble::NotFound(format!("app with the id {id}")))

@@ -5,8 +5,8 @@
 //! and records from their files. It decides nothing and keeps nothing but the history of the last hour.
 //!
 //! ```text
-//! daemon ──List, Balancers──▶ watch (a thread) ──▶ Snapshot ──▶ metrics, api
-//!        ──Events───────────▶ news  (a thread) ──▶ counts, streams
+//! daemon ──Figures, Balancers──▶ watch (a thread) ──▶ Snapshot ──▶ metrics, api
+//!        ──Events──────────────▶ news  (a thread) ──▶ counts, streams
 //! ```
 //!
 //! - [`metrics`]: a snapshot as Prometheus text; `exposition`: its lines
@@ -101,6 +101,9 @@ pub enum WebError {
 /// # Errors
 /// When it cannot start.
 pub fn run(options: Options) -> Result<(), WebError> {
+    if let Err(error) = rpm_sys::reap::raise_nofile() {
+        tracing::warn!("the limit of open files stays as it is: {error}");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let done = runtime.block_on(server::serve(options));
     // Threads that wait for the daemon are not waited for.

@@ -1,24 +1,21 @@
-//! What is seen at one moment: the daemon's list, the balancers' counters, and what the kernel tells of the workers.
+//! What is seen at one moment: the daemon's figures, the balancers' counters, and what the kernel tells of the workers.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use rpm_ipc::{BalancerInfo, List, WorkerInfo};
+use rpm_ipc::{BalancerInfo, Figures, WorkerFigures};
 use rpm_model::edge::{EdgeStats, ServerStats};
 use rpm_model::{AppId, WorkerId};
-use rpm_sys::proc;
+use rpm_sys::proc::{self, FdDir};
 
 use crate::history::Point;
-
-/// Fewer processes than this are not worth a thread.
-const SHARE_MIN: usize = 250;
 
 /// Everything that is seen at one moment.
 #[derive(Debug, Clone)]
 pub(crate) struct Snapshot {
     pub(crate) at: Instant,
     pub(crate) at_ms: u64,
-    pub(crate) list: List,
+    pub(crate) list: Figures,
     pub(crate) balancers: Vec<BalancerInfo>,
     pub(crate) workers: BTreeMap<WorkerId, Measured>,
     pub(crate) daemon: Option<Measured>,
@@ -66,27 +63,62 @@ impl Measured {
             cpu_seconds: (stat.utime + stat.stime).as_secs_f64(),
             resident_bytes: stat.rss_bytes,
             threads: stat.threads,
-            open_fds: open_fds(pid),
+            open_fds: FdDir::open(pid)?.count(),
         })
     }
 
     /// Takes what the daemon has seen of a worker a moment ago; an older one does not tell.
-    fn of_worker(worker: &WorkerInfo) -> Option<Self> {
+    fn of_worker(worker: &WorkerFigures, open_fds: Option<u64>) -> Option<Self> {
         let pid = worker.pid?;
         let (Some(cpu_time), Some(threads)) = (worker.cpu_time_ms, worker.threads) else { return Self::of(pid) };
-        Some(Self {
-            cpu_seconds: cpu_time as f64 / 1000.0,
-            resident_bytes: worker.memory.0,
-            threads,
-            open_fds: open_fds(pid),
-        })
+        Some(Self { cpu_seconds: cpu_time as f64 / 1000.0, resident_bytes: worker.memory.0, threads, open_fds })
     }
 }
 
-/// Returns how many descriptors a process has open. Since Linux 6.2 the size of this directory is the number of its
-/// entries; before, it is 0.
-fn open_fds(pid: i32) -> Option<u64> {
-    std::fs::metadata(format!("/proc/{pid}/fd")).ok().map(|meta| meta.len()).filter(|size| *size > 0)
+/// How many descriptors each worker has open. Their directories are kept, which spares the way there: it is most of
+/// what a question costs.
+#[derive(Debug, Default)]
+pub(crate) struct OpenFds {
+    of: BTreeMap<i32, Counted>,
+}
+
+#[derive(Debug)]
+struct Counted {
+    directory: FdDir,
+    count: Option<u64>,
+    is_new: bool,
+}
+
+impl OpenFds {
+    /// Counts again for the processes that are known: a moment that is spent waiting for the daemon anyway.
+    pub(crate) fn count(&mut self) {
+        for counted in self.of.values_mut() {
+            counted.count = counted.directory.count();
+            counted.is_new = true;
+        }
+    }
+
+    /// Returns the count of a process; counts where it is not known, or where another has its number now.
+    fn get(&mut self, pid: i32) -> Option<u64> {
+        if let Some(known) = self.of.get_mut(&pid)
+            && std::mem::take(&mut known.is_new)
+            && known.count.is_some()
+        {
+            return known.count;
+        }
+        let directory = FdDir::open(pid)?;
+        let count = directory.count();
+        // The other half is for those who ask.
+        if (self.of.len() as u64) < rpm_sys::reap::nofile() / 2 {
+            self.of.insert(pid, Counted { directory, count, is_new: false });
+        }
+        count
+    }
+
+    /// Forgets the processes that nobody has asked for since they were counted.
+    fn forget_others(&mut self) {
+        self.of.retain(|_, counted| !counted.is_new);
+    }
 }
 
 impl Host {
@@ -104,9 +136,19 @@ impl Host {
 
 impl Snapshot {
     /// Puts together what is seen now; rates are those since `before`.
-    pub(crate) fn new(list: List, balancers: Vec<BalancerInfo>, before: Option<&Self>) -> Self {
+    pub(crate) fn new(
+        list: Figures,
+        balancers: Vec<BalancerInfo>,
+        open_fds: &mut OpenFds,
+        before: Option<&Self>,
+    ) -> Self {
         let all = list.apps.iter().flat_map(|app| &app.workers);
-        let workers = measure(&all.filter(|worker| worker.pid.is_some()).collect::<Vec<_>>());
+        let measured = all.filter_map(|worker| {
+            let open = open_fds.get(worker.pid?);
+            Some((worker.id, Measured::of_worker(worker, open)?))
+        });
+        let workers = measured.collect();
+        open_fds.forget_others();
         let at = Instant::now();
         let traffic = before.map(|before| traffic(&balancers, before, at)).unwrap_or_default();
         Self {
@@ -126,7 +168,7 @@ impl Snapshot {
     pub(crate) fn points(&self) -> impl Iterator<Item = (AppId, Point)> + '_ {
         let at = u32::try_from(self.at_ms / 1000).unwrap_or(u32::MAX);
         self.list.apps.iter().map(move |app| {
-            let traffic = self.traffic.get(&app.spec.name).copied().unwrap_or_default();
+            let traffic = self.traffic.get(&app.name).copied().unwrap_or_default();
             let point = Point {
                 at,
                 cpu: app.workers.iter().map(|worker| worker.cpu).sum(),
@@ -138,25 +180,6 @@ impl Snapshot {
             (app.id, point)
         })
     }
-}
-
-/// Looks at many workers, on all cores when they are so many that starting a thread is cheap beside it: the kernel
-/// takes some microseconds for each.
-fn measure(workers: &[&WorkerInfo]) -> BTreeMap<WorkerId, Measured> {
-    let look = |workers: &[&WorkerInfo]| -> Vec<_> {
-        workers.iter().filter_map(|worker| Some((worker.id, Measured::of_worker(worker)?))).collect()
-    };
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let share = workers.len().div_ceil(cores).max(SHARE_MIN);
-    let (own, others) = workers.split_at(share.min(workers.len()));
-    std::thread::scope(|scope| {
-        let others: Vec<_> = others.chunks(share).map(|share| (share, scope.spawn(move || look(share)))).collect();
-        let mut found = look(own);
-        for (share, thread) in others {
-            found.extend(thread.join().unwrap_or_else(|_| look(share)));
-        }
-        found.into_iter().collect()
-    })
 }
 
 fn traffic(balancers: &[BalancerInfo], before: &Snapshot, at: Instant) -> BTreeMap<String, Traffic> {

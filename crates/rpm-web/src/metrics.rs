@@ -4,9 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rpm_ipc::AutoscaleInfo;
+use rpm_ipc::{AppFigures, AutoscaleFigures};
 use rpm_model::edge::ServerState;
-use rpm_model::{AppId, AutoscaleSpec, ExecMode, Status};
+use rpm_model::{AppId, ExecMode, Status};
 
 use crate::exposition::{Family, written};
 use crate::look::{Measured, Snapshot};
@@ -76,7 +76,7 @@ fn host(text: &mut String, snapshot: &Snapshot) {
 /// One worker, and its labels as they are written.
 struct Of<'a> {
     labels: String,
-    worker: &'a rpm_ipc::WorkerInfo,
+    worker: &'a rpm_ipc::WorkerFigures,
     measured: Option<&'a Measured>,
 }
 
@@ -88,8 +88,7 @@ fn workers(text: &mut String, snapshot: &Snapshot, names: &Names) {
         .flat_map(|app| app.workers.iter().map(move |worker| (app, worker)))
         .map(|(app, worker)| {
             let instance = worker.instance.to_string();
-            let labels =
-                [("app", names[&app.id].as_str()), ("instance", &instance), ("namespace", &app.spec.namespace)];
+            let labels = [("app", names[&app.id].as_str()), ("instance", &instance), ("namespace", &app.namespace)];
             Of { labels: written(&labels), worker, measured: snapshot.workers.get(&worker.id) }
         })
         .collect();
@@ -145,7 +144,7 @@ fn distinct(snapshot: &Snapshot) -> Names {
     let mut taken = BTreeSet::new();
     let mut names = Names::new();
     for app in &snapshot.list.apps {
-        let name = app.spec.name.as_str();
+        let name = app.name.as_str();
         let own = if taken.insert(name) { name.to_owned() } else { format!("{name}#{}", app.id) };
         names.insert(app.id, own);
     }
@@ -153,10 +152,10 @@ fn distinct(snapshot: &Snapshot) -> Names {
 }
 
 fn apps(text: &mut String, snapshot: &Snapshot, names: &Names) {
-    let mut each = |name, help, value: &dyn Fn(&rpm_ipc::AppInfo) -> f64| {
+    let mut each = |name, help, value: &dyn Fn(&AppFigures) -> f64| {
         let mut family = Family::new(text, name, "gauge", help);
         for app in &snapshot.list.apps {
-            family.add(&[("app", &names[&app.id]), ("namespace", &app.spec.namespace)], value(app));
+            family.add(&[("app", &names[&app.id]), ("namespace", &app.namespace)], value(app));
         }
     };
     each("rpm_app_instances_desired", "Workers that are wanted.", &|app| app.workers.len() as f64);
@@ -165,36 +164,31 @@ fn apps(text: &mut String, snapshot: &Snapshot, names: &Names) {
     });
     each("rpm_app_rolling", "Whether the app's workers are being replaced.", &|app| f64::from(u8::from(app.rolling)));
     each("rpm_app_proxied", "Whether requests come by a balancer only.", &|app| {
-        f64::from(u8::from(app.spec.exec_mode == ExecMode::Proxy))
+        f64::from(u8::from(app.exec_mode == ExecMode::Proxy))
     });
 }
 
 /// Apps whose number of workers follows their load.
 fn autoscaled(text: &mut String, snapshot: &Snapshot, names: &Names) {
-    let apps: Vec<_> = snapshot
-        .list
-        .apps
-        .iter()
-        .filter_map(|app| Some((app, app.spec.autoscale.as_ref()?, app.autoscale.as_ref()?)))
-        .collect();
-    let labels = |app: &rpm_ipc::AppInfo| (names[&app.id].clone(), app.spec.namespace.clone());
-    let mut each = |name, help, value: &dyn Fn(&AutoscaleSpec, &AutoscaleInfo) -> f64| {
+    let apps: Vec<_> = snapshot.list.apps.iter().filter_map(|app| Some((app, app.autoscale.as_ref()?))).collect();
+    let labels = |app: &AppFigures| (names[&app.id].clone(), app.namespace.clone());
+    let mut each = |name, help, value: &dyn Fn(&AutoscaleFigures) -> f64| {
         let mut family = Family::new(text, name, "gauge", help);
-        for (app, policy, state) in &apps {
+        for (app, autoscale) in &apps {
             let (name, namespace) = labels(app);
-            family.add(&[("app", &name), ("namespace", &namespace)], value(policy, state));
+            family.add(&[("app", &name), ("namespace", &namespace)], value(autoscale));
         }
     };
-    each("rpm_app_autoscale_on", "Whether the load decides on the number of workers.", &|_, state| {
-        f64::from(u8::from(state.is_on))
+    each("rpm_app_autoscale_on", "Whether the load decides on the number of workers.", &|autoscale| {
+        f64::from(u8::from(autoscale.info.is_on))
     });
-    each("rpm_app_autoscale_instances_min", "There are never fewer workers.", &|policy, _| f64::from(policy.min));
-    each("rpm_app_autoscale_instances_max", "There are never more workers.", &|policy, _| f64::from(policy.max));
+    each("rpm_app_autoscale_instances_min", "There are never fewer workers.", &|one| f64::from(one.min));
+    each("rpm_app_autoscale_instances_max", "There are never more workers.", &|one| f64::from(one.max));
     let help = "What one worker carries of each kind of load; 1 is its target.";
     let mut load = Family::new(text, "rpm_app_autoscale_load_ratio", "gauge", help);
-    for (app, _, state) in &apps {
+    for (app, autoscale) in &apps {
         let (name, namespace) = labels(app);
-        for figure in &state.figures {
+        for figure in &autoscale.info.figures {
             let Some(seen) = figure.seen else { continue };
             let labels = [("app", name.as_str()), ("namespace", &namespace), ("kind", figure.kind.name())];
             load.add(&labels, seen / figure.target);
@@ -227,11 +221,11 @@ fn custom(text: &mut String, snapshot: &Snapshot, names: &Names) {
     let mut family = Family::new(text, "rpm_custom_metric", "gauge", help);
     for app in &snapshot.list.apps {
         for worker in &app.workers {
-            let Some(monitor) = worker.contact.get("axm_monitor").and_then(serde_json::Value::as_object) else {
+            if worker.monitor.is_empty() {
                 continue;
-            };
+            }
             let instance = worker.instance.to_string();
-            for (name, entry) in monitor.iter().take(CUSTOM_MAX) {
+            for (name, entry) in worker.monitor.iter().take(CUSTOM_MAX) {
                 let Some(value) = entry.get("value").and_then(number) else { continue };
                 let unit = entry.get("unit").and_then(serde_json::Value::as_str).unwrap_or_default();
                 let labels =

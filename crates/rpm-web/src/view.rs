@@ -1,6 +1,6 @@
 //! What the API shows, as JSON. Published: a field that is there stays and keeps its meaning.
 
-use rpm_ipc::{AppInfo, BetweenRuns, WorkerInfo};
+use rpm_ipc::{AppFigures, BetweenRuns, WorkerFigures};
 use serde_json::{Value, json};
 
 use crate::look::Snapshot;
@@ -23,8 +23,8 @@ pub(crate) fn all(snapshot: &Snapshot) -> Value {
 }
 
 /// Returns one app.
-pub(crate) fn app(app: &AppInfo, snapshot: &Snapshot) -> Value {
-    let traffic = snapshot.traffic.get(&app.spec.name).map(|traffic| {
+pub(crate) fn app(app: &AppFigures, snapshot: &Snapshot) -> Value {
+    let traffic = snapshot.traffic.get(&app.name).map(|traffic| {
         json!({
             "requests_per_second": traffic.rate,
             "in_flight": traffic.in_flight,
@@ -34,24 +34,24 @@ pub(crate) fn app(app: &AppInfo, snapshot: &Snapshot) -> Value {
     });
     json!({
         "id": app.id,
-        "name": app.spec.name,
-        "namespace": app.spec.namespace,
-        "kind": if app.spec.is_balancer() { "balancer" } else if app.spec.is_module() { "module" } else { "app" },
-        "exec_mode": app.spec.exec_mode.name(),
+        "name": app.name,
+        "namespace": app.namespace,
+        "kind": app.kind.name(),
+        "exec_mode": app.exec_mode.name(),
         "rolling": app.rolling,
         "next_run_ms": app.next_run_ms,
         "traffic": traffic,
-        "workers": app.workers.iter().map(|one| worker(one, app, snapshot)).collect::<Vec<_>>(),
+        "workers": app.workers.iter().map(|one| worker(one, snapshot)).collect::<Vec<_>>(),
     })
 }
 
-fn worker(worker: &WorkerInfo, app: &AppInfo, snapshot: &Snapshot) -> Value {
+fn worker(worker: &WorkerFigures, snapshot: &Snapshot) -> Value {
     let measured = snapshot.workers.get(&worker.id);
     json!({
         "id": worker.id,
         "instance": worker.instance,
         "status": worker.status,
-        "shown": app.between_runs(worker).map_or(worker.status.as_str(), BetweenRuns::word),
+        "shown": worker.between_runs.map_or(worker.status.as_str(), BetweenRuns::word),
         "pid": worker.pid,
         "cpu": worker.cpu,
         "memory": worker.memory.0,

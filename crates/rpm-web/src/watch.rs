@@ -4,12 +4,12 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rpm_ipc::{CallError, Client, Happened, Notice, Reply, Request};
+use rpm_ipc::{AppInfo, AppKind, CallError, Client, Happened, Notice, Reply, Request};
 use rpm_model::{AppId, Home};
 use tokio::sync::broadcast;
 
 use crate::history::{EVERY, History, Point};
-use crate::look::Snapshot;
+use crate::look::{OpenFds, Snapshot};
 use crate::tally::Tally;
 
 /// Between two looks while somebody watches.
@@ -42,9 +42,16 @@ pub(crate) struct Watch {
     home: Home,
     state: Mutex<State>,
     /// One conversation at a time.
-    link: Mutex<Option<Client<UnixStream>>>,
+    link: Mutex<Link>,
     wanted: Condvar,
     pub(crate) news: broadcast::Sender<News>,
+}
+
+/// What looks are made with.
+#[derive(Debug, Default)]
+struct Link {
+    client: Option<Client<UnixStream>>,
+    open_fds: OpenFds,
 }
 
 #[derive(Debug, Default)]
@@ -94,11 +101,26 @@ impl Watch {
     /// # Errors
     /// A sentence, when the daemon cannot be asked.
     pub(crate) fn act(&self, request: Request) -> Result<Reply, String> {
-        let mut client = connect(&self.home, None)?;
-        let reply = client.call(request, |_| {}).map_err(|error| error.to_string())?;
+        let reply = self.ask(request)?;
         lock(&self.state).is_stale = true;
         self.wanted.notify_all();
         Ok(reply)
+    }
+
+    /// Returns everything that is known of an app but its environment: where its logs are, above all.
+    ///
+    /// # Errors
+    /// A sentence, when the daemon cannot be asked.
+    pub(crate) fn whole(&self, id: AppId) -> Result<Option<AppInfo>, String> {
+        match self.ask(Request::List { environment: false })? {
+            Reply::List(list) => Ok(list.apps.into_iter().find(|app| app.id == id)),
+            _ => Ok(None),
+        }
+    }
+
+    fn ask(&self, request: Request) -> Result<Reply, String> {
+        let mut client = connect(&self.home, None)?;
+        client.call(request, |_| {}).map_err(|error| error.to_string())
     }
 
     pub(crate) fn history(&self, app: AppId) -> Vec<Point> {
@@ -114,12 +136,12 @@ impl Watch {
         self.wanted.notify_all();
     }
 
-    fn lock_link(&self) -> MutexGuard<'_, Option<Client<UnixStream>>> {
+    fn lock_link(&self) -> MutexGuard<'_, Link> {
         lock(&self.link)
     }
 
-    fn look(&self, mut link: MutexGuard<'_, Option<Client<UnixStream>>>) -> Result<Arc<Snapshot>, String> {
-        let mut client = match link.take() {
+    fn look(&self, mut link: MutexGuard<'_, Link>) -> Result<Arc<Snapshot>, String> {
+        let mut client = match link.client.take() {
             Some(client) => client,
             None => connect(&self.home, Some(ANSWER_WITHIN))?,
         };
@@ -128,8 +150,8 @@ impl Watch {
             state.is_stale = false;
             state.snapshot.clone()
         };
-        let seen = see(&mut client, before.as_deref()).map_err(|error| error.to_string())?;
-        *link = Some(client);
+        let seen = see(&mut client, &mut link.open_fds, before.as_deref()).map_err(|error| error.to_string())?;
+        link.client = Some(client);
         let snapshot = Arc::new(seen);
         let mut state = lock(&self.state);
         state.history.note(snapshot.at, snapshot.points());
@@ -170,18 +192,24 @@ impl Watch {
     }
 }
 
-fn see(client: &mut Client<UnixStream>, before: Option<&Snapshot>) -> Result<Snapshot, CallError> {
-    let Reply::List(list) = client.call(Request::List { environment: false }, |_| {})? else {
+fn see(
+    client: &mut Client<UnixStream>,
+    open_fds: &mut OpenFds,
+    before: Option<&Snapshot>,
+) -> Result<Snapshot, CallError> {
+    let question = client.ask(Request::Figures)?;
+    open_fds.count();
+    let Reply::Figures(list) = client.answer(question, |_| {})? else {
         return Err(CallError::Closed);
     };
-    let balancers = match list.apps.iter().any(|app| app.spec.is_balancer()) {
+    let balancers = match list.apps.iter().any(|app| app.kind == AppKind::Balancer) {
         true => match client.call(Request::Balancers, |_| {})? {
             Reply::Balancers(balancers) => balancers,
             _ => Vec::new(),
         },
         false => Vec::new(),
     };
-    Ok(Snapshot::new(list, balancers, before))
+    Ok(Snapshot::new(list, balancers, open_fds, before))
 }
 
 fn connect(home: &Home, limit: Option<Duration>) -> Result<Client<UnixStream>, String> {

@@ -58,6 +58,7 @@ impl Inside {
             }
             Reply::Pong(_)
             | Reply::List(_)
+            | Reply::Figures(_)
             | Reply::Noted { .. }
             | Reply::Saved { .. }
             | Reply::Balancers(_)
