@@ -188,7 +188,11 @@ impl Daemon {
         self.turn();
         let mut more = true;
         while !self.leaving && !self.upgraded {
-            let due = if more { Some(Moment::default()) } else { self.next_due() };
+            let due = self.next_due();
+            let is_due = more || due.is_some_and(|due| due <= view::now());
+            if !is_due {
+                self.watch.wake_at(due).map_err(|error| DaemonError::System { what: "set a timer", error })?;
+            }
             tokio::select! {
                 ready = self.watch.wait() => {
                     ready.map_err(|error| DaemonError::System { what: "wait for events", error })?;
@@ -217,7 +221,7 @@ impl Daemon {
                 recorded = self.forensics.news() => self.take_recorded(recorded),
                 answer = self.checks.news() => self.take_answers(answer),
                 () = self.changes.news() => {}
-                () = sleep_until(due) => {}
+                () = tokio::task::yield_now(), if is_due => {}
             }
             for _ in 0..REQUESTS_PER_PASS {
                 let Ok(inbound) = requests.try_recv() else { break };
@@ -470,13 +474,6 @@ impl Daemon {
                 return;
             }
         }
-    }
-}
-
-async fn sleep_until(due: Option<Moment>) {
-    match due {
-        Some(due) => tokio::time::sleep(due.since(view::now())).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -62,6 +62,8 @@ impl Daemon {
                 Token::Cron => self.take_cron_timer(),
                 Token::Edge(life) => self.take_from_edge(life),
                 Token::Foreground => self.foreground_left(),
+                // What is due is done in every pass.
+                Token::Clock => {}
             }
         }
         Ok(())
@@ -169,6 +171,7 @@ impl Daemon {
     fn let_go(&mut self, life: Life) {
         let Some(process) = self.processes.remove(&life) else { return };
         self.fit_soon();
+        self.checks.forget(life);
         self.edges.differ = true;
         self.end_edge(life);
         let names = Names::of(life);

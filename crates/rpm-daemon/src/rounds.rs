@@ -6,6 +6,8 @@ use rpm_model::{ExecMode, Life, Moment};
 use rpm_supervise::Event;
 
 use crate::daemon::Daemon;
+use crate::process::Process;
+use crate::sampling::Births;
 use crate::{drains, edge, sampling, settle};
 
 /// When each round is next due.
@@ -17,6 +19,7 @@ pub(crate) struct Rounds {
     all: Option<Moment>,
     /// Looks at all workers so far.
     looks: u32,
+    births: Births,
 }
 
 impl Rounds {
@@ -115,12 +118,14 @@ impl Daemon {
     }
 
     fn look_at_limits(&mut self, now: Moment) {
+        let is_limited = |process: &&Process| process.spec.max_memory_restart.is_some();
+        let parents = self.rounds.births.parents(self.processes.values().filter(is_limited).count());
         for (life, process) in &mut self.processes {
             if process.spec.max_memory_restart.is_none() {
                 continue;
             }
             if let Some(sampler) = process.running.as_mut().and_then(|running| running.sampler.as_mut()) {
-                sampler.look_at_limit(now);
+                sampler.look_at_limit(now, &parents);
                 self.events.push_back(Event::Memory { life: *life, used: sampler.memory() });
             }
         }

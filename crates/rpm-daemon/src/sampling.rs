@@ -3,13 +3,15 @@
 //! Samples come from a kept descriptor of `/proc/PID/stat`: cheap, and not to be fooled by a reused pid. Without a
 //! memory limit a worker is looked at rarely, and when somebody asks.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
 use std::time::Duration;
 
 use rpm_model::{Bytes, Moment};
 use rpm_sys::proc::{self, StatFile};
 
-/// Between two looks at workers with a memory limit, what they have started included at every second one: so the limit
-/// is noticed within twice this.
+/// Between two looks at workers with a memory limit. What they have started is looked at whenever they may have started
+/// something ([`Births`]), or at every second look where nobody can tell: so the limit is noticed within twice this.
 pub(crate) const LIMITED_EVERY: Duration = Duration::from_secs(1);
 
 /// Between two looks at all workers, so that `list` can show a recent average: 0.4 ms for 100 workers.
@@ -33,8 +35,67 @@ pub(crate) struct Sampler {
     own: Bytes,
     /// Memory of the descendants, at the last look that asked for them.
     descendants: Bytes,
-    /// It had none then, and was looked at alone since.
+    /// It had none then.
     is_alone: bool,
+}
+
+/// Who may have started a process since the last look.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Parents {
+    Anybody,
+    These(BTreeSet<i32>),
+}
+
+impl Parents {
+    fn may_be(&self, pid: i32) -> bool {
+        match self {
+            Parents::Anybody => true,
+            Parents::These(pids) => pids.contains(&pid),
+        }
+    }
+}
+
+/// Finds out who has started processes, by looking at the new ones instead of at everybody.
+#[derive(Debug, Default)]
+pub(crate) struct Births {
+    births: Option<proc::Births>,
+    /// New ones that could not be seen: ended already, or not quite there yet.
+    unseen: Vec<i32>,
+    /// A look went by without knowing.
+    is_owed: bool,
+}
+
+impl Births {
+    /// Tells who they are; where more than `most` processes are new, that is not found out.
+    pub(crate) fn parents(&mut self, most: usize) -> Parents {
+        let born = match &mut self.births {
+            Some(births) => births.since_last(),
+            None => {
+                self.births = proc::Births::open();
+                None
+            }
+        };
+        self.tell(born, most, |pid| Some(proc::stat(pid)?.ppid))
+    }
+
+    fn tell(&mut self, born: Option<Range<i32>>, most: usize, parent: impl Fn(i32) -> Option<i32>) -> Parents {
+        let once_more = std::mem::take(&mut self.unseen);
+        let born = born.filter(|born| born.len() + once_more.len() <= most);
+        let Some(born) = born else {
+            self.is_owed = !self.is_owed;
+            return if self.is_owed { Parents::These(BTreeSet::new()) } else { Parents::Anybody };
+        };
+        let unseen = &mut self.unseen;
+        let mut parents: BTreeSet<i32> = once_more.into_iter().filter_map(&parent).collect();
+        parents.extend(born.filter_map(|pid| {
+            let seen = parent(pid);
+            if seen.is_none() {
+                unseen.push(pid);
+            }
+            seen
+        }));
+        if std::mem::take(&mut self.is_owed) { Parents::Anybody } else { Parents::These(parents) }
+    }
 }
 
 impl Sampler {
@@ -62,18 +123,18 @@ impl Sampler {
     pub(crate) fn look_at_tree(&mut self, now: Moment) {
         self.look(now);
         let rss = |pid| proc::stat(pid).map_or(0, |stat| stat.rss_bytes);
-        self.descendants = Bytes(proc::descendants(self.pid).into_iter().map(rss).sum());
-        self.is_alone = false;
+        let descendants = proc::descendants(self.pid);
+        self.is_alone = descendants.is_empty();
+        self.descendants = Bytes(descendants.into_iter().map(rss).sum());
     }
 
-    /// Looks at the process and, at least every second time, at what it has started: most have started nothing, and to
-    /// find that out is ten times as dear as the rest.
-    pub(crate) fn look_at_limit(&mut self, now: Moment) {
-        if self.descendants.0 > 0 || self.is_alone {
-            return self.look_at_tree(now);
+    /// Looks at the process and at what it has started, if it has: most have started nothing, and to find that out is
+    /// ten times as dear as the rest.
+    pub(crate) fn look_at_limit(&mut self, now: Moment, parents: &Parents) {
+        if self.is_alone && !parents.may_be(self.pid) {
+            return self.look(now);
         }
-        self.look(now);
-        self.is_alone = true;
+        self.look_at_tree(now);
     }
 
     /// Returns the CPU in percent of one core, over the time between the last two looks.
@@ -105,5 +166,48 @@ impl Sampler {
             }
         }
         Some((ran, asleep))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn these(pids: &[i32]) -> Parents {
+        Parents::These(pids.iter().copied().collect())
+    }
+
+    #[test]
+    fn parents_are_told_by_their_children() {
+        let mut births = Births::default();
+        // 12 is about to be.
+        let parent = |pid| [(10, 2), (11, 3)].into_iter().find(|(child, _)| *child == pid).map(|(_, parent)| parent);
+        assert_eq!(births.tell(Some(10..13), 9, parent), these(&[2, 3]));
+        assert_eq!(births.tell(Some(13..13), 9, |pid| (pid == 12).then_some(4)), these(&[4]));
+        assert_eq!(births.tell(Some(13..13), 9, |_| None), these(&[]));
+    }
+
+    #[test]
+    fn where_nobody_can_tell_every_second_look_is_at_all() {
+        let mut births = Births::default();
+        assert_eq!(births.tell(None, 9, |_| None), these(&[]));
+        assert_eq!(births.tell(Some(1..11), 9, |_| Some(1)), Parents::Anybody);
+        assert_eq!(births.tell(None, 9, |_| None), these(&[]));
+        // Those that were missed meanwhile are looked for.
+        assert_eq!(births.tell(Some(11..12), 9, |_| Some(1)), Parents::Anybody);
+        assert_eq!(births.tell(Some(12..13), 9, |_| Some(1)), these(&[1]));
+    }
+
+    #[test]
+    fn a_child_is_found_at_the_next_look() {
+        let own = std::process::id() as i32;
+        let mut births = Births::default();
+        while births.parents(0) != Parents::Anybody {}
+        births.parents(usize::MAX);
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let found = births.parents(usize::MAX);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(found.may_be(own), "{found:?}");
     }
 }

@@ -7,9 +7,12 @@ use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rpm_model::{Life, WorkerId};
+use rpm_model::{Life, Moment, WorkerId};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
 use tokio::io::unix::AsyncFd;
 
 /// What a descriptor in the set stands for.
@@ -33,6 +36,8 @@ pub(crate) enum Token {
     Edge(Life),
     /// The process in whose foreground the apps run.
     Foreground,
+    /// The moment that something is due.
+    Clock,
 }
 
 /// The set.
@@ -41,6 +46,9 @@ pub(crate) struct Watch {
     ready: Vec<epoll::Event>,
     /// Whether the keeper's socket is reported as writable, too: asked for in every pass, and changed rarely.
     keeper_writable: Cell<bool>,
+    clock: OwnedFd,
+    /// When the clock is to ring, if it is.
+    rings_at: Option<Moment>,
 }
 
 impl Watch {
@@ -51,7 +59,29 @@ impl Watch {
             reason = "its successor is unsafe; an OwnedFd that nobody else closes is what it asks for"
         )]
         let epoll = AsyncFd::new(epoll)?;
-        Ok(Self { epoll, ready: Vec::with_capacity(256), keeper_writable: Cell::new(false) })
+        let clock = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
+        let ready = Vec::with_capacity(256);
+        let watch = Self { epoll, ready, keeper_writable: Cell::new(false), clock, rings_at: None };
+        // It rings once and need not be read.
+        watch.put(&watch.clock, Token::Clock, epoll::EventFlags::IN | epoll::EventFlags::ET, false)?;
+        Ok(watch)
+    }
+
+    /// Sees to it that [`Watch::wait`] returns at `due`, or within a millisecond after it.
+    ///
+    /// The kernel's own timer, because the runtime's costs a wake more for most waits, and a system call for each.
+    pub(crate) fn wake_at(&mut self, due: Option<Moment>) -> io::Result<()> {
+        const SLACK: u64 = 1000;
+        let Some(due) = due else { return Ok(()) };
+        let due = Moment(due.0.div_ceil(SLACK) * SLACK);
+        if self.rings_at == Some(due) {
+            return Ok(());
+        }
+        let at = Timespec { tv_sec: (due.0 / 1_000_000) as i64, tv_nsec: (due.0 % 1_000_000 * 1000) as i64 };
+        let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: at };
+        timerfd_settime(&self.clock, TimerfdTimerFlags::ABSTIME, &once)?;
+        self.rings_at = Some(due);
+        Ok(())
     }
 
     /// Reports `fd` as readable under `token`, level-triggered.
@@ -106,12 +136,16 @@ impl Watch {
     /// Returns what is ready now, without waiting. Call until it is empty: tokio sees only the set's edges.
     pub(crate) fn take(&mut self) -> io::Result<Vec<Token>> {
         self.ready.clear();
-        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         match epoll::wait(self.epoll.get_ref(), spare_capacity(&mut self.ready), Some(&now)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        Ok(self.ready.iter().filter_map(|event| decode(event.data.u64())).collect())
+        let ready: Vec<Token> = self.ready.iter().filter_map(|event| decode(event.data.u64())).collect();
+        if ready.contains(&Token::Clock) {
+            self.rings_at = None;
+        }
+        Ok(ready)
     }
 }
 
@@ -131,6 +165,7 @@ fn encode(token: Token) -> u64 {
         Token::Cron => 6,
         Token::Edge(life) => with(7, life),
         Token::Foreground => 8,
+        Token::Clock => 9,
     }
 }
 
@@ -146,6 +181,7 @@ fn decode(data: u64) -> Option<Token> {
         6 => Some(Token::Cron),
         7 => Some(Token::Edge(life)),
         8 => Some(Token::Foreground),
+        9 => Some(Token::Clock),
         _ => None,
     }
 }
@@ -153,6 +189,22 @@ fn decode(data: u64) -> Option<Token> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn it_wakes_at_the_moment_that_is_due_and_once() {
+        let mut watch = Watch::new().unwrap();
+        for _ in 0..3 {
+            let due = crate::view::now() + std::time::Duration::from_millis(3);
+            watch.wake_at(Some(due)).unwrap();
+            watch.wake_at(None).unwrap();
+            watch.wait().await.unwrap();
+            assert!(crate::view::now() >= due);
+            assert_eq!((watch.take().unwrap(), watch.take().unwrap()), (vec![Token::Clock], vec![]));
+        }
+        // What is over already rings at once.
+        watch.wake_at(Some(Moment(1))).unwrap();
+        watch.wait().await.unwrap();
+    }
 
     #[test]
     fn a_token_reads_back_as_written() {
@@ -167,6 +219,7 @@ mod tests {
             Token::Cron,
             Token::Edge(life),
             Token::Foreground,
+            Token::Clock,
         ];
         for token in all {
             assert_eq!(decode(encode(token)), Some(token));

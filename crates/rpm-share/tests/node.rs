@@ -329,7 +329,7 @@ fn programs_that_are_given_their_socket_are_rolled_without_loss_too() {
             .spawn()
             .unwrap();
         let path = ports.probe_paths(life)[0];
-        let mut probe = TcpStream::from(rpm_sys::net::connect_from(path.source.unwrap(), path.to).unwrap());
+        let mut probe = TcpStream::from(rpm_sys::net::begin_connection(path.source, path.to).unwrap());
         probe.set_nonblocking(false).unwrap();
         probe.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
         assert_eq!(answer(probe).unwrap(), "x", "{life} answers its own probe");

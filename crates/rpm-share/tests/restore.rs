@@ -140,7 +140,7 @@ impl World {
 }
 
 fn connect_from(source: std::net::Ipv4Addr, to: std::net::SocketAddr) -> std::os::fd::OwnedFd {
-    rpm_sys::net::connect_from(source, to).unwrap()
+    rpm_sys::net::begin_connection(Some(source), to).unwrap()
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::OnceLock;
@@ -102,6 +103,38 @@ impl StatFile {
     fn read<'b>(&self, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
         let length = self.0.read_at(buffer, 0).ok().filter(|length| *length > 0)?;
         Some(&buffer[..length])
+    }
+}
+
+/// Tells which numbers were given to processes: the kernel hands them out one after another.
+///
+/// For who wants to know whether somebody has a child now and would have to look at everybody otherwise.
+#[derive(Debug)]
+pub struct Births {
+    load: File,
+    last: i32,
+}
+
+impl Births {
+    /// Begins here. `None` where the kernel does not tell.
+    pub fn open() -> Option<Self> {
+        let mut births = Self { load: File::open("/proc/loadavg").ok()?, last: 0 };
+        births.last = births.latest()?;
+        Some(births)
+    }
+
+    /// Returns the numbers given since the last call, those of threads too. `None` when nobody can tell: they have
+    /// begun anew from the lowest.
+    pub fn since_last(&mut self) -> Option<Range<i32>> {
+        let latest = self.latest()?;
+        let before = std::mem::replace(&mut self.last, latest);
+        (latest >= before).then(|| before.saturating_add(1)..latest.saturating_add(1))
+    }
+
+    fn latest(&self) -> Option<i32> {
+        let mut buffer = [0; 128];
+        let length = self.load.read_at(&mut buffer, 0).ok()?;
+        std::str::from_utf8(&buffer[..length]).ok()?.split_ascii_whitespace().next_back()?.parse().ok()
     }
 }
 
@@ -455,6 +488,16 @@ mod tests {
             crate::pidfd::Pidfd::open(pid).unwrap().signal(libc::SIGKILL).unwrap();
         }
         shell.wait().unwrap();
+    }
+
+    #[test]
+    fn a_child_is_among_those_born_since() {
+        let mut births = Births::open().unwrap();
+        let mut child = Command::new("true").spawn().unwrap();
+        let born = births.since_last();
+        // Numbers begin anew at some time.
+        assert!(born.is_none_or(|born| born.contains(&(child.id() as i32))));
+        child.wait().unwrap();
     }
 
     #[test]

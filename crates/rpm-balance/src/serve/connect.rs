@@ -82,7 +82,8 @@ async fn open(target: &Target) -> io::Result<Io> {
 /// # Errors
 /// Those of the system.
 pub async fn steered(source: Ipv4Addr, to: SocketAddr) -> io::Result<TcpStream> {
-    let socket = rpm_sys::net::connect_from(source, to).map_err(|error| io::Error::from_raw_os_error(error.errno))?;
+    let socket =
+        rpm_sys::net::begin_connection(Some(source), to).map_err(|error| io::Error::from_raw_os_error(error.errno))?;
     let stream = TcpStream::from_std(socket.into())?;
     stream.writable().await?;
     match stream.take_error()? {

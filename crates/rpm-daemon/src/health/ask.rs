@@ -5,9 +5,8 @@
 //! its code is no part of this program, which is to stay small.)
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use memchr::memmem::find;
 use rpm_model::Probe;
@@ -18,6 +17,9 @@ use tokio::net::{TcpStream, UnixStream};
 
 /// As much of an answer as is read.
 const ANSWER_MAX: usize = 64 << 10;
+
+/// Room for most answers as a whole.
+const PIECE: usize = 2048;
 
 /// Where a worker is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,34 +38,62 @@ impl Place {
     }
 }
 
-/// Asks once. Returns what was found, for people; as an error what was wrong.
-pub(crate) async fn ask(place: &Place, probe: &Probe, timeout: Duration) -> Result<String, Trouble> {
-    let asked = async {
-        match place {
-            Place::Tcp { to, source } => question(connect(*to, *source).await, probe).await,
-            Place::Unix(path) => question(UnixStream::connect(path).await, probe).await,
+/// Asks once, and tells what was found, for people; as an error what was wrong. Whoever asks keeps the time: to drop this
+/// is to hang up.
+///
+/// What has been told is not over: the rest of the answer is heard out, since a server that is cut off in its answer
+/// writes an error into the app's log.
+pub(crate) async fn ask(place: &Place, probe: &Probe, tell: impl FnOnce(Result<String, Trouble>)) {
+    let request = request(probe);
+    match place {
+        Place::Tcp { to, source } => converse(connect(*to, *source, &request).await, &request, probe, tell).await,
+        Place::Unix(path) => {
+            let stream = UnixStream::connect(path).await.map(|stream| (stream, 0));
+            converse(stream, &request, probe, tell).await;
         }
-    };
-    match tokio::time::timeout(timeout, asked).await {
-        Ok(found) => found.map_err(super::wrong),
-        Err(_) => Err(Trouble { why: format!("no answer within {} ms", timeout.as_millis()), is_silent: true }),
     }
 }
 
-async fn question<S: AsyncRead + AsyncWrite + Unpin>(stream: io::Result<S>, probe: &Probe) -> Result<String, String> {
-    let mut stream = stream.map_err(|error| format!("connection: {}", plain(&error)))?;
-    let Probe::Http { path, host, status, body, .. } = probe else { return Ok("connected".to_owned()) };
+/// Returns what is sent; nothing where it is enough that a connection opens.
+fn request(probe: &Probe) -> Vec<u8> {
+    let Probe::Http { path, host, .. } = probe else { return Vec::new() };
     let host = host.as_deref().unwrap_or("localhost");
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: rpm-health\r\nAccept: */*\r\nConnection: close\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).await.map_err(|error| format!("request: {}", plain(&error)))?;
-    let mut answer = Vec::new();
+    format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: rpm-health\r\nAccept: */*\r\nConnection: close\r\n\r\n")
+        .into_bytes()
+}
+
+/// Goes on with a connection on which so many bytes of the request are sent.
+async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
+    opened: io::Result<(S, usize)>,
+    request: &[u8],
+    probe: &Probe,
+    tell: impl FnOnce(Result<String, Trouble>),
+) {
+    let (mut stream, sent) = match opened {
+        Ok(opened) => opened,
+        Err(error) => return tell(Err(super::wrong(format!("connection: {}", plain(&error))))),
+    };
+    let mut answer = Vec::with_capacity(PIECE);
+    let found = question(&mut stream, &request[sent..], probe, &mut answer).await;
+    tell(found.map_err(super::wrong));
+    if matches!(status_of(&answer), Status::Is(_)) {
+        while !is_whole(&answer) && matches!(read(&mut stream, &mut answer).await, Ok(true)) {}
+    }
+}
+
+async fn question<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    request: &[u8],
+    probe: &Probe,
+    answer: &mut Vec<u8>,
+) -> Result<String, String> {
+    let Probe::Http { status, body, .. } = probe else { return Ok("connected".to_owned()) };
+    stream.write_all(request).await.map_err(|error| format!("request: {}", plain(&error)))?;
     let code = loop {
-        match status_of(&answer) {
+        match status_of(answer) {
             Status::Is(code) => break code,
             Status::No => return Err("the answer is no HTTP".to_owned()),
-            Status::More if !read(&mut stream, &mut answer).await? => return Err("the answer broke off".to_owned()),
+            Status::More if !read(stream, answer).await? => return Err("the answer broke off".to_owned()),
             Status::More => {}
         }
     };
@@ -73,10 +103,10 @@ async fn question<S: AsyncRead + AsyncWrite + Unpin>(stream: io::Result<S>, prob
     }
     let Some(wanted) = body else { return Ok(found) };
     loop {
-        if body_of(&answer).is_some_and(|body| find(&body, wanted.as_bytes()).is_some()) {
+        if body_of(answer).is_some_and(|body| find(&body, wanted.as_bytes()).is_some()) {
             return Ok(found);
         }
-        if !read(&mut stream, &mut answer).await? {
+        if !read(stream, answer).await? {
             return Err(format!("{found}, but {wanted:?} is not in the body"));
         }
     }
@@ -115,6 +145,25 @@ fn status_of(answer: &[u8]) -> Status {
     }
 }
 
+/// Returns whether nothing more is to come, as far as the answer itself tells; else its end is the connection's.
+fn is_whole(answer: &[u8]) -> bool {
+    let Some(end) = find(answer, b"\r\n\r\n") else { return false };
+    let (head, rest) = (answer[..end].to_ascii_lowercase(), &answer[end + 4..]);
+    if head.starts_with(b"http/1.1 1") {
+        return is_whole(rest);
+    }
+    const LENGTH: &[u8] = b"\r\ncontent-length:";
+    match find(&head, LENGTH) {
+        Some(at) => {
+            let line = &head[at + LENGTH.len()..];
+            let line = &line[..find(line, b"\r\n").unwrap_or(line.len())];
+            let length = std::str::from_utf8(line).ok().and_then(|length| length.trim().parse::<usize>().ok());
+            length.is_some_and(|length| rest.len() >= length)
+        }
+        None => rest.ends_with(b"0\r\n\r\n") || head.starts_with(b"http/1.1 204"),
+    }
+}
+
 /// Returns what has come of the body, without the marks of its chunks.
 fn body_of(answer: &[u8]) -> Option<Vec<u8>> {
     let end = find(answer, b"\r\n\r\n")?;
@@ -145,20 +194,35 @@ fn body_of(answer: &[u8]) -> Option<Vec<u8>> {
     Some(body)
 }
 
-async fn connect(to: SocketAddr, source: Option<Ipv4Addr>) -> io::Result<TcpStream> {
-    let Some(source) = source else {
-        return match TcpStream::connect(to).await {
-            // A worker may listen on ::1 alone.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && to.ip() == Ipv4Addr::LOCALHOST => {
-                TcpStream::connect((std::net::Ipv6Addr::LOCALHOST, to.port())).await.map_err(|_| error)
-            }
-            other => other,
-        };
+/// Connects, and sends the request in the same breath where that is possible; returns how much of it is sent.
+async fn connect(to: SocketAddr, source: Option<Ipv4Addr>, request: &[u8]) -> io::Result<(TcpStream, usize)> {
+    match open(to, source, request).await {
+        // A worker may listen on ::1 alone.
+        Err(error)
+            if error.kind() == io::ErrorKind::ConnectionRefused
+                && source.is_none()
+                && to.ip() == Ipv4Addr::LOCALHOST =>
+        {
+            open((Ipv6Addr::LOCALHOST, to.port()).into(), None, request).await.map_err(|_| error)
+        }
+        other => other,
+    }
+}
+
+async fn open(to: SocketAddr, source: Option<Ipv4Addr>, request: &[u8]) -> io::Result<(TcpStream, usize)> {
+    let failed = |error: rpm_sys::SysError| io::Error::from_raw_os_error(error.errno);
+    let socket = rpm_sys::net::begin_connection(source, to).map_err(failed)?;
+    let sent = match request {
+        [] => None,
+        // Over the loopback it is open already: that spares a wait, and the way through the runtime.
+        request => rpm_sys::net::send_now(&socket, request).map_err(failed)?,
     };
-    let socket = rpm_sys::net::connect_from(source, to).map_err(|error| io::Error::from_raw_os_error(error.errno))?;
     let stream = TcpStream::from_std(socket.into())?;
+    if let Some(sent) = sent {
+        return Ok((stream, sent));
+    }
     stream.writable().await?;
-    stream.take_error()?.map_or(Ok(stream), Err)
+    stream.take_error()?.map_or(Ok((stream, 0)), Err)
 }
 
 /// Writes an error without the number that the system has for it.
@@ -199,10 +263,59 @@ mod tests {
         assert_eq!(body_of(b"HTTP/1.1 200 OK\r\n"), None);
     }
 
+    #[test]
+    fn an_answer_says_where_it_ends() {
+        for whole in [
+            &b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"[..],
+            b"HTTP/1.1 204 No Content\r\n\r\n",
+            b"HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 200 OK\r\nA: b\r\ncontent-length:0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        ] {
+            assert!(is_whole(whole));
+            assert!(!is_whole(&whole[..whole.len() - 1]), "{}", String::from_utf8_lossy(whole));
+        }
+        assert!(!is_whole(b"HTTP/1.0 200 OK\r\n\r\nuntil the end"));
+    }
+
+    #[test]
+    fn a_server_is_heard_out() {
+        use std::io::{Read, Write};
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let place = Place::local(listener.local_addr().unwrap().port());
+        let (told, is_told) = std::sync::mpsc::channel();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut asked = [0; 1024];
+            let count = stream.read(&mut asked).unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n").unwrap();
+            let found: Result<String, Trouble> = is_told.recv().unwrap();
+            assert_eq!(found.unwrap(), "status 200");
+            stream.write_all(b"fine").unwrap();
+            // Closed by an asker who has read everything: nothing is reset.
+            assert_eq!(stream.read(&mut [0; 8]).unwrap(), 0);
+            String::from_utf8_lossy(&asked[..count]).into_owned()
+        });
+        let (path, host, body, port) = ("/health".to_owned(), None, None, None);
+        let probe = Probe::Http { path, host, status: Vec::new(), body, port };
+        runtime.block_on(ask(&place, &probe, |found| told.send(found).unwrap()));
+        let asked = server.join().unwrap();
+        assert!(asked.starts_with("GET /health HTTP/1.1\r\nHost: localhost\r\n"), "{asked}");
+    }
+
+    #[test]
+    fn who_does_not_listen_refuses() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut why = None;
+        runtime.block_on(ask(&Place::local(port), &Probe::Tcp { port: None }, |found| why = found.err()));
+        assert_eq!(why.unwrap().why, "connection: refused");
+    }
+
     proptest! {
         #[test]
         fn no_answer_is_too_odd(answer in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = (status_of(&answer), body_of(&answer));
+            let _ = (status_of(&answer), body_of(&answer), is_whole(&answer));
             let mut odd = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
             odd.extend(answer);
             let _ = body_of(&odd);

@@ -4,10 +4,12 @@
 //! reaches it and no other. One question to a worker is under way at a time.
 //!
 //! - [`ask`]: one question over TCP or HTTP; one that is a command is a [task](crate::tasks)
+//! - [`asked`]: the questions under way
 //! - [`watchdog`]: who hangs, seen without asking
 //! - [`inspector`]: where a Node process hangs; in a process of its own
 
 pub(crate) mod ask;
+mod asked;
 pub(crate) mod inspector;
 pub(crate) mod watchdog;
 
@@ -23,6 +25,7 @@ use tokio::sync::mpsc;
 use crate::daemon::Daemon;
 use crate::{edge, view};
 use ask::Place;
+use asked::Asked;
 
 /// Between two questions to a worker that is not ready yet: what a start waits for in vain is half of this on average.
 const EAGER: Duration = Duration::from_millis(100);
@@ -33,6 +36,7 @@ const EAGER_COMMAND: Duration = Duration::from_millis(500);
 /// The questions of all workers.
 pub(crate) struct Checks {
     due: BTreeSet<(Moment, Life)>,
+    asked: Asked,
     /// When it is looked at whom, for signs of life.
     looks: BTreeSet<(Moment, Life)>,
     /// One answer for each question, of which each worker has one at most.
@@ -72,13 +76,24 @@ impl Checked {
 
 impl Default for Checks {
     fn default() -> Self {
-        Self { due: BTreeSet::new(), looks: BTreeSet::new(), answers: mpsc::unbounded_channel() }
+        Self {
+            due: BTreeSet::new(),
+            asked: Asked::default(),
+            looks: BTreeSet::new(),
+            answers: mpsc::unbounded_channel(),
+        }
     }
 }
 
 impl Checks {
     pub(crate) fn next_due(&self) -> Option<Moment> {
-        [&self.due, &self.looks].into_iter().filter_map(|due| due.first()).map(|(at, _)| *at).min()
+        let due = [&self.due, &self.looks].into_iter().filter_map(|due| due.first()).map(|(at, _)| *at);
+        due.chain(self.asked.next_due()).min()
+    }
+
+    /// Hangs up on a process that is gone.
+    pub(crate) fn forget(&mut self, life: Life) {
+        self.asked.forget(life);
     }
 
     /// Waits for the next answer.
@@ -108,6 +123,12 @@ impl Daemon {
     /// Asks everybody who is to be asked now.
     pub(crate) fn make_checks(&mut self, now: Moment) {
         self.look_at_watchdogs(now);
+        while let Some(life) = self.checks.asked.pop_late(now) {
+            let health = self.processes.get(&life).and_then(|process| process.spec.health.as_ref());
+            let Some(timeout) = health.map(|health| health.timeout) else { continue };
+            let why = format!("no answer within {} ms", timeout.as_millis());
+            self.take_answer(Answer { life, found: Err(Trouble { why, is_silent: true }), took: timeout });
+        }
         while let Some(life) = pop_due(&mut self.checks.due, now) {
             let Some(process) = self.processes.get(&life) else { continue };
             let (Some(pid), false) = (process.pid(), process.leaving) else { continue };
@@ -119,14 +140,16 @@ impl Daemon {
             }
             match self.place_of(life, pid, &health.probe) {
                 Some(place) => {
-                    let (answers, probe, timeout) =
-                        (self.checks.answers.0.clone(), health.probe.clone(), health.timeout);
-                    tokio::spawn(async move {
+                    let (answers, probe) = (self.checks.answers.0.clone(), health.probe.clone());
+                    let task = tokio::spawn(async move {
                         let began = std::time::Instant::now();
-                        let found = ask::ask(&place, &probe, timeout).await;
-                        // The loop may have left already.
-                        let _ = answers.send(Answer { life, found, took: began.elapsed() });
+                        let tell = |found| {
+                            // The loop may have left already.
+                            let _ = answers.send(Answer { life, found, took: began.elapsed() });
+                        };
+                        ask::ask(&place, &probe, tell).await;
                     });
+                    self.checks.asked.begin(life, now + health.timeout, task.abort_handle());
                 }
                 None => {
                     let found = Err(wrong("it does not listen"));
@@ -138,9 +161,13 @@ impl Daemon {
 
     /// Takes an answer, and those that are there beside it.
     pub(crate) fn take_answers(&mut self, first: Option<Answer>) {
-        first.into_iter().for_each(|answer| self.take_answer(answer));
-        while let Ok(answer) = self.checks.answers.1.try_recv() {
-            self.take_answer(answer);
+        let mut next = first;
+        while let Some(answer) = next {
+            // One that came too late was told to be so.
+            if self.checks.asked.answered(answer.life) {
+                self.take_answer(answer);
+            }
+            next = self.checks.answers.1.try_recv().ok();
         }
     }
 
@@ -170,7 +197,9 @@ impl Daemon {
             }
             Some(Health::Ready | Health::Unhealthy | Health::Draining) => spec.interval.saturating_sub(took),
         };
-        self.checks.due.insert((now + wait, life));
+        let is_ready = health.is_some_and(|health| health != Health::Starting);
+        let at = if is_ready { together(now + wait, spec.interval) } else { now + wait };
+        self.checks.due.insert((at, life));
         self.events.push_back(Event::Probed { life, found: found.map(drop) });
     }
 
@@ -208,6 +237,13 @@ impl Daemon {
         let instance = self.core.worker(life.worker).map_or(0, |worker| worker.instance);
         edge::address_of(process, life, instance, &self.ports).0.map(|address| address.to_string())
     }
+}
+
+/// Returns the nearest of the moments at which workers with this interval are asked: a twentieth of it apart, so that the
+/// daemon wakes for several of a hundred workers at a time, and for a few workers as often as before.
+fn together(at: Moment, interval: Duration) -> Moment {
+    let step = (interval / 20).as_micros().max(1) as u64;
+    Moment((at.0 + step / 2) / step * step)
 }
 
 /// Returns a trouble of which the worker itself tells.

@@ -7,11 +7,22 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use crate::error::{Result, SysError, check, named};
 
-/// Begins a connection from `source` without waiting: the socket is non-blocking, and writable when it is open (or has
-/// failed: then SO_ERROR says why).
-pub fn connect_from(source: Ipv4Addr, to: SocketAddr) -> Result<OwnedFd> {
+/// Begins a connection without waiting: the socket is non-blocking, and writable when it is open (or has failed: then
+/// SO_ERROR says why). Where a `source` is given, it comes from there.
+pub fn begin_connection(source: Option<Ipv4Addr>, to: SocketAddr) -> Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = named("socket", rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None))?;
+    let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = named("socket", rustix::net::socket_with(family, SocketType::STREAM, flags, None))?;
+    if let Some(source) = source {
+        come_from(&socket, source)?;
+    }
+    match rustix::net::connect(&socket, &to) {
+        Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(socket),
+        Err(errno) => Err(SysError::new("connect", errno.raw_os_error())),
+    }
+}
+
+fn come_from(socket: &OwnedFd, source: Ipv4Addr) -> Result<()> {
     // The port is chosen when it is known where to: else one address would have 28,000 connections to all the world.
     let late: libc::c_int = 1;
     // SAFETY: the option takes an int, which outlives the call.
@@ -25,10 +36,17 @@ pub fn connect_from(source: Ipv4Addr, to: SocketAddr) -> Result<OwnedFd> {
         )
     };
     check("setsockopt(IP_BIND_ADDRESS_NO_PORT)", returned)?;
-    named("bind", rustix::net::bind(&socket, &SocketAddr::from((source, 0))))?;
-    match rustix::net::connect(&socket, &to) {
-        Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(socket),
-        Err(errno) => Err(SysError::new("connect", errno.raw_os_error())),
+    named("bind", rustix::net::bind(socket, &SocketAddr::from((source, 0))))
+}
+
+/// Sends what can be sent without waiting: `None` when nothing can, as on a connection that is not open yet. One over
+/// the loopback is open at once.
+pub fn send_now(socket: impl AsFd, bytes: &[u8]) -> Result<Option<usize>> {
+    let flags = rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL;
+    match rustix::net::send(socket, bytes, flags) {
+        Ok(count) => Ok(Some(count)),
+        Err(rustix::io::Errno::AGAIN) => Ok(None),
+        Err(error) => named("send", Err(error)),
     }
 }
 

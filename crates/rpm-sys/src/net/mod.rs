@@ -19,7 +19,7 @@ pub mod queue;
 pub mod steer;
 
 pub use address::Address;
-pub use connect::{connect_from, receive_now};
+pub use connect::{begin_connection, receive_now, send_now};
 pub use diag::{Connection, Family, connections};
 pub use listen::{Listen, listen};
 pub use owner::{Owner, listener_owner, listening_ports, socket_inodes, unix_listeners};

@@ -154,7 +154,7 @@ mod tests {
 
     /// Connects from `source`; the connection must outlive the look at the queues. On loopback it is open at once.
     fn connect_from(source: std::net::Ipv4Addr, port: u16) -> OwnedFd {
-        crate::net::connect_from(source, SocketAddr::from(([127, 0, 0, 1], port))).unwrap()
+        crate::net::begin_connection(Some(source), SocketAddr::from(([127, 0, 0, 1], port))).unwrap()
     }
 
     fn queues(members: &[OwnedFd]) -> Vec<u32> {
