@@ -20,7 +20,8 @@ use crate::children::{Child, State};
 use crate::daemon::{Connection, Process, joined};
 use crate::handover::HANDOVER_VAR;
 use crate::message::Told;
-use crate::run::{Keeper, KeeperError, greet_again, write_child};
+use crate::run::serve::{greet_again, write_child};
+use crate::run::{Keeper, KeeperError};
 use crate::wire::{self, Fields, Malformed, Packet, tag};
 
 /// The environment variable that tells a keeper which descriptor holds the state it takes over.

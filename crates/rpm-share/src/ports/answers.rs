@@ -12,7 +12,7 @@ use crate::want::Kind;
 /// A listening socket for a worker.
 #[derive(Debug)]
 pub struct Claim {
-    /// A duplicate for the worker. Carry out [`Ports::changes`] before it is sent.
+    /// A duplicate for the worker. Carry out [`Ports::changes`](super::Ports::changes) before it is sent.
     pub fd: OwnedFd,
     /// Whether the socket was not taken over from an earlier life of the seat.
     pub fresh: bool,
