@@ -11,6 +11,7 @@ use crate::stage::{Stage, script, texts};
 pub(crate) const TABLE: &[Scenario] = &[
     Scenario::new("sixty_four_descriptors", &[], few_descriptors).may(&[May::Outages]),
     Scenario::new("idle_clients_and_few_descriptors", &[], few_descriptors_and_clients).may(&[May::Outages]),
+    Scenario::new("small_files_only", &[], small_files),
     Scenario::new("no_more_processes", &[], few_processes).may(&[May::Outages]).root(),
     Scenario::new("a_control_group_or_a_word_about_it", &[], control_group),
     Scenario::new("a_worker_has_the_limits_of_the_shell", &[], worker_limits),
@@ -43,11 +44,37 @@ fn control_group(stage: &mut Stage) {
     until("the end of the family", || !stage.processes().iter().any(|one| one.app.as_deref() == Some("a")));
 }
 
+/// The daemon may write no file of more than some kilobytes: its log is cut off, its state is not, and the workers have the limit
+/// of the shell.
+fn small_files(stage: &mut Stage) {
+    let output = with_limit(stage, "-f 16", &["start", &script("idle.sh"), "--name", "first"]);
+    assert!(output.status.success(), "{:?}", texts(&output));
+    stage.promise("first", 1);
+    let log = stage.rpm.home().join("rpm.log");
+    stage.start("restarted", "idle.sh", &[]);
+    for _ in 0..200 {
+        stage.ok(&["restart", "restarted"]);
+        if log.metadata().expect("the log").len() >= 8 << 10 {
+            break;
+        }
+    }
+    stage.ok(&["restart", "restarted"]);
+    stage.ok(&["save"]);
+    stage.rpm.kill_daemon();
+    assert_eq!(stage.mains("restarted").len(), 1);
+    stage.settle();
+}
+
 /// Runs a command where both limits of descriptors are this.
 fn with_descriptors(stage: &Stage, limit: u32, args: &[&str]) -> std::process::Output {
+    with_limit(stage, &format!("-n {limit}"), args)
+}
+
+/// Runs a command with limits of the shell, hard and soft.
+fn with_limit(stage: &Stage, limit: &str, args: &[&str]) -> std::process::Output {
     let rpm = stage.command(args);
     let mut command = Command::new("sh");
-    command.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")]).arg(rpm.get_program()).args(args);
+    command.args(["-c", &format!("ulimit {limit}; exec \"$0\" \"$@\"")]).arg(rpm.get_program()).args(args);
     command.envs(rpm.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let child = command
         .stdin(std::process::Stdio::null())

@@ -21,6 +21,8 @@ const DATE_FORMAT: &str = "YYYY-MM-DDTHH:mm:ss";
 /// Begins the log, on standard error, which is the file.
 pub(crate) fn begin(flavour: Flavour) {
     let log = tracing_subscriber::fmt().with_ansi(false).with_target(false).with_writer(io::stderr);
+    // A line that the disk does not take would be told of on standard error again, by a macro that panics when it cannot.
+    let log = log.log_internal_errors(false);
     match flavour {
         Flavour::Rpm => log.init(),
         Flavour::Pm2 => {

@@ -8,6 +8,7 @@ use crate::report::{Failure, chain};
 
 /// Runs the parent of every worker.
 pub fn keeper(home: Home) -> Result<(), Failure> {
+    outlive_file_limits();
     let daemon_command = role("daemon", &home)?;
     let ready = rpm_keeper::ready::inherited()
         .map_err(|error| Failure::new(format!("the keeper cannot tell when it is ready: {error}")))?;
@@ -17,6 +18,7 @@ pub fn keeper(home: Home) -> Result<(), Failure> {
 
 /// Runs the program that decides.
 pub fn daemon(home: Home) -> Result<(), Failure> {
+    outlive_file_limits();
     let keeper_command = role("keeper", &home)?;
     rpm_daemon::run(&rpm_daemon::Options { home, keeper_command })
         .map_err(|error| Failure::new(format!("the daemon could not start: {}", chain(&error))))
@@ -40,6 +42,12 @@ pub fn node_stack(pid: i32) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Makes a limit of file sizes (`ulimit -f`) an error of the write that meets it, as a full disk is; by default it ends the
+/// process.
+fn outlive_file_limits() {
+    let _the_default_is_left = rpm_sys::reap::ignore(&[rpm_sys::signal::SIGXFSZ]);
+}
+
 /// Returns the command that plays a role.
 pub fn role(name: &str, home: &Home) -> Result<Vec<OsString>, Failure> {
     let program =
@@ -53,6 +61,7 @@ pub fn role(name: &str, home: &Home) -> Result<Vec<OsString>, Failure> {
 
 /// Runs the data plane of a balancer; the daemon talks to it over its descriptor 3.
 pub fn edge() -> Result<(), Failure> {
+    outlive_file_limits();
     let control = rpm_daemon::edge_control()
         .map_err(|error| Failure::new(format!("the edge is started by the daemon, never by hand: {error}")))?;
     match rpm_balance::run(Vec::new(), control, rpm_balance::Options::default()) {
