@@ -62,6 +62,34 @@ fn talker(directory: &Path) -> String {
     script.to_string_lossy().into_owned()
 }
 
+/// `docker exec CONTAINER pm2 logs`: there are no files, and `runtime` alone reads what the apps say.
+#[test]
+fn logs_beside_runtime_show_what_is_said_from_then_on() {
+    for rpm in [Rpm::new(), Rpm::as_pm2()] {
+        let script = rpm.home().join("counter.sh");
+        let source =
+            "#!/bin/bash\nfor ((n = 1; ; n++)); do echo \"out $n\"; echo \"err $n\" >&2; read -rt 0.02 <> <(:); done\n";
+        std::fs::write(&script, source).expect("a script");
+        let mut running = Running::start(&mut rpm.command(&["runtime", &script.to_string_lossy(), "--name", "count"]));
+        running.says("out 1");
+        let mut looking = Running::start(&mut rpm.command(&["logs", "count", "--raw"]));
+        let first: u32 = looking.says("out ").trim().trim_start_matches("out ").parse().expect("a number");
+        for number in first + 1..first + 20 {
+            assert_eq!(looking.says("out "), format!("out {number}\n"));
+        }
+        let mut errors = Running::start(&mut rpm.command(&["logs", "--err"]));
+        assert!(errors.says("err ").starts_with("0|count"), "whose line it is");
+        // Of those who leave, nothing stays.
+        drop((looking, errors));
+        until("the pipes of who left to go", || {
+            let names = std::fs::read_dir(rpm.home().join("console")).expect("it is there").flatten();
+            names.into_iter().all(|entry| !entry.file_name().to_string_lossy().contains('.'))
+        });
+        signal(running.pid(), 2);
+        assert_eq!(running.code(), Some(0));
+    }
+}
+
 #[test]
 fn a_signal_stops_the_apps_and_what_they_say_then_is_still_seen() {
     let rpm = Rpm::new();

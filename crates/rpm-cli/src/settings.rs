@@ -45,6 +45,7 @@ impl Settings {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, home: &Home) -> Result<(), Failure> {
+        crate::home::prepare(home)?;
         let path = path(home);
         let next = path.with_extension(format!("json.{}", std::process::id()));
         // As deep as PM2 writes it.

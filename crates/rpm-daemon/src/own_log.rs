@@ -40,14 +40,14 @@ pub(crate) fn line(flavour: Flavour, happened: &Happened, happening: Happening, 
     if flavour == Flavour::Pm2 {
         match happening {
             Happening::Started { .. } => {
-                let mode = if mode == Some(ExecMode::Cluster) { "cluster" } else { "fork" };
+                let mode = mode.unwrap_or(ExecMode::Fork).name().trim_end_matches("_mode");
                 return format!("App [{app}:{worker}] starting in -{mode} mode-{detail}");
             }
             Happening::Stopping { .. } => return format!("Stopping app:{app} id:{worker}{detail}"),
+            // Where there was no signal PM2 says SIGINT, and where there was one, that the code was 0.
             Happening::Exited { exit: Exit::Code(code) } => {
-                return format!("App [{app}:{worker}] exited with code [{code}]");
+                return format!("App [{app}:{worker}] exited with code [{code}] via signal [SIGINT]");
             }
-            // Its code is 0 in PM2.
             Happening::Exited { exit: exit @ Exit::Signal { .. } } => {
                 return format!("App [{app}:{worker}] exited with code [0] via signal [{exit}]");
             }
@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(said(Flavour::Pm2, Happening::Online), "App [api:3] online");
         assert_eq!(said(Flavour::Pm2, Happening::Stopping { cause: Cause::Stop }), "Stopping app:api id:3 (stop)");
         let code = Happening::Exited { exit: Exit::Code(3) };
-        assert_eq!(said(Flavour::Pm2, code), "App [api:3] exited with code [3]");
+        assert_eq!(said(Flavour::Pm2, code), "App [api:3] exited with code [3] via signal [SIGINT]");
         let killed = Happening::Exited { exit: Exit::Signal { signal: 9, core: false } };
         assert_eq!(said(Flavour::Pm2, killed), "App [api:3] exited with code [0] via signal [SIGKILL]");
     }

@@ -14,6 +14,7 @@
 //! | [`mod@rotate`] | archives, and what of them is kept |
 //! | [`tail`] | the last lines of a file |
 //! | [`mod@follow`] | new lines of many files as they come |
+//! | [`taps`] | copies of lines for those who look on where there is no file |
 //! | [`escape`] | lines made safe for a terminal |
 //!
 //! Nothing here knows the daemon, the keeper or the socket.
@@ -30,6 +31,7 @@ pub mod names;
 pub mod pump;
 pub mod rotate;
 pub mod tail;
+pub mod taps;
 pub mod target;
 
 pub use date::{DateFormat, Stamp};
@@ -41,4 +43,5 @@ pub use rotate::claim::Claim;
 pub use rotate::history::{self, History, own_time};
 pub use rotate::rotator::{self, Log, Rotator};
 pub use tail::{last_lines, last_lines_until};
+pub use taps::{Taps, tap};
 pub use target::{DirectFiles, Kind, Target, console_reader, console_writer, direct, open_targets};

@@ -11,7 +11,8 @@
 //!
 //! Whoever is first stops the apps and the daemon; what they say meanwhile is still written.
 //!
-//! Log files are followed; what `runtime` keeps out of files comes through pipes, one for each stream of each worker.
+//! Log files are followed; what `runtime` keeps out of files comes through pipes, one for each stream of each worker,
+//! and a copy of it goes to whoever looks on with `logs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -22,7 +23,7 @@ use std::time::Duration;
 use rpm_ipc::{Happened, List, Notice};
 use rpm_logs::follow::Begin;
 use rpm_logs::frame::{Framer, State, Style, Tail};
-use rpm_logs::{Follower, FollowerHandle, Kind, Line, Stamp};
+use rpm_logs::{Follower, FollowerHandle, Kind, Line, Stamp, Taps};
 use rpm_model::{Flavour, Home, LogTarget, Status};
 use rustix::process::{Pid, WaitOptions, wait};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
@@ -161,14 +162,18 @@ pub(super) fn run(
     });
 
     let mut writer = Writer::new(&view, &[]).with_errors_apart();
+    let mut taps = Taps::new(&invocation.home);
     while let Some(Line { label, bytes }) = follower.next().map_err(failed)? {
         let now = Stamp::now();
+        let mut show = |line: &[u8]| {
+            writer.line(&label.source, line, Some(now));
+            if label.is_console {
+                taps.copy(&label.source.path, line);
+            }
+        };
         match label.framed(&bytes, now) {
-            None => writer.line(&label.source, &bytes, Some(now)),
-            Some(framed) => framed
-                .split(|byte| *byte == b'\n')
-                .filter(|line| !line.is_empty())
-                .for_each(|line| writer.line(&label.source, line, Some(now))),
+            None => show(&bytes),
+            Some(framed) => framed.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).for_each(show),
         }
     }
     if !started.load(Ordering::Relaxed) {
@@ -303,6 +308,8 @@ impl Files {
 /// Somebody who is heard: a stream of a worker.
 struct Heard {
     source: Source,
+    /// Whether nobody but us can read it.
+    is_console: bool,
     /// How a log would have its lines, where there is no log and that is not as they come.
     framer: Option<Mutex<Framer>>,
 }
@@ -315,7 +322,7 @@ impl PartialEq for Heard {
 
 impl Heard {
     fn of_file(source: Source) -> Self {
-        Self { source, framer: None }
+        Self { source, is_console: false, framer: None }
     }
 
     /// Returns a line as a log would have it; nothing where that is the line.
@@ -339,7 +346,7 @@ fn consoles(list: &List, home: &Home) -> Vec<Heard> {
                 let framer = (!matches!(style, Style::Raw)).then(|| Mutex::new(Framer::new(style, State::default())));
                 let path = rpm_logs::console_path(worker.id, kind, home);
                 let source = Source { path, worker: Some(worker.id.0), app: name.clone(), is_error };
-                heard.push(Heard { source, framer });
+                heard.push(Heard { source, is_console: true, framer });
             }
         }
     }

@@ -13,8 +13,8 @@ use std::time::Duration;
 use anstyle::Style;
 use rpm_ipc::{AppInfo, List, Notice};
 use rpm_logs::follow::Begin;
-use rpm_logs::{DateFormat, Follower, FollowerHandle, Stamp, escape_control};
-use rpm_model::LogTarget;
+use rpm_logs::{DateFormat, Follower, FollowerHandle, Kind, Stamp, escape_control};
+use rpm_model::{Flavour, LogTarget, WorkerId};
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
 
@@ -62,7 +62,7 @@ pub(super) fn run(args: &Logs, invocation: &Invocation) -> Result<(), Failure> {
             .warn(format_args!("`{} restart NAME --time` makes an app's new lines begin with theirs", voice.program()));
     }
     let sources = sources(args, &list, invocation)?;
-    warn_of_consoles(&list, &invocation.voice);
+    warn_of_consoles(args, &list, &invocation.voice);
     let mut writer = Writer::new(args, &sources);
     let mut begins = Vec::new();
     if wanted.is_anything() {
@@ -91,6 +91,7 @@ pub(super) fn run(args: &Logs, invocation: &Invocation) -> Result<(), Failure> {
         known.insert(source.path.clone());
         handle.add(Arc::new(source.clone()), source.path, begin);
     }
+    add_consoles(args, &list, invocation, &handle, &mut known);
     watch_for_workers(args.clone(), invocation.clone(), handle, known);
     while let Some(line) = follower.next().map_err(failed)? {
         if wanted.matches(&line.bytes) {
@@ -118,29 +119,43 @@ fn timestamp_gives_back(args: &Logs, list: &List) -> Logs {
     args
 }
 
-/// Returns the files of the workers that the arguments name, each file once.
-pub(super) fn sources(args: &Logs, list: &List, invocation: &Invocation) -> Result<Vec<Source>, Failure> {
-    let mut workers = Vec::new();
-    let own = match invocation.voice.program() {
-        "pm2" => "PM2",
-        program => program,
-    };
-    let mut with_own = args.targets.is_empty();
+/// Returns the workers that the arguments name, and whether the daemon's own log is meant too.
+fn chosen(args: &Logs, list: &List, invocation: &Invocation) -> Result<(Vec<WorkerId>, bool), Failure> {
+    if args.targets.is_empty() {
+        return Ok((target::ids(list, |_| true), true));
+    }
+    let (mut workers, mut with_own) = (Vec::new(), false);
     for word in &args.targets {
         match target::resolve_workers(word, list, &cwd()) {
             Ok(found) => workers.extend(found),
             // No app has the name.
-            Err(_) if word == own => with_own = true,
+            Err(_) if word == own_name(invocation) => with_own = true,
             Err(failure) => return Err(failure),
         }
     }
-    if args.targets.is_empty() {
-        workers = target::ids(list, |_| true);
+    Ok((workers, with_own))
+}
+
+/// Returns what the daemon is called among the apps.
+fn own_name(invocation: &Invocation) -> &'static str {
+    match invocation.home.flavour() {
+        Flavour::Rpm => "rpm",
+        Flavour::Pm2 => "PM2",
     }
+}
+
+/// Returns the files of the workers that the arguments name, each file once.
+pub(super) fn sources(args: &Logs, list: &List, invocation: &Invocation) -> Result<Vec<Source>, Failure> {
+    let (workers, with_own) = chosen(args, list, invocation)?;
     let mut seen = BTreeSet::new();
     let mut sources = Vec::new();
     if with_own {
-        sources.push(Source { path: invocation.home.daemon_log(), worker: None, app: own.into(), is_error: false });
+        sources.push(Source {
+            path: invocation.home.daemon_log(),
+            worker: None,
+            app: own_name(invocation).into(),
+            is_error: false,
+        });
     }
     for (app, worker) in workers.iter().filter_map(|id| target::find(list, *id)) {
         let of = |path: &PathBuf, is_error| Source {
@@ -160,13 +175,44 @@ pub(super) fn sources(args: &Logs, list: &List, invocation: &Invocation) -> Resu
     Ok(sources)
 }
 
-/// Says of apps without files where their output is.
-fn warn_of_consoles(list: &List, voice: &Voice) {
+/// Says of apps without files what of their output is to be had.
+fn warn_of_consoles(args: &Logs, list: &List, voice: &Voice) {
     let is_read = |app: &&AppInfo| [false, true].iter().any(|err| *app.spec.logs.target(*err) == LogTarget::Console);
     let names: Vec<String> = list.apps.iter().filter(is_read).map(|app| format::one_line(&app.spec.name)).collect();
     if !names.is_empty() {
         let names = names.join(", ");
-        voice.warn(format_args!("{names}: `runtime` prints what is said, and keeps no files (`--output`, `--error`)"));
+        let what = if args.nostream { "nothing of it can be shown" } else { "it is shown from now on" };
+        voice
+            .warn(format_args!("{names}: `runtime` keeps no files of what is said (`--output`, `--error`), so {what}"));
+    }
+}
+
+/// Looks on at what `runtime` reads of the workers that the arguments name, and keeps in no file.
+fn add_consoles(
+    args: &Logs,
+    list: &List,
+    invocation: &Invocation,
+    handle: &FollowerHandle<Arc<Source>>,
+    known: &mut BTreeSet<PathBuf>,
+) {
+    let Ok((workers, _)) = chosen(args, list, invocation) else { return };
+    for (app, worker) in workers.iter().filter_map(|id| target::find(list, *id)) {
+        for (kind, is_left_out) in [(Kind::Err, args.out), (Kind::Out, args.err)] {
+            let is_error = kind == Kind::Err;
+            let path = rpm_logs::console_path(worker.id, kind, &invocation.home);
+            if is_left_out || *app.spec.logs.target(is_error) != LogTarget::Console || known.contains(&path) {
+                continue;
+            }
+            match rpm_logs::tap(worker.id, kind, &invocation.home) {
+                Ok((_, pipe)) => {
+                    let name = format::one_line(&app.spec.name);
+                    let source = Source { path: path.clone(), worker: Some(worker.id.0), app: name, is_error };
+                    handle.add_pipe(Arc::new(source), pipe);
+                    known.insert(path);
+                }
+                Err(error) => invocation.voice.warn(format_args!("{} cannot be looked at: {error}", path.display())),
+            }
+        }
     }
 }
 
@@ -192,6 +238,7 @@ fn watch_for_workers(
                             handle.add(Arc::new(source), path, Begin::Start);
                         }
                     }
+                    add_consoles(&args, &list, &invocation, &handle, &mut known);
                 };
                 add_new(&mut apps);
                 let _ended = events.events(|notice| match notice {

@@ -16,13 +16,14 @@ pub(super) fn read(source: &std::sync::Arc<Source>, context: &Context) -> Result
         Ok(value) => return Ok((value, find_places(text))),
         Err(error) => error,
     };
-    if looks_like_code(text) {
-        match script::evaluate_text(source, context) {
-            Ok(value) => return Ok(super::with_places(value, source)),
-            // What is no JavaScript either was meant as JSON.
-            Err(error) if error.mistakes().iter().any(|mistake| mistake.label_begins_with("SyntaxError")) => {}
-            Err(error) => return Err(error),
-        }
+    let is_no_script = |error: &ConfigError| {
+        // What is no JavaScript either was meant as JSON, and a word that nothing is called lacks its quotes.
+        error.mistakes().iter().any(|mistake| mistake.label_begins_with("SyntaxError")) || !looks_like_code(text)
+    };
+    match script::evaluate_text(source, context) {
+        Ok(value) => return Ok(super::with_places(value, source)),
+        Err(error) if is_no_script(&error) => {}
+        Err(error) => return Err(error),
     }
     let place = error.position().map(|position| super::places::at_column(text, position.line, position.column));
     let reason = error.code().map_or_else(|| error.to_string(), |code| code.to_string());
@@ -30,7 +31,7 @@ pub(super) fn read(source: &std::sync::Arc<Source>, context: &Context) -> Result
     Err(mistake.at(source, Some(place.unwrap_or(0..0))).into())
 }
 
-/// Returns whether an expression may stand in the text that only JavaScript can read; plain mistakes need no Node.
+/// Returns whether an expression seems to stand in the text that only JavaScript can read.
 fn looks_like_code(text: &str) -> bool {
     ["(", "`", "process.", "require", "...", "=>"].iter().any(|sign| text.contains(sign))
 }
