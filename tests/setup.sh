@@ -75,3 +75,9 @@ if ! [ -x "$deps/schemathesis/bin/st" ]; then
     python3 -m venv "$deps/schemathesis"
     "$deps/schemathesis/bin/pip" install -q 'schemathesis>=4,<5'
 fi
+
+# Judges what `rpm schema` prints.
+if ! "$deps/schemathesis/bin/python" -c 'import jsonschema' 2>/dev/null; then
+    echo "installing from PyPI: jsonschema"
+    "$deps/schemathesis/bin/pip" install -q 'jsonschema>=4,<5'
+fi

@@ -164,14 +164,3 @@ fn an_existing_app_is_not_started_twice_unless_forced() {
     rpm.ok(&["start", &script, "--name", "a", "-f"]);
     assert_eq!(rpm.pids("a").len(), 2);
 }
-
-#[test]
-fn the_schema_for_editors_knows_the_keys_that_start_takes() {
-    let rpm = Rpm::new();
-    let schema: Value = serde_json::from_str(&rpm.ok(&["schema"])).expect("JSON");
-    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
-    let app = schema["$defs"]["app"]["properties"].as_object().expect("what an app may have");
-    for key in ["script", "instances", "exec_mode", "health_check", "autoscale", "max_memory_restart", "depends_on"] {
-        assert!(app.contains_key(key), "{key} is not in {:?}", app.keys().collect::<Vec<_>>());
-    }
-}

@@ -37,6 +37,7 @@ mod pull;
 mod release;
 mod reload;
 mod rotation;
+mod schema;
 mod serve;
 mod settings;
 mod socket;

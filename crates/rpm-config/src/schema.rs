@@ -45,10 +45,14 @@ fn app() -> Value {
         }
     }
     properties.extend(SILENT.iter().map(|name| ((*name).to_owned(), json!({}))));
+    let script = KEYS.iter().filter(|key| key.name == "script");
+    let names = script.flat_map(|key| key.aliases.iter().chain([&key.name]));
+    let has_script: Vec<Value> = names.map(|name| json!({ "required": [name] })).collect();
     json!({
         "type": "object",
         "properties": properties,
-        "patternProperties": { "^env_.+": of_kind(Kind::Environment) },
+        "anyOf": has_script,
+        "patternProperties": { "^env_(?!file$).+": of_kind(Kind::Environment) },
         "additionalProperties": false,
     })
 }
