@@ -1,10 +1,12 @@
 //! Every end leaves a record, whoever asked for it and whoever looked: `why`, `crashes`, `events`.
 
 use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use rpm_tests::{Rpm, app, signal, until};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn crashes(rpm: &Rpm, words: &[&str]) -> Vec<Value> {
     let text = rpm.ok(&[&["crashes", "--json"], words].concat());
@@ -104,4 +106,70 @@ fn events_can_be_followed() {
     assert!(online.is_some_and(|event| event["worker"] == 0));
     let _ = follower.kill();
     let _ = follower.wait();
+}
+
+/// A control group whose processes may have 32 MiB together.
+struct Tight(PathBuf);
+
+impl Tight {
+    const LIMIT: &str = "33554432";
+
+    /// Makes one, by whichever version of control groups the machine lets us; `None` where it does not.
+    fn new() -> Option<Self> {
+        let unified = std::fs::read_to_string("/sys/fs/cgroup/cgroup.subtree_control").unwrap_or_default();
+        let (parent, file) = match unified.split_whitespace().any(|controller| controller == "memory") {
+            true => ("/sys/fs/cgroup", "memory.max"),
+            false => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+        };
+        let path = Path::new(parent).join(format!("rpm-test-{}", std::process::id()));
+        std::fs::create_dir(&path).ok()?;
+        let group = Self(path);
+        std::fs::write(group.0.join(file), Self::LIMIT).ok()?;
+        // Else the machine's swap would take what is too much.
+        let _ = std::fs::write(group.0.join("memory.swap.max"), "0");
+        let _ = std::fs::write(group.0.join("memory.swappiness"), "0");
+        Some(group)
+    }
+}
+
+impl Drop for Tight {
+    fn drop(&mut self) {
+        // Empty once the kernel is through with those that were in it.
+        for _ in 0..200 {
+            match std::fs::remove_dir(&self.0) {
+                Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                Ok(()) | Err(_) => return,
+            }
+        }
+    }
+}
+
+#[test]
+fn who_is_killed_by_the_kernel_for_want_of_memory_is_told_to_be() {
+    let Some(group) = Tight::new() else {
+        eprintln!("skipped: no control group with a limit of memory can be made here");
+        return;
+    };
+    let rpm = Rpm::new();
+    let line = format!(
+        "echo $$ > {}/cgroup.procs && exec python3 -c 'x = bytearray(1 << 28)'",
+        group.0.to_str().expect("plain letters")
+    );
+    let script = json!({ "name": "greedy", "script": "/bin/sh", "args": ["-c", line] });
+    rpm.fails(&["start", &rpm.file_of(script, &json!({ "max_restarts": 2, "restart_delay": 50 }))]);
+    let ends = until_recorded(&rpm, &["greedy"], 2);
+    for end in &ends {
+        assert_eq!((&end["exit"]["signal"]["signal"], &end["oom"]), (&json!(9), &json!(true)), "{end}");
+    }
+    let why = rpm.ok(&["why", "greedy"]);
+    assert!(why.contains("out of memory"), "{why}");
+    let events = rpm.ok(&["events", "greedy"]);
+    assert!(events.contains("crash: out of memory"), "{events}");
+    // A kill from outside is none of the kernel's.
+    rpm.ok(&["start", &app("idle.sh"), "--name", "idle"]);
+    signal(rpm.pids("idle")[0], 9);
+    let ends = until_recorded(&rpm, &["idle"], 1);
+    assert_ne!(ends[0]["oom"], json!(true), "{}", ends[0]);
 }
