@@ -56,6 +56,42 @@ fn a_job_runs_at_its_times_to_its_end_and_leaves_a_record_of_each() {
 }
 
 #[test]
+fn the_command_line_says_what_a_file_does() {
+    let rpm = Rpm::new();
+    let text = rpm.ok(&[
+        "start",
+        "sleep 600",
+        "--name",
+        "job",
+        "--schedule",
+        "0 3 * * *",
+        "--on-overlap",
+        "replace",
+        "--time-zone",
+        "UTC",
+    ]);
+    assert!(text.contains("scheduled"), "{text}");
+    let list: Value = serde_json::from_str(&rpm.ok(&["list", "--json"])).expect("JSON");
+    let wanted = json!({ "schedule": "0 3 * * *", "time_zone": "UTC", "on_overlap": "replace", "catch_up": false });
+    assert_eq!(list["apps"][0]["spec"]["job"], wanted);
+    assert!(rpm.ok(&["describe", "job"]).contains("0 3 * * *"));
+    rpm.ok(&["delete", "job"]);
+    for (words, told) in [
+        (&["--schedule", "often"][..], "cron pattern"),
+        (&["--schedule", "0 0 30 2 *"], "never"),
+        (&["--schedule", "@daily", "--on-overlap", "allow"], "skip, queue or replace"),
+        (&["--schedule", "@daily", "--on-overlap", "kill"], "--on-overlap"),
+        (&["--schedule", "@daily", "--time-zone", "Europe/Berlinn"], "Europe/Berlin"),
+        (&["--schedule", "@daily", "--watch"], "cannot stand beside"),
+        (&["--catch-up"], "there is none"),
+    ] {
+        let said = rpm.fails(&[&["start", "sleep 600", "--name", "job"], words].concat());
+        assert!(said.contains(told), "{words:?}: {said}");
+    }
+    assert!(rpm.jlist().is_empty());
+}
+
+#[test]
 fn a_time_during_a_run_is_skipped() {
     let rpm = Rpm::new();
     rpm.ok(&["start", &file(&rpm, GATE, &json!({ "schedule": EVERY_SECOND }))]);

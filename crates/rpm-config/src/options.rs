@@ -102,6 +102,14 @@ pub struct AppOptions {
     pub reload_parallel: Option<String>,
     /// `-c`, `--cron-restart`.
     pub cron_restart: Option<String>,
+    /// `--schedule`.
+    pub schedule: Option<String>,
+    /// `--time-zone`.
+    pub time_zone: Option<String>,
+    /// `--on-overlap`.
+    pub on_overlap: Option<String>,
+    /// `--catch-up`.
+    pub catch_up: bool,
     /// `--watch`: `Some` without paths for the whole working directory.
     pub watch: Option<Vec<String>>,
     /// Whether `--watch` without paths turns watching off where it is on: PM2's `restart --watch`.
@@ -147,7 +155,7 @@ impl AppOptions {
     /// Returns the settings that the options stand for.
     pub(crate) fn settings(&self) -> Settings {
         let mut collected = Collected(Settings::default());
-        let texts: [(&'static str, &'static str, &Option<String>); 28] = [
+        let texts: [(&'static str, &'static str, &Option<String>); 31] = [
             ("name", "--name", &self.name),
             ("namespace", "--namespace", &self.namespace),
             ("instances", "--instances", &self.instances),
@@ -175,6 +183,9 @@ impl AppOptions {
             ("drain_timeout", "--drain-timeout", &self.drain_timeout),
             ("reload_parallel", "--reload-parallel", &self.reload_parallel),
             ("cron_restart", "--cron-restart", &self.cron_restart),
+            ("schedule", "--schedule", &self.schedule),
+            ("time_zone", "--time-zone", &self.time_zone),
+            ("on_overlap", "--on-overlap", &self.on_overlap),
             ("ext", "--ext", &self.ext),
         ];
         for (key, option, text) in texts {
@@ -188,6 +199,7 @@ impl AppOptions {
             ("time", "--time", self.time, true),
             ("disable_logs", "--disable-logs", self.disable_logs, true),
             ("wait_ready", "--wait-ready", self.wait_ready, true),
+            ("catch_up", "--catch-up", self.catch_up, true),
             ("autorestart", "--no-autorestart", self.no_autorestart, false),
             ("autostart", "--no-autostart", self.no_autostart, false),
             ("treekill", "--no-treekill", self.no_treekill, false),

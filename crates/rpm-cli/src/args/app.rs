@@ -112,6 +112,19 @@ pub struct AppArgs {
     #[arg(long, help_heading = "Restarting")]
     pub no_autostart: bool,
 
+    /// Run at these times, to its end: a cron pattern, @daily, @every 10m
+    #[arg(long, value_name = "CRON", help_heading = "Jobs")]
+    pub schedule: Option<String>,
+    /// The time zone of that (Europe/Berlin)
+    #[arg(long, value_name = "ZONE", help_heading = "Jobs")]
+    pub time_zone: Option<String>,
+    /// When the run before has not ended: skip, queue or replace
+    #[arg(long, value_name = "WORD", help_heading = "Jobs")]
+    pub on_overlap: Option<String>,
+    /// Run once when times have passed while the machine was off
+    #[arg(long, help_heading = "Jobs")]
+    pub catch_up: bool,
+
     /// Grace between the polite signal and SIGKILL
     #[arg(short = 'k', long, value_name = "MS", help_heading = "Stopping and replacing")]
     pub kill_timeout: Option<String>,
@@ -243,6 +256,10 @@ impl AppArgs {
             drain_timeout: this.drain_timeout,
             reload_parallel: this.reload_parallel,
             cron_restart: this.cron_restart,
+            schedule: this.schedule,
+            time_zone: this.time_zone,
+            on_overlap: this.on_overlap,
+            catch_up: this.catch_up,
             watch: (!this.watch.is_empty()).then(|| this.watch.into_iter().filter(|path| !path.is_empty()).collect()),
             // As in PM2: several in one text, with spaces between.
             ignore_watch: this
