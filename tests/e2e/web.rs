@@ -56,7 +56,7 @@ fn exchange(mut stream: impl Read + Write, head: &str, body: &str) -> (u16, Stri
 fn metrics_are_what_promtool_takes() {
     let rpm = Rpm::new();
     rpm.ok(&["start", &app("idle.sh"), "--name", "we\"ird\\name", "-i", "3"]);
-    let web = Web::start(&rpm, &[]);
+    let web = Web::start(&rpm, &["--compat", "pm2"]);
     let token = rpm.ok(&["web", "token", "--metrics"]);
     let bearer = format!("Authorization: Bearer {}\r\n", token.trim());
     let metrics = |web: &Web| web.ask("GET", "/metrics", &bearer, "").2;
@@ -66,6 +66,10 @@ fn metrics_are_what_promtool_takes() {
         metrics(&web).contains("signal=\"SIGKILL\"")
     });
     until("a restart is counted", || metrics(&web).contains("reason=\"crash\""));
+    let started = rpm.command(&["start", &app("http.js"), "--name", "rolled", "-i", "1"]).env("PORT", "0").output();
+    assert!(started.unwrap().status.success());
+    rpm.ok(&["reload", "rolled"]);
+    until("a reload is counted", || metrics(&web).contains("result=\"success\"} 1\n"));
     let path = rpm.home().join("scaled.json");
     let scaled = json!({ "name": "scaled", "script": app("idle.sh"), "autoscale": { "max": 4, "cpu": 70 } });
     std::fs::write(&path, json!({ "apps": [scaled] }).to_string()).unwrap();
@@ -82,14 +86,23 @@ fn metrics_are_what_promtool_takes() {
     for name in [
         "rpm_app_restarts_total",
         "rpm_app_exits_total",
+        "rpm_app_reload_duration_seconds",
+        "rpm_app_unstable",
         "rpm_app_autoscale_load_ratio",
         "rpm_worker_cpu_seconds_total",
         "rpm_worker_open_fds",
         "rpm_host_cpus",
         "rpm_daemon_start_time_seconds",
+        "pm2_up",
+        "pm2_cpu",
+        "pm2_memory",
+        "pm2_uptime",
+        "pm2_instances",
+        "pm2_restarts",
     ] {
         assert!(text.contains(&format!("# TYPE {name} ")), "{name}: {text}");
     }
+    assert!(text.contains("pm2_instances{id=\"5\",name=\"scaled\",instance=\"0\"} 1\n"), "{text}");
     let mut promtool = Command::new("promtool");
     let mut check = promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     check.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();

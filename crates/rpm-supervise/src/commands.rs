@@ -298,6 +298,9 @@ impl Supervisor {
                 paused_at: Moment::default(),
                 is_told: false,
                 rescale,
+                since: turn.now,
+                failed: false,
+                quit: false,
             };
             self.begin_roll(turn, app, &workers, roll);
         }

@@ -61,6 +61,20 @@ pub(crate) struct Roll {
     pub(crate) is_told: bool,
     /// Whether the number of workers is to be made the spec's at the end.
     pub(crate) rescale: bool,
+    /// When it began.
+    pub(crate) since: Moment,
+    /// Whether a worker did not become what it was to be.
+    pub(crate) failed: bool,
+    /// Whether later commands have taken seats out of it.
+    pub(crate) quit: bool,
+}
+
+/// Tells that a reload is over, how, and how long it took. Other rolls are told by their causes.
+fn tell_end(turn: &mut Turn<'_>, app: AppId, roll: &Roll, end: &str) {
+    if roll.cause == Cause::Reload {
+        let detail = format!("{end} after {} ms", turn.now.since(roll.since).as_millis());
+        turn.ask_for(Effect::PublishApp { app, event: "reload", detail });
+    }
 }
 
 impl Supervisor {
@@ -206,6 +220,7 @@ impl Supervisor {
                 goes_back_to = Some(previous);
             }
         }
+        roll.failed = true;
         let command = roll.command;
         let others: Vec<_> = roll.active.iter().copied().filter(|other| *other != worker).collect();
         if let Some(previous) = goes_back_to {
@@ -290,6 +305,13 @@ impl Supervisor {
             let wanted = owner.spec.instances;
             self.rescale(turn, roll.command, app, wanted, Cause::Scale);
         }
+        let end = match (roll.back, roll.failed) {
+            (false, false) if roll.quit && roll.replaced.is_empty() => "superseded",
+            (false, false) => "done",
+            (true, false) => "aborted",
+            (_, true) => "failed",
+        };
+        tell_end(turn, app, &roll, end);
         self.roll_over(turn, roll.command);
     }
 
@@ -315,7 +337,7 @@ impl Supervisor {
             roll.queue.retain(|(queued, _)| *queued != worker);
             roll.active.remove(&worker);
             roll.replaced.retain(|(replaced, _)| *replaced != worker);
-            roll.rescale = false;
+            (roll.rescale, roll.quit) = (false, true);
         }
     }
 
@@ -327,6 +349,7 @@ impl Supervisor {
             self.give_trial_up(turn, worker);
             self.disappoint(turn, worker, &[Goal::Rolled], FailureCause::Superseded);
         }
+        tell_end(turn, app, &roll, "superseded");
         self.roll_over(turn, roll.command);
         roll.previous
     }

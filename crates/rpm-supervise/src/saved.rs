@@ -225,6 +225,12 @@ struct SavedRoll {
     #[serde(default)]
     paused_at: Moment,
     rescale: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    since: Option<Moment>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    failed: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    quit: bool,
 }
 
 /// What every roll was for when its cause was not written down.
@@ -268,6 +274,9 @@ impl Supervisor {
             is_paused: roll.is_paused,
             paused_at: roll.paused_at,
             rescale: roll.rescale,
+            since: Some(roll.since),
+            failed: roll.failed,
+            quit: roll.quit,
         });
         let history = app.history.iter().map(|past| (specs.index(&past.spec), past.until, past.fate)).collect();
         let scaling = SavedScaling { is_paused: app.scaling.is_paused, last: app.scaling.last.clone() };
@@ -294,6 +303,10 @@ impl Supervisor {
             paused_at: roll.paused_at.min(now),
             is_told: false,
             rescale: roll.rescale,
+            // Nobody wrote it down: it is not shorter than what is left of it.
+            since: roll.since.map_or(now, |since| since.min(now)),
+            failed: roll.failed,
+            quit: roll.quit,
         });
         for seat in saved.seats {
             if seat.place == SavedPlace::Wanted {

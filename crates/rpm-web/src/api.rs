@@ -52,6 +52,7 @@ pub(crate) struct Api {
     read_only: bool,
     /// An app is scaled to so many workers at most.
     instances_max: u32,
+    as_pm2: bool,
     /// What describes all this.
     openapi: String,
 }
@@ -75,10 +76,10 @@ enum Trouble {
 
 impl Api {
     pub(crate) fn new(options: &Options, watch: Arc<Watch>, guard: Guard) -> Self {
-        let Options { home, read_only, instances_max, .. } = options;
-        let (home, read_only, instances_max) = (home.clone(), *read_only, *instances_max);
+        let Options { home, read_only, instances_max, as_pm2, .. } = options;
+        let (home, read_only, instances_max, as_pm2) = (home.clone(), *read_only, *instances_max, *as_pm2);
         let openapi = openapi(instances_max);
-        Self { home, watch, guard: Mutex::new(guard), read_only, instances_max, openapi }
+        Self { home, watch, guard: Mutex::new(guard), read_only, instances_max, as_pm2, openapi }
     }
 
     pub(crate) async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
@@ -128,7 +129,7 @@ impl Api {
                 only(reads, "GET, HEAD")?;
                 self.guard().admit_scraper(now, &shown).map_err(Trouble::Denied)?;
                 let snapshot = self.now().await?;
-                return Ok(plain(metrics::text(&snapshot, &self.watch.tally()), metrics::MEDIA_TYPE));
+                return Ok(plain(metrics::text(&snapshot, &self.watch.tally(), self.as_pm2), metrics::MEDIA_TYPE));
             }
             ["api", "v1", "login"] => {
                 only(head.method == Method::POST, "POST")?;

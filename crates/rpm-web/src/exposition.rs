@@ -7,7 +7,7 @@ use std::fmt::Write;
 use rpm_model::edge::Latency;
 
 /// Upper bounds of the buckets in microseconds: from what a fast app needs to what a person leaves for.
-const BOUNDS: [u64; 13] = [
+pub(crate) const REQUEST_BOUNDS: [u64; 13] = [
     1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000,
 ];
 
@@ -37,9 +37,10 @@ impl<'a> Family<'a> {
         self.part("", first, labels, value);
     }
 
-    pub(crate) fn histogram(&mut self, labels: Labels<'_>, latency: &Latency) {
+    /// Adds a histogram with buckets up to these bounds in microseconds.
+    pub(crate) fn histogram(&mut self, labels: Labels<'_>, bounds: &[u64], latency: &Latency) {
         let first = written(labels);
-        for bound in BOUNDS {
+        for bound in bounds.iter().copied() {
             // A bucket that reaches over the bound is not wholly below it.
             let below: u64 = latency.buckets.range(..=bound).map(|(_, count)| count).sum();
             let bound = (bound as f64 / 1e6).to_string();
@@ -124,7 +125,7 @@ mod tests {
         let buckets = [(900, 3), (4_000, 2), (60_000_000, 1)].into_iter().collect();
         let latency = Latency { count: 6, sum_us: 60_010_700, buckets, ..Latency::default() };
         let mut text = String::new();
-        Family::new(&mut text, "x", "histogram", "Help.").histogram(&[], &latency);
+        Family::new(&mut text, "x", "histogram", "Help.").histogram(&[], &REQUEST_BOUNDS, &latency);
         assert!(text.contains("x_bucket{le=\"0.001\"} 3\n") && text.contains("x_bucket{le=\"0.005\"} 5\n"), "{text}");
         assert!(text.contains("x_bucket{le=\"10\"} 5\nx_bucket{le=\"+Inf\"} 6\nx_sum 60.0107\nx_count 6\n"), "{text}");
     }

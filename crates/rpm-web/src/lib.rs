@@ -52,6 +52,8 @@ pub struct Options {
     pub instances_max: u32,
     /// Names by which browsers may call it, besides those of the loopback and the address it listens on.
     pub hosts: Vec<String>,
+    /// Whether metrics have the names of exporters for PM2, too.
+    pub as_pm2: bool,
 }
 
 /// Where it listens.

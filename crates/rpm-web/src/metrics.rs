@@ -2,15 +2,17 @@
 //!
 //! Base units, `_total` for what only grows, no pid in a label: a worker keeps its series when it is replaced.
 
+mod compat;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use rpm_ipc::{AppFigures, AutoscaleFigures};
 use rpm_model::edge::ServerState;
 use rpm_model::{AppId, ExecMode, Status};
 
-use crate::exposition::{Family, written};
+use crate::exposition::{Family, REQUEST_BOUNDS, written};
 use crate::look::{Measured, Snapshot};
-use crate::tally::Tally;
+use crate::tally::{RELOAD_BOUNDS, Tally};
 
 /// The media type of the text.
 pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -24,8 +26,8 @@ const WORKER_BYTES: usize = 1024;
 /// What apps are called in labels.
 type Names = BTreeMap<AppId, String>;
 
-/// Returns the text.
-pub(crate) fn text(snapshot: &Snapshot, tally: &Tally) -> String {
+/// Returns the text; with the names that exporters for PM2 use, too, where that is wanted.
+pub(crate) fn text(snapshot: &Snapshot, tally: &Tally, as_pm2: bool) -> String {
     let workers_count: usize = snapshot.list.apps.iter().map(|app| app.workers.len()).sum();
     let mut text = String::with_capacity(16 * 1024 + workers_count * WORKER_BYTES);
     let names = distinct(snapshot);
@@ -37,6 +39,9 @@ pub(crate) fn text(snapshot: &Snapshot, tally: &Tally) -> String {
     happened(&mut text, tally);
     custom(&mut text, snapshot, &names);
     edge(&mut text, snapshot);
+    if as_pm2 {
+        compat::pm2(&mut text, snapshot, &names);
+    }
     text
 }
 
@@ -163,6 +168,10 @@ fn apps(text: &mut String, snapshot: &Snapshot, names: &Names) {
         app.workers.iter().filter(|worker| worker.status == Status::Online).count() as f64
     });
     each("rpm_app_rolling", "Whether the app's workers are being replaced.", &|app| f64::from(u8::from(app.rolling)));
+    each("rpm_app_unstable", "Whether a worker has ended too soon at its last start, or was given up.", &|app| {
+        let is_unstable = |worker: &rpm_ipc::WorkerFigures| worker.unstable > 0 || worker.status == Status::Errored;
+        f64::from(u8::from(app.workers.iter().any(is_unstable)))
+    });
     each("rpm_app_proxied", "Whether requests come by a balancer only.", &|app| {
         f64::from(u8::from(app.exec_mode == ExecMode::Proxy))
     });
@@ -212,6 +221,16 @@ fn happened(text: &mut String, tally: &Tally) {
     let mut exits = Family::new(text, "rpm_app_exits_total", "counter", help);
     for ((app, code, signal), count) in &tally.exits {
         exits.add(&[("app", app), ("code", code), ("signal", signal)], *count as f64);
+    }
+    let help = "Reloads since `rpm web` runs, by how they ended.";
+    let mut reloads = Family::new(text, "rpm_app_reloads_total", "counter", help);
+    for ((app, end), count) in &tally.reloads {
+        reloads.add(&[("app", app), ("result", end)], *count as f64);
+    }
+    let help = "From the beginning of a reload to its end.";
+    let mut times = Family::new(text, "rpm_app_reload_duration_seconds", "histogram", help);
+    for (app, took) in &tally.reload_times {
+        times.histogram(&[("app", app)], &RELOAD_BOUNDS, took);
     }
 }
 
@@ -282,7 +301,7 @@ fn edge(text: &mut String, snapshot: &Snapshot) {
     }
     let help = "From a request's head to the last byte of its answer.";
     let mut duration = Family::new(text, "rpm_lb_request_duration_seconds", "histogram", help);
-    balancers.iter().for_each(|one| duration.histogram(&[("balancer", &one.name)], &one.latency));
+    balancers.iter().for_each(|one| duration.histogram(&[("balancer", &one.name)], &REQUEST_BOUNDS, &one.latency));
     servers(text, &running);
 }
 

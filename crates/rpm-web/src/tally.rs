@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use rpm_ipc::Happened;
+use rpm_model::edge::Latency;
 use rpm_model::{Exit, worker::signal_name};
 
 /// Series of one sort; there are fewer than this, so the bound is for a daemon gone mad.
@@ -20,6 +21,10 @@ pub(crate) struct Tally {
     pub(crate) restarts: Series<(String, &'static str)>,
     /// Ends by app, exit code and signal, of which one is empty; both are where nobody knows.
     pub(crate) exits: Series<(String, String, String)>,
+    /// Reloads by app and how they ended.
+    pub(crate) reloads: Series<(String, &'static str)>,
+    /// How long they took, by app.
+    pub(crate) reload_times: BTreeMap<String, Latency>,
 }
 
 impl Tally {
@@ -40,10 +45,49 @@ impl Tally {
                 };
                 count(&mut self.exits, (app(), code, signal));
             }
+            "reload" => self.note_reload(&happened.app, happened.detail.as_deref().unwrap_or_default()),
             _ => {}
         }
     }
+
+    /// Counts a reload by what was told of it: `done after 1500 ms`.
+    fn note_reload(&mut self, app: &str, detail: &str) {
+        let Some((end, took)) = detail.split_once(" after ") else { return };
+        let end = match end {
+            "done" => "success",
+            "failed" => "failed",
+            "aborted" => "aborted",
+            "superseded" => "superseded",
+            _ => "other",
+        };
+        count(&mut self.reloads, (app.to_owned(), end));
+        let Some(ms) = took.strip_suffix(" ms").and_then(|ms| ms.parse::<u64>().ok()) else { return };
+        if self.reload_times.len() < SERIES_MAX || self.reload_times.contains_key(app) {
+            let times = self.reload_times.entry(app.to_owned()).or_default();
+            let took_us = ms.saturating_mul(1000);
+            times.count += 1;
+            times.sum_us = times.sum_us.saturating_add(took_us);
+            let bound = RELOAD_BOUNDS.into_iter().find(|bound| *bound >= took_us).unwrap_or(u64::MAX);
+            *times.buckets.entry(bound).or_default() += 1;
+        }
+    }
 }
+
+/// Upper bounds of the buckets for reloads in microseconds: from one quick worker to a long roll with canaries.
+pub(crate) const RELOAD_BOUNDS: [u64; 12] = [
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    30_000_000,
+    60_000_000,
+    300_000_000,
+    900_000_000,
+    3_600_000_000,
+];
 
 fn count<K: Ord>(series: &mut Series<K>, key: K) {
     if series.len() < SERIES_MAX || series.contains_key(&key) {
@@ -89,6 +133,9 @@ mod tests {
             ("exit", "SIGSEGV (core dumped)"),
             ("exit", "unknown exit"),
             ("start", "scale"),
+            ("reload", "done after 1500 ms"),
+            ("reload", "failed after 10000000000 ms"),
+            ("reload", "of another version"),
         ] {
             let (app, event, detail) = ("api".to_owned(), event.to_owned(), Some(detail.to_owned()));
             tally.note(&Happened { at_ms: 0, worker: WorkerId(0), app, event, detail });
@@ -97,6 +144,11 @@ mod tests {
         assert_eq!(restarts, [("crash", 2), ("max_memory", 1), ("oom", 1), ("watch", 1)]);
         let exits: Vec<_> = tally.exits.keys().map(|(_, code, signal)| (code.as_str(), signal.as_str())).collect();
         assert_eq!(exits, [("", ""), ("", "SIGSEGV"), ("3", "")]);
+        let reloads: Vec<_> = tally.reloads.iter().map(|((_, end), count)| (*end, *count)).collect();
+        assert_eq!(reloads, [("failed", 1), ("success", 1)]);
+        let times = &tally.reload_times["api"];
+        let buckets: Vec<_> = times.buckets.iter().map(|(bound, count)| (*bound, *count)).collect();
+        assert_eq!((times.count, buckets), (2, vec![(2_500_000, 1), (u64::MAX, 1)]));
         assert_eq!(tally.events[&("api".to_owned(), "exit".to_owned())], 3);
     }
 }

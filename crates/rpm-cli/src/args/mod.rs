@@ -29,7 +29,7 @@ pub use foreign::{Foreign, Monitored};
 pub use manage::{Deploy, Generate, Import, Install, Key, Manage, Multiset, Set, Unset};
 pub use misunderstood::misunderstood;
 pub use system::{
-    Boot, Dev, Form, Init, Logrotate, Platform, Runtime, Serve, Slist, System, Web, WebHow, WebServer, WebVerb,
+    Boot, Compat, Dev, Form, Init, Logrotate, Platform, Runtime, Serve, Slist, System, Web, WebHow, WebServer, WebVerb,
 };
 pub use words::{called_by_role, understood, without_options_of_others, without_unknown_options};
 

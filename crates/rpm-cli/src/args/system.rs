@@ -89,6 +89,16 @@ pub struct WebHow {
     /// Scale no app to more workers than this
     #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub max_instances: u32,
+    /// Metrics by the names of exporters for PM2, too
+    #[arg(long, value_name = "NAMES", value_enum)]
+    pub compat: Option<Compat>,
+}
+
+/// Whose names metrics have besides ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Compat {
+    /// pm2_up, pm2_cpu, pm2_memory, pm2_uptime, pm2_instances, pm2_restarts
+    Pm2,
 }
 
 /// `web-server`: the role itself.

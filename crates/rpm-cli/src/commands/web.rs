@@ -6,7 +6,7 @@ use rpm_ipc::{List, Request};
 use rpm_model::{AppSpec, Flavour, Home};
 use rpm_web::{Listen, Options, WebError};
 
-use crate::args::{Export, Web, WebHow, WebServer, WebVerb};
+use crate::args::{Compat, Export, Web, WebHow, WebServer, WebVerb};
 use crate::commands::{Invocation, cwd};
 use crate::report::{Failure, chain};
 use crate::{modules, target, web};
@@ -105,6 +105,9 @@ fn words(how: &WebHow, listen: &Listen) -> Vec<String> {
     if how.read_only {
         words.push("--read-only".into());
     }
+    if how.compat == Some(Compat::Pm2) {
+        words.extend(["--compat", "pm2"].map(str::to_owned));
+    }
     words.extend(["--max-instances".to_owned(), how.max_instances.to_string()]);
     words.extend(how.allow_host.iter().flat_map(|host| ["--allow-host".to_owned(), host.clone()]));
     words
@@ -116,8 +119,10 @@ pub fn server(args: WebServer) -> Result<(), Failure> {
     let flavour = if args.pm2 { Flavour::Pm2 } else { Flavour::Rpm };
     let variable = |name: &str| std::env::var_os(name).map(std::path::PathBuf::from);
     let home = Home::new(args.home, flavour).with_variables(variable);
-    let WebHow { read_only, max_instances, allow_host, .. } = args.how;
-    rpm_web::run(Options { home, listen, read_only, instances_max: max_instances, hosts: allow_host }).map_err(failed)
+    let WebHow { read_only, max_instances, allow_host, compat, .. } = args.how;
+    let as_pm2 = compat == Some(Compat::Pm2);
+    rpm_web::run(Options { home, listen, read_only, instances_max: max_instances, hosts: allow_host, as_pm2 })
+        .map_err(failed)
 }
 
 /// Writes a dashboard for Grafana.

@@ -184,7 +184,8 @@ fn a_replacement_that_died_meanwhile_is_not_taken_for_ready() {
     let saved = stage.supervisor.saved();
     let died_at = stage.now + ms(2000);
     stage.pass(ms(5000)).reborn(saved, &[fact(life(0, 1)), ended(life(0, 2), Exit::Code(1), died_at)]);
-    assert_eq!(stage.effects, [Effect::Admit { life: life(0, 1) }]);
+    let told = Effect::PublishApp { app: AppId(0), event: "reload", detail: "failed after 5000 ms".into() };
+    assert_eq!(stage.effects, [Effect::Admit { life: life(0, 1) }, told]);
     assert_eq!(stage.worker(0).life, Some(life(0, 1)));
 }
 

@@ -311,3 +311,30 @@ fn a_worker_added_in_the_middle_of_a_roll_goes_back_with_the_others() {
     assert_eq!(stage.worker(1).spec.version, None);
     assert_eq!(stage.supervisor.app(AppId(0)).expect("it is there").spec.instances, 2);
 }
+
+/// Returns what was told of reloads in the last step.
+fn told(stage: &Stage) -> Vec<String> {
+    let told = stage.effects.iter().filter_map(|effect| match effect {
+        Effect::PublishApp { event: "reload", detail, .. } => Some(detail.clone()),
+        _ => None,
+    });
+    told.collect()
+}
+
+#[test]
+fn the_end_of_a_reload_is_told_with_the_time_it_took() {
+    let mut stage = Stage::with(version("1", 1));
+    stage.ask(Command::Reload { workers: ids([0]), specs: vec![], force: false });
+    stage.pass(ms(700));
+    replace(&mut stage, 0, 1, 2);
+    assert_eq!(told(&stage), ["done after 700 ms"]);
+    stage.ask(Command::Reload { workers: ids([0]), specs: vec![(AppId(0), version("2", 1))], force: false });
+    stage.spawned(life(0, 3)).exited(life(0, 3), 1);
+    assert_eq!(told(&stage), ["failed after 0 ms"]);
+    stage.ask(Command::Reload { workers: ids([0]), specs: vec![], force: false });
+    stage.pass(ms(30)).ask(Command::Reload { workers: ids([0]), specs: vec![], force: true });
+    assert_eq!(told(&stage), ["superseded after 30 ms"]);
+    // A restart is no reload.
+    stage.ask(Command::Restart { workers: ids([0]), specs: vec![] });
+    assert_eq!(told(&stage), ["superseded after 0 ms"]);
+}
