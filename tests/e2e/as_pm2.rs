@@ -188,6 +188,17 @@ fn the_list_is_saved_where_the_command_says() {
     assert!(pm2.jlist().is_empty());
 }
 
+/// PM2 itself would install packages, so the two are not compared.
+#[test]
+fn the_variable_for_deep_monitoring_is_seen_in_the_list_and_a_silent_set_says_nothing() {
+    let pm2 = Rpm::as_pm2();
+    let mut start = pm2.command(&["start", &app("idle.sh"), "--name", "idle"]);
+    assert!(start.env("PM2_DEEP_MONITORING", "true").output().expect("it runs").status.success());
+    assert_eq!(pm2.jlist()[0]["pm2_env"]["deep_monitoring"], true);
+    let set = pm2.command(&["set", "idle:key", "1"]).env("PM2_SILENT", "true").output().expect("it runs");
+    assert!(set.status.success() && set.stdout.is_empty(), "{set:?}");
+}
+
 #[test]
 fn apps_know_pm2s_home_and_a_combined_log_that_is_off() {
     let pm2 = Rpm::as_pm2();

@@ -67,12 +67,12 @@ fn restart(name: &str, settings: &Settings, session: &mut Session, invocation: &
 pub(super) fn get(args: &KeyArg, invocation: &Invocation) -> Result<(), Failure> {
     let settings = Settings::read(&invocation.home)?;
     let Some(text) = &args.key else {
-        show(&settings, |_| true, invocation);
+        invocation.voice.data(&commands(&settings, |_| true, invocation));
         return Ok(());
     };
     let key = Key::parse(text)?;
     match settings.get(&key) {
-        Some(Value::Object(_)) => show(&settings, |app| app == key.0[0], invocation),
+        Some(Value::Object(_)) => invocation.voice.data(&commands(&settings, |app| app == key.0[0], invocation)),
         Some(value) => {
             let value = settings::text(value);
             let (last, _) = key.0.split_last().expect("a key has at least one word");
@@ -131,7 +131,7 @@ fn forget(name: &str, before: &Value, settings: &Settings, invocation: &Invocati
 
 pub(super) fn conf(app: Option<&str>, invocation: &Invocation) -> Result<(), Failure> {
     let settings = Settings::read(&invocation.home)?;
-    show(&settings, |name| app.is_none_or(|app| app == name), invocation);
+    invocation.voice.data(&commands(&settings, |name| app.is_none_or(|app| app == name), invocation));
     Ok(())
 }
 
@@ -142,11 +142,16 @@ pub(super) fn config(args: &Set, invocation: &Invocation) -> Result<(), Failure>
     }
 }
 
-/// Shows values as the commands that set them.
+/// Shows, after something was set, what is.
 pub(super) fn show(settings: &Settings, wanted: impl Fn(&str) -> bool, invocation: &Invocation) {
+    invocation.voice.show(&commands(settings, wanted, invocation));
+}
+
+/// Returns values as the commands that set them.
+fn commands(settings: &Settings, wanted: impl Fn(&str) -> bool, invocation: &Invocation) -> String {
     let program = invocation.voice.program();
+    let mut text = String::new();
     for (app, values) in settings.values().filter(|(app, _)| wanted(app)) {
-        let mut text = String::new();
         match values {
             Value::Object(values) => {
                 text.push_str(&format!("Module: {app}\n"));
@@ -156,6 +161,6 @@ pub(super) fn show(settings: &Settings, wanted: impl Fn(&str) -> bool, invocatio
             }
             value => text.push_str(&format!("$ {program} set {app} {}\n", settings::text(value))),
         }
-        invocation.voice.data(&text);
     }
+    text
 }

@@ -240,6 +240,11 @@ fn keep_the_rest(reader: &Reader<'_>, spec: &mut AppSpec) {
             None => spec.other.shift_remove(*name),
         };
     }
+    // PM2's variable for the key, which scripts look for in its list.
+    let is_set = |value: &String| !value.is_empty() && value != "false";
+    if reader.context.shell_env.get("PM2_DEEP_MONITORING").is_some_and(is_set) {
+        spec.other.entry("deep_monitoring".to_owned()).or_insert(Value::Bool(true));
+    }
     for (name, setting) in &reader.app.environments {
         spec.other.insert(format!("env_{name}"), setting.value.clone());
     }
