@@ -77,19 +77,27 @@ struct Placed {
 pub(crate) fn draw(state: &State, canvas: &mut Canvas<'_>) {
     let theme = &state.theme;
     let placed = place(state, canvas.width());
+    let visible = usize::from(canvas.height().saturating_sub(1));
+    // In the heading, so that no row is covered.
+    let more = more(state, visible);
+    let free = canvas.width().saturating_sub(width_of(&more));
     for place in &placed {
         let is_sorted = place.column.by == Some(state.order.by) && !place.column.heading.is_empty();
         let arrow = if state.order.is_descending() { "▼" } else { "▲" };
         // The order of the list needs no mark.
         let mark = if is_sorted && state.order != Default::default() { arrow } else { "" };
         let heading = format!("{}{mark}", place.column.heading);
-        put(canvas, place, 0, &heading, theme.heading);
+        let end = if place.column.right { place.width } else { width_of(&heading).min(place.width) };
+        // Half a word says nothing.
+        if place.start + end <= free {
+            put(canvas, place, 0, &heading, theme.heading);
+        }
     }
+    canvas.put_right(free, 0, width_of(&more), &more, theme.dim);
     let Some(list) = state.list.as_ref().filter(|_| !state.rows.is_empty()) else {
         canvas.put(2, 1, nothing(state), theme.dim);
         return;
     };
-    let visible = usize::from(canvas.height().saturating_sub(1));
     let on_screen = state.rows.iter().skip(state.top).take(visible);
     for (line, row) in (1..).zip(on_screen) {
         let Some(shown) = row.of(list) else { continue };
@@ -105,12 +113,13 @@ pub(crate) fn draw(state: &State, canvas: &mut Canvas<'_>) {
             put(canvas, place, line, &text, style);
         }
     }
-    let below = state.rows.len().saturating_sub(state.top + visible);
-    if state.top > 0 || below > 0 {
-        let more = format!(" {}–{} of {} ", state.top + 1, state.top + visible.min(state.rows.len()), state.rows.len());
-        // In the heading, so that no row is covered.
-        canvas.put_right(canvas.width().saturating_sub(width_of(&more)), 0, width_of(&more), &more, theme.dim);
-    }
+}
+
+/// Returns which rows are seen, where that is not all of them.
+fn more(state: &State, visible: usize) -> String {
+    let (first, all) = (state.top, state.rows.len());
+    let last = (first + visible).min(all);
+    if first == 0 && last == all { String::new() } else { format!(" {}–{last} of {all} ", first + 1) }
 }
 
 /// Returns what a click on a column of the heading sorts by.
