@@ -91,7 +91,7 @@ fn a_validator_takes_every_example_by_the_schema() {
     paths.extend(files(&root().join("docs"), &[".md"]));
     paths.extend(files(&root().join("crates/rpm-config/tests/valid"), &[".json"]));
     // What start warns of, and goes on, an editor marks as a mistake.
-    paths.retain(|path| !path.ends_with("unknown-keys.json"));
+    paths.retain(|path| !path.ends_with("unknown-keys.json") && !path.ends_with("hooks-beside.json"));
     let documents = documents(&paths);
     let from = |end: &str| documents.iter().filter(|(path, _)| path.contains(end)).count();
     assert!(from("example") >= 3 && from(".md") >= 8 && from("/valid/") >= 10, "{paths:?}");

@@ -3,6 +3,8 @@
 //! The one table: aliases, type checks and the nearest valid name all come from here. Each name may also be written in
 //! camelCase, as in PM2.
 
+use rpm_model::Hook;
+
 /// One key of an app.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Key {
@@ -209,6 +211,11 @@ pub struct AppKey {
 /// Returns every key of an app.
 pub fn app_keys() -> impl Iterator<Item = AppKey> {
     KEYS.iter().map(|key| AppKey { name: key.name, aliases: key.aliases })
+}
+
+/// Returns the key of an app whose object a name belongs in that was written beside it.
+pub(crate) fn home_of(written: &str) -> Option<&'static str> {
+    Hook::ALL.iter().any(|hook| hook.name() == written).then_some("hooks")
 }
 
 /// Keys beside `apps` that say nothing about apps.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::diagnostic::{ConfigError, Diagnostic, Source};
 use crate::document::{Places, Pointer};
+use crate::keys;
 use crate::raw::{Origin, Setting};
 use crate::values::shown;
 
@@ -103,6 +104,9 @@ impl Report {
         let mut diagnostic = self.located(Diagnostic::warning(title), at, Part::Key).suggest(meant, inside);
         if key.is_some() {
             diagnostic = diagnostic.label("not a key of an app");
+        }
+        if let Some(object) = keys::home_of(written) {
+            diagnostic = diagnostic.help(format!("it stands in `{object}`: {object}: {{ {written}: … }}"));
         }
         self.warnings.push(diagnostic);
     }
