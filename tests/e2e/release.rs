@@ -174,6 +174,25 @@ fn an_earlier_release_is_put_back_by_name() {
     assert_eq!(load.stop(), Vec::<String>::new());
 }
 
+#[test]
+fn what_is_put_back_by_name_waits_for_nobody_and_keeps_its_canaries() {
+    // The release before was put back without its `canary`, so that later ones were rolled out without a look at the first.
+    let (rpm, port) = (Rpm::new(), free_port());
+    let release = |version: &str| {
+        let mut app = web(&rpm, port, version);
+        app["canary"] = json!(1);
+        ecosystem(&rpm, &[app])
+    };
+    rpm.ok(&["start", &release("one")]);
+    rpm.ok(&["reload", &release("two")]);
+    rpm.ok(&["promote", "web"]);
+    let told = rpm.ok(&["rollback", "web"]);
+    assert!(!told.contains("run the new release"), "{told}");
+    assert_eq!(versions(port), ["one"]);
+    assert!(rpm.ok(&["diff", &release("one")]).contains("Nothing to do"));
+    assert!(rpm.ok(&["reload", &release("three")]).contains("1 of 4 run the new release"));
+}
+
 /// A directory that is a link to a release, and moved from one to the next.
 #[test]
 fn a_release_behind_a_link_is_rolled_back_to_the_files_that_it_replaced() {

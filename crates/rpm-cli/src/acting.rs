@@ -34,11 +34,13 @@ pub struct Ask {
     pub request: Request,
     /// What is said as soon as it is known that it is not refused, a line each.
     pub opening: Vec<String>,
+    /// Only where the app waits after its first workers (`canary`) for somebody to decide.
+    pub if_it_waits: bool,
 }
 
 impl From<(&'static str, Request)> for Ask {
     fn from((verb, request): (&'static str, Request)) -> Self {
-        Self { verb, request, opening: Vec::new() }
+        Self { verb, request, opening: Vec::new(), if_it_waits: false }
     }
 }
 
@@ -77,7 +79,7 @@ fn act_knowing(
     ask: Ask,
     before: Option<&List>,
 ) -> Result<Vec<WorkerId>, Failure> {
-    let Ask { verb, request, opening } = ask;
+    let Ask { verb, request, opening, .. } = ask;
     let mut progress = Progress::new(&invocation.voice, verb, opening);
     let reply = session.act(request, |notice| progress.notice(notice));
     if matches!(reply, Ok(Reply::Done { .. } | Reply::Failed(_))) {
@@ -121,8 +123,21 @@ pub fn act_and_show(
     let mut outcome = Ok(());
     let mut acted = Vec::new();
     for ask in requests.into_iter().map(Into::into) {
-        let app = ask.app();
+        let (app, if_it_waits) = (ask.app(), ask.if_it_waits);
+        if if_it_waits {
+            let waits = |now: &AppInfo| Some(now.id) == app && !now.canaries.is_empty();
+            match session.list(false) {
+                Ok(list) if !list.apps.iter().any(waits) => continue,
+                Ok(_) => {}
+                Err(failure) => {
+                    outcome = Err(failure);
+                    break;
+                }
+            }
+        }
         match act_knowing(session, invocation, ask, Some(before)) {
+            // Its workers were told by what came before.
+            Ok(_) if if_it_waits => {}
             Ok(workers) => acted.push((workers, app)),
             Err(failure) => {
                 outcome = Err(failure);

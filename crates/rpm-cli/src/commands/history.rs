@@ -6,7 +6,7 @@ use rpm_ipc::{AppInfo, Release, Reply, Request, Respec};
 use rpm_model::AppSpec;
 use serde_json::{Value, json};
 
-use crate::acting;
+use crate::acting::{self, Ask};
 use crate::args::{History, Rollback};
 use crate::commands::{Invocation, apply, scale};
 use crate::report::Failure;
@@ -44,14 +44,16 @@ pub(super) fn rollback(args: &Rollback, invocation: &Invocation) -> Result<(), F
             1 => format!("{name} has one earlier release"),
             count => format!("{name} has {count} earlier releases"),
         };
-        return Err(Failure::new(format!("could not roll back: {what}"))
-            .hint(format!("`{} history {name}` shows them", invocation.voice.program())));
+        let hint = (!good.is_empty()).then(|| format!("`{} history {name}` shows them", invocation.voice.program()));
+        return Err(Failure::new(format!("could not roll back: {what}")).maybe_hint(hint));
     };
     // As many workers as there are now: that was not what was wrong with it.
-    let spec = AppSpec { instances: app.spec.instances, canary: 0, ..release.spec.clone() };
+    let spec = AppSpec { instances: app.spec.instances, ..release.spec.clone() };
     let workers = app.workers.iter().map(|worker| worker.id).collect();
     let request = Request::Reload { workers, specs: vec![Respec { app: app.id, spec }], force: false };
-    acting::act_and_show(&mut session, invocation, &list, vec![("reload", request)])
+    // It is known to be good: where its first workers are to be looked at before the others, nobody has to.
+    let promote = Ask { if_it_waits: true, ..Ask::from(("promote", Request::Promote { app: app.id })) };
+    acting::act_and_show(&mut session, invocation, &list, vec![Ask::from(("reload", request)), promote])
 }
 
 fn ask(session: &mut Session, app: &AppInfo) -> Result<Vec<Release>, Failure> {
