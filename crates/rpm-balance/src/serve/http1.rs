@@ -24,6 +24,9 @@ use crate::serve::plan::plan;
 use crate::serve::record::{Record, log};
 use crate::thread::{Sleeper, Thread};
 
+/// A client sends its request within a round trip of its connection; this is a slow trip around the world.
+const ARRIVAL: Duration = Duration::from_millis(400);
+
 /// A connection of a client that speaks HTTP/1.1.
 pub struct Connection {
     /// The connection.
@@ -167,6 +170,8 @@ impl Connection {
     /// Waits for the first bytes of a request.
     async fn wait(&self, sleeper: &Sleeper, wait: Duration) -> Option<Buffer> {
         self.deadline.set(wait);
+        let is_new = self.served.get() == 0;
+        let mut is_short = false;
         poll_fn(|cx| {
             let mut buffer = Buffer::small();
             match self.io.poll_read(cx, buffer.space()) {
@@ -175,8 +180,12 @@ impl Connection {
                     Poll::Ready(Some(buffer))
                 }
                 Poll::Ready(_) => Poll::Ready(None),
-                Poll::Pending if self.thread.quitting.get() => Poll::Ready(None),
+                Poll::Pending if self.thread.quitting.get() && !is_new => Poll::Ready(None),
                 Poll::Pending => {
+                    // Its first request may be on its way, and nobody would send it again.
+                    if self.thread.quitting.get() && !std::mem::replace(&mut is_short, true) {
+                        self.deadline.set(wait.min(ARRIVAL));
+                    }
                     sleeper.sleep(cx.waker());
                     self.deadline.poll(cx).map(|()| None)
                 }

@@ -84,8 +84,13 @@ fn quitting_lets_requests_end_and_closes_what_idles() {
     assert_eq!(idle.reply().text(), "slow");
     busy.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     until("it is busy", || edge.stats().balancers[0].in_flight == 1);
+    // A connection without a request yet: it was closed when the edge quitted, with the request on its way.
+    let mut late = edge.connect();
+    until("it is accepted", || edge.stats().balancers[0].connections == 3);
     let quitting = std::thread::spawn(move || edge.quit());
     assert!(idle.is_closed());
+    late.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(late.reply().text(), "slow");
     let reply = busy.reply();
     assert_eq!(reply.text(), "slow");
     assert_eq!(quitting.join().unwrap(), 0);
