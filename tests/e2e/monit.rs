@@ -1,9 +1,9 @@
 //! The dashboard in a real terminal: tmux.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rpm_tests::{Load, Rpm, app, free_port, until};
+use rpm_tests::{Load, Rpm, app, free_port, signal, until};
 use serde_json::json;
 
 /// A terminal of our own with the dashboard in it. It ends with the test.
@@ -131,6 +131,24 @@ fn monit_follows_and_searches_the_log() {
     terminal.shows(&["▶line 997"]);
     terminal.keys(&["E"]);
     terminal.shows(&["no errors have been written yet"]);
+}
+
+/// There are no files then, and `runtime` alone reads what the apps say.
+#[test]
+fn monit_beside_runtime_shows_what_is_said_from_then_on() {
+    let rpm = Rpm::new();
+    let script = rpm.home().join("counter.sh");
+    let source = "#!/bin/bash\nfor ((n = 1; ; n++)); do echo \"said $n\"; read -rt 0.1 <> <(:); done\n";
+    std::fs::write(&script, source).expect("a script");
+    let mut runtime = rpm.command(&["runtime", &script.to_string_lossy(), "--name", "count"]);
+    let mut runtime = runtime.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("rpm runs");
+    until("the daemon", || rpm.home().join("rpm.sock").exists());
+    let terminal = Terminal::open(&rpm, (100, 30), "monit");
+    terminal.shows(&["count", "said 1"]);
+    terminal.keys(&["q"]);
+    terminal.shows(&["left with 0"]);
+    signal(runtime.id() as i32, 15);
+    assert!(runtime.wait().expect("it ends").success());
 }
 
 #[test]

@@ -89,12 +89,13 @@ pub(crate) struct LogLine {
     pub(crate) text: String,
 }
 
-/// A file that one worker writes to.
+/// Where the lines of one worker are to be had.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LogFile {
     pub(crate) worker: WorkerId,
     pub(crate) stream: Stream,
-    pub(crate) path: PathBuf,
+    /// The file; without one [`Source::console`](crate::Source::console) tells what is said from now on.
+    pub(crate) path: Option<PathBuf>,
 }
 
 /// Something to be done outside the state.

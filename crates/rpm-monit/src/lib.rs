@@ -20,9 +20,11 @@
 #![forbid(unsafe_code)]
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use rpm_ipc::{Happened, List, Reply, Request};
+use rpm_model::WorkerId;
 
 mod commandline;
 mod draw;
@@ -74,6 +76,15 @@ pub trait Source {
     /// When the daemon cannot be asked.
     fn act(&mut self, request: Request, progress: &mut dyn FnMut(u32, u32)) -> Result<Reply, String>;
 
+    /// Returns a pipe of what a worker says from now on, where that goes to no file; it is not to block.
+    ///
+    /// # Errors
+    /// When there is none.
+    fn console(&mut self, worker: WorkerId, is_error: bool) -> io::Result<OwnedFd> {
+        let _nothing_is_known_of = (worker, is_error);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Tells what happens, until the connection ends.
     ///
     /// # Errors
@@ -90,6 +101,8 @@ pub struct Sources<S> {
     pub act: S,
     /// Tells what happens.
     pub events: S,
+    /// Looks on at what goes to no file.
+    pub consoles: S,
 }
 
 /// How the dashboard begins.

@@ -13,10 +13,11 @@
 //! [`State::handle`] performs nothing and asks no clock: times come with the events.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 
 use crossterm::event::{KeyCode, KeyEvent};
 use rpm_ipc::{Happened, List};
-use rpm_model::WorkerId;
+use rpm_model::{LogTarget, WorkerId};
 
 use crate::commandline::{self, Meaning};
 use crate::event::{Action, Event, LogFile, Look, Stream};
@@ -290,17 +291,22 @@ impl State {
 
     fn log_files(&self) -> Vec<LogFile> {
         let mut files: Vec<LogFile> = Vec::new();
-        for worker in self.current().iter().flat_map(|shown| shown.workers) {
+        let Some(shown) = self.current() else { return files };
+        for worker in shown.workers {
             let own = [(Stream::Out, &worker.out_log), (Stream::Err, &worker.err_log)];
-            let mut paths: Vec<_> =
-                own.into_iter().filter_map(|(stream, path)| Some((stream, path.as_ref()?))).collect();
-            if paths.is_empty() {
-                paths.extend(worker.combined_log.as_ref().map(|path| (Stream::Out, path)));
+            let of = |(stream, path): (Stream, &Option<PathBuf>)| {
+                let is_console = *shown.app.spec.logs.target(stream == Stream::Err) == LogTarget::Console;
+                (path.is_some() || is_console).then(|| LogFile { worker: worker.id, stream, path: path.clone() })
+            };
+            let mut own: Vec<LogFile> = own.into_iter().filter_map(of).collect();
+            if own.is_empty() {
+                own.extend(of((Stream::Out, &worker.combined_log)));
             }
-            for (stream, path) in paths {
+            for file in own {
                 // One file for both streams, or for several workers: its lines are shown once.
-                if files.len() < FILES_MAX && files.iter().all(|file| file.path != *path) {
-                    files.push(LogFile { worker: worker.id, stream, path: path.clone() });
+                let is_new = file.path.is_none() || files.iter().all(|other| other.path != file.path);
+                if files.len() < FILES_MAX && is_new {
+                    files.push(file);
                 }
             }
         }

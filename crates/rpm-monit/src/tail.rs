@@ -2,11 +2,14 @@
 //!
 //! Files are read several times a second: what was added since the last one, or the end of the file at first. A file that was
 //! renamed, replaced or cut short is read from its beginning. Nothing is kept open. Everything is bounded: what is
-//! read at once, the length of a line, and (by the state) the number of lines.
+//! read at once, the length of a line, and (by the state) the number of lines. What goes to no file comes by a pipe, from
+//! when it was opened.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::event::{LogFile, LogLine};
 
@@ -23,9 +26,13 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
-    /// Follows these files, from near their ends.
-    pub(crate) fn new(files: Vec<LogFile>) -> Self {
-        Self { files: files.into_iter().map(FileTail::new).collect() }
+    /// Follows these files, from near their ends; `open` gives the pipe of what goes to none.
+    pub(crate) fn new(files: Vec<LogFile>, open: &mut dyn FnMut(&LogFile) -> io::Result<OwnedFd>) -> Self {
+        let of = |file: LogFile| {
+            let pipe = if file.path.is_none() { open(&file).ok() } else { None };
+            FileTail { file, identity: None, offset: 0, partial: Vec::new(), pipe: pipe.map(File::from) }
+        };
+        Self { files: files.into_iter().map(of).collect() }
     }
 
     /// Returns the lines added since the last call. What was written last comes last, as far as the times of the files
@@ -46,13 +53,11 @@ struct FileTail {
     offset: u64,
     /// The beginning of a line whose end was not written yet.
     partial: Vec<u8>,
+    /// In place of a file.
+    pipe: Option<File>,
 }
 
 impl FileTail {
-    fn new(file: LogFile) -> Self {
-        Self { file, identity: None, offset: 0, partial: Vec::new() }
-    }
-
     /// Returns when the file was written last, in nanoseconds, and the lines added.
     fn read(&mut self) -> (i128, Vec<LogLine>) {
         // A file that is not there yet, or may not be read, has no lines.
@@ -60,12 +65,13 @@ impl FileTail {
     }
 
     fn try_read(&mut self) -> io::Result<(i128, Vec<LogLine>)> {
+        let Some(path) = self.file.path.clone() else { return self.try_read_pipe() };
         // Mostly nothing was written, and the file is not even opened. Opening a pipe would wait for its writer.
-        let metadata = std::fs::metadata(&self.file.path)?;
+        let metadata = std::fs::metadata(&path)?;
         if !metadata.is_file() || (self.identity == Some(identity(&metadata)) && metadata.len() == self.offset) {
             return Ok((0, Vec::new()));
         }
-        let mut file = File::open(&self.file.path)?;
+        let mut file = File::open(&path)?;
         let metadata = file.metadata()?;
         let modified = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
         if self.identity != Some(identity(&metadata)) || metadata.len() < self.offset {
@@ -86,6 +92,14 @@ impl FileTail {
             added = added.iter().position(|byte| *byte == b'\n').map_or(added, |end| &added[end + 1..]);
         }
         Ok((modified, self.lines(added)))
+    }
+
+    fn try_read_pipe(&mut self) -> io::Result<(i128, Vec<LogLine>)> {
+        let Some(mut pipe) = self.pipe.as_ref() else { return Ok((0, Vec::new())) };
+        let mut bytes = vec![0; READ_MAX as usize];
+        let length = pipe.read(&mut bytes)?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        Ok((i128::try_from(now).unwrap_or(i128::MAX), self.lines(&bytes[..length])))
     }
 
     fn lines(&mut self, added: &[u8]) -> Vec<LogLine> {
@@ -124,7 +138,24 @@ mod tests {
     }
 
     fn tail(path: &Path) -> Tail {
-        Tail::new(vec![LogFile { worker: WorkerId(0), stream: Stream::Out, path: path.to_owned() }])
+        let file = LogFile { worker: WorkerId(0), stream: Stream::Out, path: Some(path.to_owned()) };
+        Tail::new(vec![file], &mut |_| Err(io::ErrorKind::Unsupported.into()))
+    }
+
+    #[test]
+    fn what_goes_to_no_file_comes_by_a_pipe() {
+        let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let mut pipe = Some(OwnedFd::from(ours));
+        let file = LogFile { worker: WorkerId(3), stream: Stream::Err, path: None };
+        let mut tail = Tail::new(vec![file], &mut |_| Ok(pipe.take().expect("one")));
+        assert_eq!(tail.read(), []);
+        theirs.write_all(b"one\ntw").unwrap();
+        let read = tail.read();
+        assert_eq!((read[0].worker, read[0].stream, read[0].text.as_str()), (WorkerId(3), Stream::Err, "one"));
+        theirs.write_all(b"o\n").unwrap();
+        assert_eq!(texts(tail.read()), ["two"]);
+        assert_eq!(tail.read(), []);
     }
 
     #[test]

@@ -26,7 +26,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::draw;
-use crate::event::{Action, Event, LogFile, Logged, Look};
+use crate::event::{Action, Event, LogFile, Logged, Look, Stream};
 use crate::keys::{self, Command};
 use crate::record::{Recorder, Recording};
 use crate::state::{Farewell, State};
@@ -59,13 +59,13 @@ pub(crate) fn run(sources: Sources<impl Source + Send + 'static>, options: &Opti
         let failed = |error| MonitError::Recording { path: path.clone(), doing: "written", error };
         screen.recorder = Some(Recorder::create(path, &screen.state).map_err(failed)?);
     }
-    let Sources { list, act, events } = sources;
+    let Sources { list, act, events, consoles } = sources;
     let (refresh, refreshes) = mpsc::channel();
     let (asks, asked) = mpsc::channel();
     let (follow, follows) = mpsc::channel();
     spawn(&screen.events, move |events| list_always(list, &refreshes, events));
     spawn(&screen.events, move |events| act_always(act, &asked, events));
-    spawn(&screen.events, move |events| read_logs(&follows, events));
+    spawn(&screen.events, move |events| read_logs(consoles, &follows, events));
     spawn(&screen.events, move |told| hear_always(events, told));
     screen.until_quit(|action| match action {
         // A thread that is gone has said so by `ThreadLost`.
@@ -334,14 +334,15 @@ fn hear_always(mut source: impl Source, events: &Sender<Event>) {
     }
 }
 
-fn read_logs(follows: &Receiver<(u64, Vec<LogFile>)>, events: &Sender<Event>) {
-    let (mut following, mut tail) = (0, Tail::new(Vec::new()));
+fn read_logs(mut consoles: impl Source, follows: &Receiver<(u64, Vec<LogFile>)>, events: &Sender<Event>) {
+    let mut open = move |file: &LogFile| consoles.console(file.worker, file.stream == Stream::Err);
+    let (mut following, mut tail) = (0, Tail::new(Vec::new(), &mut open));
     loop {
         match follows.recv_timeout(LOG_LOOK) {
             Ok(next) => {
                 // Whoever runs through a list is shown the log of where they stop.
                 let (number, files) = follows.try_iter().last().unwrap_or(next);
-                (following, tail) = (number, Tail::new(files));
+                (following, tail) = (number, Tail::new(files, &mut open));
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,

@@ -1,9 +1,12 @@
 //! `monit`: the dashboard, on connections of its own.
 
+use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use rpm_ipc::{CallError, Happened, List, Notice, Reply, Request};
-use rpm_model::Home;
+use rpm_logs::Kind;
+use rpm_model::{Home, WorkerId};
 use rpm_monit::{Options, Sources, Traffic};
 
 use crate::args::Monit;
@@ -28,7 +31,8 @@ pub(super) fn run(args: &Monit, invocation: &Invocation) -> Result<(), Failure> 
     let source = |session| Source { home: invocation.home.clone(), session, seen: None, meter: Meter::default() };
     // The first connection starts a daemon where there is none; one that goes later is waited for, not started.
     let list = source(Some(invocation.session()?));
-    rpm_monit::run(Sources { list, act: source(None), events: source(None) }, &options).map_err(failed)
+    let sources = Sources { list, act: source(None), events: source(None), consoles: source(None) };
+    rpm_monit::run(sources, &options).map_err(failed)
 }
 
 /// A connection that is opened when needed, and again after it failed.
@@ -61,6 +65,11 @@ impl Source {
 }
 
 impl rpm_monit::Source for Source {
+    fn console(&mut self, worker: WorkerId, is_error: bool) -> io::Result<OwnedFd> {
+        let kind = if is_error { Kind::Err } else { Kind::Out };
+        rpm_logs::tap(worker, kind, &self.home).map(|(_, pipe)| pipe)
+    }
+
     fn list(&mut self) -> Result<List, String> {
         self.ask(|session| match session.once(Request::List { environment: false })? {
             Reply::List(list) => Ok(list),
