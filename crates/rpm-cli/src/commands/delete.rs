@@ -4,12 +4,14 @@ use rpm_ipc::Request;
 
 use crate::acting;
 use crate::args::Leave;
-use crate::commands::{Invocation, workers_of};
+use crate::commands::{Invocation, words_to_do, workers_of};
 use crate::report::Failure;
 
 pub(super) fn run(args: &Leave, invocation: &Invocation) -> Result<(), Failure> {
     let mut session = invocation.session()?;
     let before = session.list(false)?;
-    let workers = workers_of(&args.targets, args.only.as_deref(), &before, invocation)?;
-    acting::act_and_show(&mut session, invocation, &before, vec![("delete", Request::Delete { workers })])
+    let (words, wrong) = words_to_do(&args.targets, &before, invocation);
+    let workers = workers_of(words, args.only.as_deref(), &before, invocation)?;
+    acting::act_and_show(&mut session, invocation, &before, vec![("delete", Request::Delete { workers })])?;
+    wrong.map_or(Ok(()), Err)
 }

@@ -244,6 +244,21 @@ fn env_wants_a_file(env_name: Option<&str>, invocation: &Invocation) -> Result<(
     }
 }
 
+/// Returns the words to be done, and what is wrong with the one behind them: called `pm2`, what stands before a word that names
+/// nothing is done, as scripts expect (`pm2 delete new old; pm2 start …`). Otherwise these are all words, and one that is wrong
+/// means that nothing is done.
+fn words_to_do<'a>(words: &'a [String], list: &List, invocation: &Invocation) -> (&'a [String], Option<Failure>) {
+    if invocation.voice.flavour == Flavour::Pm2 {
+        let cwd = cwd();
+        for (index, word) in words.iter().enumerate().skip(1) {
+            if let Err(failure) = target::resolve(word, list, rpm_config::is_config_file, &cwd) {
+                return (&words[..index], Some(failure));
+            }
+        }
+    }
+    (words, None)
+}
+
 /// Returns the workers that words name, ecosystem files and standard input included, each once and in order.
 fn workers_of(
     words: &[String],

@@ -5,7 +5,7 @@ use rpm_model::WorkerId;
 
 use crate::acting;
 use crate::args::Again;
-use crate::commands::{Invocation, cwd, env_wants_a_file, only_chooses_in_files, start_or};
+use crate::commands::{Invocation, cwd, env_wants_a_file, only_chooses_in_files, start_or, words_to_do};
 use crate::report::Failure;
 use crate::specs::{self, Plan};
 use crate::target::{self, Target};
@@ -48,7 +48,8 @@ pub(super) fn run(args: &Again, how: How, invocation: &Invocation) -> Result<(),
     let cwd = cwd();
     let mut plan = Plan::default();
     let mut by_name = Plan::default();
-    for word in &args.targets {
+    let (words, wrong) = words_to_do(&args.targets, &before, invocation);
+    for word in words {
         match target::resolve(word, &before, rpm_config::is_config_file, &cwd)? {
             Target::Workers(mut workers) => {
                 specs::leave_jobs_out(word, &mut workers, &before);
@@ -69,5 +70,6 @@ pub(super) fn run(args: &Again, how: How, invocation: &Invocation) -> Result<(),
     plan.merge(by_name);
     plan.tell_of_numbers(&before, &options, &invocation.voice);
     let requests = start_or::requests(plan.finish(), how, args.app.force, Vec::new(), invocation);
-    acting::act_and_show(&mut session, invocation, &before, requests)
+    acting::act_and_show(&mut session, invocation, &before, requests)?;
+    wrong.map_or(Ok(()), Err)
 }

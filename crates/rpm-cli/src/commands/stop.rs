@@ -4,13 +4,14 @@ use rpm_ipc::{AppInfo, Request};
 
 use crate::acting;
 use crate::args::Leave;
-use crate::commands::{Invocation, workers_of};
+use crate::commands::{Invocation, words_to_do, workers_of};
 use crate::report::Failure;
 
 pub(super) fn run(args: &Leave, invocation: &Invocation) -> Result<(), Failure> {
     let mut session = invocation.session()?;
     let before = session.list(false)?;
-    let workers = workers_of(&args.targets, args.only.as_deref(), &before, invocation)?;
+    let (words, wrong) = words_to_do(&args.targets, &before, invocation);
+    let workers = workers_of(words, args.only.as_deref(), &before, invocation)?;
     let is_stopped = |app: &&AppInfo| app.workers.iter().any(|worker| workers.contains(&worker.id));
     let request = Request::Stop { workers: workers.clone() };
     acting::act_and_show(&mut session, invocation, &before, vec![("stop", request)])?;
@@ -25,5 +26,5 @@ pub(super) fn run(args: &Leave, invocation: &Invocation) -> Result<(), Failure> 
             voice.say(format_args!("{name} is not run at its times until `{} start` or `run`", voice.program()));
         }
     }
-    Ok(())
+    wrong.map_or(Ok(()), Err)
 }
