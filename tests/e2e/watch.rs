@@ -178,6 +178,21 @@ fn changes_during_a_restart_are_exactly_one_more() {
 }
 
 #[test]
+fn an_update_during_a_restart_leaves_it_to_the_next_daemon() {
+    let stage = Stage::new();
+    fs::copy(app("slow-stop.sh"), stage.path("app.sh")).expect("a copy");
+    let gate = stage.rpm.home().join("gate");
+    let args = ["start", "./app.sh", "--name", "app", "--watch", "--kill-timeout", "60000"];
+    assert!(stage.command(&args).env("GATE", &gate).output().expect("rpm runs").status.success());
+    stage.write("src/first");
+    until("the restart to be under way", || stage.rpm.log("app-out.log").contains("leaving"));
+    stage.rpm.ok(&["update"]);
+    fs::write(&gate, "").expect("it is written");
+    stage.restarted(1);
+    until("the app", || stage.rpm.log("app-out.log").matches("started").count() == 2);
+}
+
+#[test]
 fn its_own_logs_and_pid_file_never_restart_an_app() {
     let stage = Stage::new();
     let script = "#!/bin/sh\nwhile :; do echo line; echo line >&2; sleep 0.05; done\n";
