@@ -9,22 +9,34 @@ use rpm_tests::{Rpm, until};
 fn everything(rpm: &Rpm, log: &str) -> Vec<u8> {
     let logs = rpm.home().join("logs");
     let stem = format!("{}__", log.trim_end_matches(".log"));
-    let mut parts: Vec<PathBuf> = entries(&logs).into_iter().filter(|path| name(path).starts_with(&stem)).collect();
-    parts.sort_by_key(|path| name(path).trim_end_matches(".gz").to_owned());
-    // `a__DATE.log` and `a__DATE.1.log`: the number counts on.
-    parts.sort_by_key(|path| {
-        let name = name(path);
-        let rest = name.trim_end_matches(".gz").trim_end_matches(".log").trim_start_matches(&stem).to_owned();
-        let (date, number) = rest.split_once('.').unwrap_or((&rest, "0"));
-        (date.to_owned(), number.parse::<u32>().expect("a number"))
+    let of_log = |path: &PathBuf| name(path).starts_with(&stem);
+    let mut whole = Vec::new();
+    // A log may still be cut while it is read, or have been cut into a file that has no archive's name yet.
+    until("no rotation to be under way", || {
+        let begun = entries(&logs);
+        let mut parts: Vec<PathBuf> = begun.iter().filter(|path| of_log(path)).cloned().collect();
+        parts.sort_by_key(|path| name(path).trim_end_matches(".gz").to_owned());
+        // `a__DATE.log` and `a__DATE.1.log`: the number counts on.
+        parts.sort_by_key(|path| {
+            let name = name(path);
+            let rest = name.trim_end_matches(".gz").trim_end_matches(".log").trim_start_matches(&stem).to_owned();
+            let (date, number) = rest.split_once('.').unwrap_or((&rest, "0"));
+            (date.to_owned(), number.parse::<u32>().expect("a number"))
+        });
+        parts.dedup_by_key(|path| name(path).trim_end_matches(".gz").to_owned());
+        parts.push(logs.join(log));
+        whole = parts.iter().flat_map(|path| content(path)).collect();
+        let is_between = |path: &PathBuf| name(path).contains(".copied-") || name(path).ends_with(".copying");
+        !begun.iter().any(is_between) && entries(&logs) == begun
     });
-    parts.dedup_by_key(|path| name(path).trim_end_matches(".gz").to_owned());
-    parts.push(logs.join(log));
-    parts.iter().flat_map(|path| content(path)).collect()
+    whole
 }
 
 fn entries(directory: &Path) -> Vec<PathBuf> {
-    std::fs::read_dir(directory).expect("lists").map(|entry| entry.expect("an entry").path()).collect()
+    let listed = std::fs::read_dir(directory).expect("lists").map(|entry| entry.expect("an entry").path());
+    let mut entries: Vec<PathBuf> = listed.collect();
+    entries.sort();
+    entries
 }
 
 fn name(path: &Path) -> String {
