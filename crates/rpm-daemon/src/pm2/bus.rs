@@ -89,11 +89,13 @@ impl Bus {
         let mut batch = Vec::new();
         loop {
             tokio::select! {
-                visit = visits.recv() => match visit {
-                    Some(Visit::Came(stream)) => self.came(stream).await,
-                    Some(Visit::Left) | None => self.left(),
-                },
+                visit = visits.recv() => self.visited(visit).await,
                 _ = news.recv_many(&mut batch, TOGETHER) => {
+                    // Who came before something was said hears it, though this branch was taken first: PM2's `trigger`
+                    // comes, asks, and waits for its answer without an end.
+                    while let Ok(visit) = visits.try_recv() {
+                        self.visited(Some(visit)).await;
+                    }
                     if batch.is_empty() || !self.take(&mut batch).await {
                         self.farewell().await;
                         return;
@@ -104,6 +106,13 @@ impl Bus {
                     None => self.output = None,
                 },
             }
+        }
+    }
+
+    async fn visited(&mut self, visit: Option<Visit>) {
+        match visit {
+            Some(Visit::Came(stream)) => self.came(stream).await,
+            Some(Visit::Left) | None => self.left(),
         }
     }
 
