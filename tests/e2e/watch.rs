@@ -32,6 +32,17 @@ impl Stage {
         fs::write(self.path(path), "changed").expect("it is written");
     }
 
+    /// Starts an app whose restart, for `src/first`, is under way until the file is there that is returned.
+    fn restart_that_waits(&self) -> PathBuf {
+        fs::copy(app("slow-stop.sh"), self.path("app.sh")).expect("a copy");
+        let gate = self.rpm.home().join("gate");
+        let args = ["start", "./app.sh", "--name", "app", "--watch", "--kill-timeout", "60000"];
+        assert!(self.command(&args).env("GATE", &gate).output().expect("rpm runs").status.success());
+        self.write("src/first");
+        until("the restart to be under way", || self.rpm.log("app-out.log").contains("leaving"));
+        gate
+    }
+
     fn command(&self, args: &[&str]) -> Command {
         let mut command = self.rpm.command(args);
         command.current_dir(self.directory.path());
@@ -162,12 +173,7 @@ fn a_burst_of_changes_is_one_restart() {
 #[test]
 fn changes_during_a_restart_are_exactly_one_more() {
     let stage = Stage::new();
-    fs::copy(app("slow-stop.sh"), stage.path("app.sh")).expect("a copy");
-    let gate = stage.rpm.home().join("gate");
-    let args = ["start", "./app.sh", "--name", "app", "--watch", "--kill-timeout", "60000"];
-    assert!(stage.command(&args).env("GATE", &gate).output().expect("rpm runs").status.success());
-    stage.write("src/first");
-    until("the restart to be under way", || stage.rpm.log("app-out.log").contains("leaving"));
+    let gate = stage.restart_that_waits();
     stage.write("src/second");
     stage.write("src/third");
     fs::write(&gate, "").expect("it is written");
@@ -180,12 +186,7 @@ fn changes_during_a_restart_are_exactly_one_more() {
 #[test]
 fn an_update_during_a_restart_leaves_it_to_the_next_daemon() {
     let stage = Stage::new();
-    fs::copy(app("slow-stop.sh"), stage.path("app.sh")).expect("a copy");
-    let gate = stage.rpm.home().join("gate");
-    let args = ["start", "./app.sh", "--name", "app", "--watch", "--kill-timeout", "60000"];
-    assert!(stage.command(&args).env("GATE", &gate).output().expect("rpm runs").status.success());
-    stage.write("src/first");
-    until("the restart to be under way", || stage.rpm.log("app-out.log").contains("leaving"));
+    let gate = stage.restart_that_waits();
     stage.rpm.ok(&["update"]);
     fs::write(&gate, "").expect("it is written");
     stage.restarted(1);
