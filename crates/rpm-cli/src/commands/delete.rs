@@ -6,6 +6,7 @@ use crate::acting;
 use crate::args::Leave;
 use crate::commands::{Invocation, words_to_do, workers_of};
 use crate::report::Failure;
+use crate::target;
 
 pub(super) fn run(args: &Leave, invocation: &Invocation) -> Result<(), Failure> {
     let mut session = invocation.session()?;
@@ -13,5 +14,9 @@ pub(super) fn run(args: &Leave, invocation: &Invocation) -> Result<(), Failure> 
     let (words, wrong) = words_to_do(&args.targets, &before, invocation);
     let workers = workers_of(words, args.only.as_deref(), &before, invocation)?;
     acting::act_and_show(&mut session, invocation, &before, vec![("delete", Request::Delete { workers })])?;
-    wrong.map_or(Ok(()), Err)
+    // What is near it may be gone by now.
+    match wrong {
+        Some(_) => Err(target::unknown(&args.targets[words.len()], &session.list(false)?)),
+        None => Ok(()),
+    }
 }
