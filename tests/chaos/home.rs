@@ -217,7 +217,14 @@ fn state_directory(stage: &mut Stage) {
 
 /// What a newer daemon has written is kept for it: it may come back.
 fn state_unknown_fields(stage: &mut Stage) {
-    const PLACES: [&str; 5] = ["", "/saved", "/saved/apps/0", "/saved/apps/0/specs/0", "/saved/apps/0/seats/0"];
+    const PLACES: [&str; 6] = [
+        "",
+        "/saved",
+        "/saved/apps/0",
+        "/saved/apps/0/specs/0",
+        "/saved/apps/0/specs/0/restart",
+        "/saved/apps/0/seats/0",
+    ];
     let worker = stage.mains("bystander")[0];
     let read = |home: &Path| -> serde_json::Value {
         let text = fs::read_to_string(home.join("state.json")).expect("a state");

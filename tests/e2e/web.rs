@@ -92,6 +92,8 @@ fn metrics_are_what_promtool_takes() {
         "rpm_worker_cpu_seconds_total",
         "rpm_worker_open_fds",
         "rpm_host_cpus",
+        "rpm_log_bytes_total",
+        "rpm_log_dropped_lines_total",
         "rpm_daemon_start_time_seconds",
         "pm2_up",
         "pm2_cpu",
@@ -126,6 +128,57 @@ fn metrics_are_what_promtool_takes() {
     std::fs::write(&file, format!("groups:\n- name: rpm\n  rules:\n{rules}")).unwrap();
     let output = Command::new("promtool").args(["check", "rules"]).arg(&file).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Returns the value of a series by its name and labels.
+fn series(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+    Some(line.parse().unwrap_or_else(|error| panic!("{name} {line}: {error}")))
+}
+
+#[test]
+fn what_is_written_to_logs_is_counted_past_rotations() {
+    let rpm = Rpm::new();
+    let web = Web::start(&rpm, &[]);
+    let bearer = format!("Authorization: Bearer {}\r\n", rpm.ok(&["web", "token", "--metrics"]).trim());
+    let metrics = || web.ask("GET", "/metrics", &bearer, "").2;
+    let said =
+        "import os, time; os.write(2, b'e'); [os.write(1, b'0123456789' * 100) for _ in range(2000)]; time.sleep(999)";
+    let script = rpm.home().join("loud.py");
+    std::fs::write(&script, said).unwrap();
+    // One writes its log itself, the other's is written for it; both are rotated many times.
+    for (name, more) in [("direct", json!({})), ("framed", json!({ "time": true }))] {
+        let mut loud = json!({ "name": name, "script": script, "interpreter": "python3", "max_log_size": "100K" });
+        loud.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let file = rpm.home().join(format!("{name}.json"));
+        std::fs::write(&file, json!({ "apps": [loud] }).to_string()).unwrap();
+        rpm.ok(&["start", &file.to_string_lossy()]);
+    }
+    let of = |app: &str, stream: &str| {
+        let labels = format!("{{app=\"{app}\",namespace=\"default\",instance=\"0\",stream=\"{stream}\"}}");
+        series(&metrics(), &format!("rpm_log_bytes_total{labels}"))
+    };
+    until("all bytes are counted", || of("direct", "out") == Some(2_000_000) && of("direct", "err") == Some(1));
+    until("those with times, too", || of("framed", "out") > Some(2_000_000));
+    rpm.ok(&["restart", "all"]);
+    until("those of the next life are added", || of("direct", "out") == Some(4_000_000));
+    // Of several workers with one log nobody knows whose a byte is.
+    let log = rpm.home().join("one.log");
+    rpm.ok(&[
+        "start",
+        &app("idle.sh"),
+        "--name",
+        "many",
+        "-i",
+        "2",
+        "--merge-logs",
+        "--output",
+        &log.to_string_lossy(),
+    ]);
+    let shared = "rpm_log_bytes_total{app=\"many\",namespace=\"default\",stream=\"out\"}";
+    until("a log of two is counted once", || series(&metrics(), shared).is_some());
+    let lost = "rpm_log_dropped_lines_total{app=\"direct\",instance=\"0\",namespace=\"default\"}";
+    assert_eq!(series(&metrics(), lost), Some(0));
 }
 
 #[test]

@@ -24,6 +24,7 @@ const LIST_MAX: u64 = 64 << 20;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DumpedApp {
     /// What was asked.
+    #[serde(with = "rpm_model::unknown::deep")]
     pub spec: AppSpec,
     /// Whether all of its workers were stopped: then it is registered again, and not started.
     pub stopped: bool,

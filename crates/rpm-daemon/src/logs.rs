@@ -6,11 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use rpm_ipc::{Happened, Notice, Reply};
+use rpm_ipc::{Happened, LogFigures, LogStream, Notice, Reply};
 use rpm_logs::rotate::collapse;
-use rpm_logs::rotator::{self, Log, Rotator, Writer};
+use rpm_logs::rotator::{self, Log, Rotator, Writer, Written};
 use rpm_logs::{Claim, LogPaths, Stream};
-use rpm_model::{AppSpec, Bytes, Life};
+use rpm_model::{AppId, AppSpec, Bytes, Life};
+use rpm_supervise::AppView;
 use tokio::sync::mpsc;
 
 use crate::clients::Line;
@@ -26,6 +27,8 @@ pub(crate) struct Logs {
     always_piped: bool,
     rotator: Option<Rotator>,
     told: Vec<Log>,
+    /// Whose those are: found when it is first asked, and again when they have changed.
+    of_apps: Option<BTreeMap<AppId, Vec<OfApp>>>,
     /// Logs that a worker which runs writes itself: the pump renames none of them.
     claims: BTreeMap<PathBuf, Claim>,
     /// Which logs cannot be written, and why.
@@ -37,6 +40,13 @@ pub(crate) struct Logs {
     no_files: BTreeMap<PathBuf, bool>,
     /// Bounded by what is asked, and by one failure for each log.
     news: (mpsc::UnboundedSender<News>, mpsc::UnboundedReceiver<News>),
+}
+
+/// A log that an app's workers write.
+struct OfApp {
+    stream: LogStream,
+    instance: Option<u32>,
+    written: Written,
 }
 
 /// What the rotator's threads have to tell.
@@ -55,6 +65,7 @@ impl Default for Logs {
             always_piped: false,
             rotator: None,
             told: Vec::new(),
+            of_apps: None,
             claims: BTreeMap::new(),
             trouble: BTreeMap::new(),
             can_collapse: BTreeMap::new(),
@@ -101,7 +112,7 @@ impl Logs {
         if let Some(known) = self.no_files.get(path) {
             return *known;
         }
-        let is_none = std::fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_file());
+        let is_none = is_no_file(path);
         self.no_files.insert(path.to_owned(), is_none);
         is_none
     }
@@ -122,7 +133,7 @@ impl Logs {
         possible
     }
 
-    fn rotator(&mut self) -> Option<&Rotator> {
+    fn rotator(&mut self) -> Option<&mut Rotator> {
         if self.rotator.is_none() {
             let news = self.news.0.clone();
             let started = Rotator::start(move |event| {
@@ -134,7 +145,7 @@ impl Logs {
                 Err(error) => tracing::error!("logs are not rotated, the thread could not be started: {error}"),
             }
         }
-        self.rotator.as_ref()
+        self.rotator.as_mut()
     }
 
     fn set(&mut self, logs: Vec<Log>) {
@@ -147,10 +158,21 @@ impl Logs {
         }
     }
 
+    /// Returns how much was written to the logs of an app, once they are [found](Daemon::find_logs).
+    pub(crate) fn figures(&self, app: AppId) -> Vec<LogFigures> {
+        let logs = self.of_apps.iter().filter_map(|all| all.get(&app)).flatten();
+        logs.map(|log| LogFigures { stream: log.stream, instance: log.instance, bytes: log.written.bytes() }).collect()
+    }
+
     /// Ends the threads; what they were at is finished by the next daemon.
     pub(crate) fn stop(&mut self) {
         self.rotator = None;
     }
+}
+
+/// Returns whether something other than a file is there.
+fn is_no_file(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_file())
 }
 
 impl Daemon {
@@ -182,6 +204,32 @@ impl Daemon {
         let core = &self.core;
         self.consoles.retain(|(worker, _), _| core.worker(*worker).is_some());
         self.logs.set(logs.into_values().collect());
+        self.logs.of_apps = None;
+    }
+
+    /// Finds out whose each log is, unless that is known.
+    pub(crate) fn find_logs(&mut self) {
+        let (None, Some(rotator)) = (&self.logs.of_apps, &self.logs.rotator) else { return };
+        let of = |app: AppView<'_>| {
+            let mut found: BTreeMap<PathBuf, (LogStream, Option<u32>)> = BTreeMap::new();
+            for worker in &app.workers {
+                let LogPaths { out, err, combined } = rpm_logs::paths(app.spec, worker.id, &self.home);
+                let named = [(out, LogStream::Out), (err, LogStream::Err), (combined, LogStream::Combined)];
+                for (path, stream) in named.into_iter().filter_map(|(path, stream)| Some((path?, stream))) {
+                    let (of, by) = found.entry(path).or_insert((stream, Some(worker.instance)));
+                    *of = if *of == stream { stream } else { LogStream::Combined };
+                    *by = by.filter(|instance| *instance == worker.instance);
+                }
+            }
+            let written = |path: PathBuf| rotator.written(&path).filter(|_| !is_no_file(&path)).cloned();
+            let mut logs: Vec<OfApp> = found
+                .into_iter()
+                .filter_map(|(path, (stream, instance))| Some(OfApp { stream, instance, written: written(path)? }))
+                .collect();
+            logs.sort_by_key(|log| (log.instance, log.stream));
+            (app.id, logs)
+        };
+        self.logs.of_apps = Some(self.core.apps().map(of).collect());
     }
 
     pub(crate) fn take_from_logs(&mut self, news: News) {
@@ -261,15 +309,16 @@ impl Daemon {
         }
     }
 
-    /// Takes in that the pump had to drop output.
-    pub(crate) fn output_lost(&mut self, key: &str, log: Option<&Path>, lost: u64, is_first: bool) {
+    /// Takes in that the pump had to drop output: so many bytes, and lines.
+    pub(crate) fn output_lost(&mut self, key: &str, log: Option<&Path>, (bytes, lines): (u64, u64), is_first: bool) {
         if is_first {
             tracing::error!("{key}: output for {} is being dropped", log.unwrap_or(Path::new("?")).display());
         }
         if let Some(process) =
             key.split('/').next().and_then(Life::parse).and_then(|life| self.processes.get_mut(&life))
         {
-            process.output_lost += lost;
+            process.output_lost += bytes;
+            process.lines_lost += lines;
         }
     }
 

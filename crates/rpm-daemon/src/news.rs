@@ -273,7 +273,9 @@ impl Daemon {
                 tracing::error!("{key}: {} cannot be written: {error}", name(None))
             }
             WriteResumed { key, path } => self.output_resumed(&key, path.as_deref()),
-            Dropping { key, path, lost, is_first } => self.output_lost(&key, path.as_deref(), lost, is_first),
+            Dropping { key, path, lost, lines, is_first } => {
+                self.output_lost(&key, path.as_deref(), (lost, lines), is_first);
+            }
             Rotated { log, archive } => self.pump_rotated(&log, &archive),
             RotateFailed { log, error } => tracing::error!("{} cannot be rotated: {error}", log.display()),
             StreamFailed { key, error } => tracing::error!("the output of {key} cannot be read: {error}"),

@@ -49,6 +49,8 @@ pub(crate) struct Process {
     pub(crate) contact: Contact,
     /// Bytes of output that no file took.
     pub(crate) output_lost: u64,
+    /// Lines of output that no file took.
+    pub(crate) lines_lost: u64,
     /// Its control group, where it has limits.
     pub(crate) cgroup: Option<Group>,
     /// Why it has none, though it has limits.
@@ -76,6 +78,7 @@ impl Process {
             watchdog: None,
             contact: Contact::new(),
             output_lost: 0,
+            lines_lost: 0,
             cgroup: None,
             not_limited: None,
             log_from: [0; 2],

@@ -210,8 +210,10 @@ impl Daemon {
 
     fn figures(&mut self) -> Figures {
         self.sample_for_list(view::now());
+        self.find_logs();
         let of = |app: AppView<'_>| AppFigures {
             next_run_ms: self.next_run(app.id),
+            logs: self.logs.figures(app.id),
             ..view::figures(&app, &self.processes, self.clock)
         };
         Figures { apps: self.core.apps().map(of).collect(), daemon: self.info() }

@@ -93,6 +93,7 @@ pub(crate) fn figures(view: &AppView<'_>, processes: &BTreeMap<Life, Process>, c
         autoscale,
         next_run_ms: None,
         workers: view.workers.iter().map(|worker| worker_figures(worker, spec, processes, clock)).collect(),
+        logs: Vec::new(),
     }
 }
 
@@ -122,6 +123,7 @@ fn worker_figures(
         threads: seen.map(|(_, threads)| threads),
         memory: sampler.map(Sampler::memory).unwrap_or_default(),
         output_lost: process.map_or(0, |process| process.output_lost),
+        lines_lost: process.map_or(0, |process| process.lines_lost),
         monitor: monitor.unwrap_or_default(),
     }
 }

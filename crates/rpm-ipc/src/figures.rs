@@ -70,6 +70,45 @@ pub struct AppFigures {
     pub next_run_ms: Option<u64>,
     /// Its workers, by id.
     pub workers: Vec<WorkerFigures>,
+    /// Its logs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<LogFigures>,
+}
+
+/// What is written to a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogStream {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+    /// Both.
+    Combined,
+}
+
+impl LogStream {
+    /// Returns the word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            LogStream::Out => "out",
+            LogStream::Err => "err",
+            LogStream::Combined => "combined",
+        }
+    }
+}
+
+/// One log of an app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogFigures {
+    /// What is written to it.
+    pub stream: LogStream,
+    /// The one instance that writes to it; nothing where several do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<u32>,
+    /// So many bytes were ever written to it, those that rotation took away included. While it grows this is a second
+    /// old at most.
+    pub bytes: u64,
 }
 
 /// How the number of an app's workers follows its load.
@@ -126,6 +165,9 @@ pub struct WorkerFigures {
     /// Bytes of its output that no file took: the disk was full.
     #[serde(default, skip_serializing_if = "is_none")]
     pub output_lost: u64,
+    /// Lines of its output that no file took.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub lines_lost: u64,
     /// What the app measures itself (`axm:monitor`).
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub monitor: Contact,

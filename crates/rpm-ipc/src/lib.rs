@@ -18,7 +18,7 @@ pub mod reply;
 pub mod request;
 
 pub use client::{CallError, Client};
-pub use figures::{AppFigures, AppKind, AutoscaleFigures, Figures, WorkerFigures};
+pub use figures::{AppFigures, AppKind, AutoscaleFigures, Figures, LogFigures, LogStream, WorkerFigures};
 pub use hello::{Hello, PROTOCOL};
 pub use reply::{
     ActionAnswer, AppInfo, AutoscaleInfo, BalancerInfo, BetweenRuns, Contact, DaemonInfo, Decision, Failed,

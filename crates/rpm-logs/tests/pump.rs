@@ -234,8 +234,9 @@ fn a_full_disk_does_not_stop_the_app() {
     let (reader, mut writer) = pipe();
     pump.add(raw("x", reader, &[Path::new("/dev/full")]));
     // Far more than pipe and staging hold: returns only when somebody reads.
+    let line = [&[b'x'; 99][..], b"\n"].concat();
     for _ in 0..200 {
-        writer.write_all(&[b'x'; 100_000]).expect("the app goes on");
+        writer.write_all(&line.repeat(1000)).expect("the app goes on");
     }
     until(|| pump.counters().bytes_dropped > 0);
     let told: Vec<Event> = events.try_iter().collect();
@@ -244,6 +245,12 @@ fn a_full_disk_does_not_stop_the_app() {
             if error.kind() == io::ErrorKind::StorageFull),
         "{told:?}"
     );
+    let dropped = told.iter().filter_map(|event| match event {
+        Event::Dropping { lost, lines, .. } => Some((lost, lines)),
+        _ => None,
+    });
+    let (bytes, lines) = dropped.fold((0, 0), |(bytes, lines), (lost, more)| (bytes + lost, lines + more));
+    assert_eq!(lines, bytes / 100, "of {bytes} bytes in lines of 100");
 }
 
 #[test]

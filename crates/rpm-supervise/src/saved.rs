@@ -66,6 +66,7 @@ pub struct SavedLife<'a> {
 pub(crate) struct SavedApp {
     id: AppId,
     /// Each spec that is in use once; the others name them by index. The first is the app's.
+    #[serde(with = "rpm_model::unknown::deep::list")]
     specs: Vec<Arc<AppSpec>>,
     seats: Vec<SavedSeat>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -35,6 +35,7 @@ pub(crate) fn text(snapshot: &Snapshot, tally: &Tally, as_pm2: bool) -> String {
     host(&mut text, snapshot);
     workers(&mut text, snapshot, &names);
     apps(&mut text, snapshot, &names);
+    logs(&mut text, snapshot, &names);
     autoscaled(&mut text, snapshot, &names);
     happened(&mut text, tally);
     custom(&mut text, snapshot, &names);
@@ -136,6 +137,9 @@ fn workers(text: &mut String, snapshot: &Snapshot, names: &Names) {
     each("rpm_log_lost_bytes_total", "counter", "Output that no file took, because the disk was full.", &|of| {
         Some(of.worker.output_lost as f64)
     });
+    each("rpm_log_dropped_lines_total", "counter", "Lines that no file took, because the disk was full.", &|of| {
+        Some(of.worker.lines_lost as f64)
+    });
     let mut state = Family::new(text, "rpm_worker_state", "gauge", "1 for the state that the worker is in.");
     for of in &all {
         let status = of.worker.status.to_string();
@@ -175,6 +179,21 @@ fn apps(text: &mut String, snapshot: &Snapshot, names: &Names) {
     each("rpm_app_proxied", "Whether requests come by a balancer only.", &|app| {
         f64::from(u8::from(app.exec_mode == ExecMode::Proxy))
     });
+}
+
+fn logs(text: &mut String, snapshot: &Snapshot, names: &Names) {
+    let help = "Bytes written to a log so far, what rotation took away included.";
+    let mut family = Family::new(text, "rpm_log_bytes_total", "counter", help);
+    for app in &snapshot.list.apps {
+        let of_app = [("app", names[&app.id].as_str()), ("namespace", &app.namespace)];
+        let of_app = written(&of_app);
+        for log in &app.logs {
+            let instance = log.instance.map(|instance| instance.to_string());
+            let of_one = instance.as_ref().map(|instance| ("instance", instance.as_str()));
+            let labels: Vec<_> = of_one.into_iter().chain([("stream", log.stream.name())]).collect();
+            family.add_of(&of_app, &labels, log.bytes as f64);
+        }
+    }
 }
 
 /// Apps whose number of workers follows their load.
@@ -346,6 +365,18 @@ fn servers(text: &mut String, running: &[&rpm_model::edge::EdgeStats]) {
     each("rpm_lb_server_in_flight", "gauge", "Requests at a server without an answer yet.", 1);
     each("rpm_lb_retries_total", "counter", "Requests that were tried elsewhere after a server failed.", 2);
     each("rpm_lb_server_up", "gauge", "Whether a server is used.", 5);
+    // The same of workers, whichever upstreams they are in.
+    let mut workers: BTreeMap<(&str, &str), f64> = BTreeMap::new();
+    for ((_, app, server), values) in &sums {
+        if let Some((_, instance)) = server.rsplit_once(':').filter(|_| !app.is_empty()) {
+            *workers.entry((app, instance)).or_default() += values[0];
+        }
+    }
+    let help = "Requests sent to a worker, retries included.";
+    let mut of_workers = Family::new(text, "rpm_lb_worker_requests_total", "counter", help);
+    for ((app, instance), requests) in workers {
+        of_workers.add(&[("app", app), ("instance", instance)], requests);
+    }
     let mut errors = Family::new(text, "rpm_lb_errors_total", "counter", "Failures of a server, by kind.");
     for ((upstream, app, server), values) in &sums {
         for (kind, value) in [("connect", values[3]), ("answer", values[4])] {

@@ -141,6 +141,8 @@ pub enum Event {
         path: Option<PathBuf>,
         /// So many bytes are missing there.
         lost: u64,
+        /// So many lines end in them.
+        lines: u64,
         /// The first piece since the file failed.
         is_first: bool,
     },

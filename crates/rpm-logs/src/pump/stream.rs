@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 
 use super::files::{FileId, Files};
 use super::staging::{Intent, Staging, TARGETS_MAX, Taken, Write};
@@ -275,9 +275,9 @@ impl Live {
         Ok(!found)
     }
 
-    /// Makes the pending write's output again, and goes on writing it.
-    fn write_again(&mut self, shop: &mut Shop<'_>) -> io::Result<bool> {
-        let Some((before, intent)) = &mut self.pending else { return Ok(true) };
+    /// Makes the pending write's output again.
+    fn frame_again(&mut self, shop: &mut Shop<'_>) -> io::Result<()> {
+        let Some((before, intent)) = &self.pending else { return Ok(()) };
         shop.input.clear();
         shop.output.clear();
         let length = usize::try_from(intent.next - self.staging.carried()).unwrap_or(usize::MAX);
@@ -286,6 +286,13 @@ impl Live {
         let tail = if intent.ends { Tail::End } else { Tail::Flush };
         self.framer.frame(shop.input, intent.stamp, tail, shop.output);
         self.framer.set_state(intent.after);
+        Ok(())
+    }
+
+    /// Makes the pending write's output again, and goes on writing it.
+    fn write_again(&mut self, shop: &mut Shop<'_>) -> io::Result<bool> {
+        self.frame_again(shop)?;
+        let Some((_, intent)) = &mut self.pending else { return Ok(true) };
         // The same, unless this pump was told another format than the last one.
         let output = shop.output.len() as u64;
         for (write, file) in intent.writes.iter_mut().zip(&self.files) {
@@ -359,14 +366,16 @@ impl Live {
 
     /// Gives the pending write up for the files that fail.
     fn drop_oldest(&mut self, shop: &mut Shop<'_>) -> io::Result<()> {
+        self.frame_again(shop)?;
         let Some((_, intent)) = self.pending.take() else { return Ok(()) };
         for (write, file) in intent.writes.iter().zip(&self.files) {
-            let lost = intent.output - write.written;
+            let dropped = shop.output.get(write.written as usize..).unwrap_or_default();
+            let (lost, lines) = (dropped.len() as u64, memchr_iter(b'\n', dropped).count() as u64);
             shop.count(|counters| &counters.bytes_dropped, lost);
             if lost > 0 {
                 let path = shop.files.path(*file).map(ToOwned::to_owned);
                 let is_first = !self.dropping;
-                (shop.on_event)(Event::Dropping { key: self.key.clone(), path, lost, is_first });
+                (shop.on_event)(Event::Dropping { key: self.key.clone(), path, lost, lines, is_first });
             }
         }
         self.dropping = true;

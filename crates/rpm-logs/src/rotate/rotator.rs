@@ -11,7 +11,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -103,8 +103,19 @@ pub struct Writer {
     pub descriptor: i32,
 }
 
+/// How many bytes were ever written to a log, what rotation took away included, as of the last look at it.
+#[derive(Debug, Clone, Default)]
+pub struct Written(Arc<AtomicU64>);
+
+impl Written {
+    /// Returns the number; it never goes back.
+    pub fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 enum Command {
-    Set(Vec<Log>),
+    Set(Vec<(Log, Written)>),
     Tidy(PathBuf),
     LookForRoom,
     PutBack(Vec<Writer>, Box<dyn FnOnce(Vec<String>) + Send>),
@@ -116,6 +127,7 @@ enum Command {
 pub struct Rotator {
     commands: mpsc::Sender<Command>,
     wake: Arc<OwnedFd>,
+    written: BTreeMap<PathBuf, Written>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -129,12 +141,22 @@ impl Rotator {
         let mut room =
             Room { received, wake: wake.clone(), inotify, logs: BTreeMap::new(), tidier, on_event: Box::new(on_event) };
         let thread = std::thread::Builder::new().name("log-rotate".into()).spawn(move || room.run())?;
-        Ok(Self { commands, wake, thread: Some(thread) })
+        Ok(Self { commands, wake, written: BTreeMap::new(), thread: Some(thread) })
     }
 
     /// Tells which logs there are; those that are not named are not looked at any more.
-    pub fn set(&self, logs: Vec<Log>) {
+    pub fn set(&mut self, logs: Vec<Log>) {
+        let mut known = std::mem::take(&mut self.written);
+        let written = logs.iter().map(|log| known.remove(&log.path).unwrap_or_default());
+        let logs: Vec<_> =
+            written.collect::<Vec<_>>().into_iter().zip(logs).map(|(written, log)| (log, written)).collect();
+        self.written = logs.iter().map(|(log, written)| (log.path.clone(), written.clone())).collect();
         self.tell(Command::Set(logs));
+    }
+
+    /// Returns how much was written to a log that was named.
+    pub fn written(&self, log: &Path) -> Option<&Written> {
+        self.written.get(log)
     }
 
     /// Has the archives of a log looked at: the pump made one.
@@ -208,6 +230,7 @@ struct Room {
 /// One log, and what was last seen of it.
 struct Watched {
     log: Log,
+    written: Written,
     seen: Option<Seen>,
     /// The watch that fires once, while nothing grows.
     armed: Option<i32>,
@@ -311,10 +334,10 @@ impl Room {
         true
     }
 
-    fn set(&mut self, logs: Vec<Log>) {
+    fn set(&mut self, logs: Vec<(Log, Written)>) {
         let now = (Instant::now(), Stamp::now());
         let mut old = std::mem::take(&mut self.logs);
-        for log in logs {
+        for (log, written) in logs {
             let path = log.path.clone();
             let rotate_at = log.rotation.every.map(|every| next_time(every, now.1, &TimeZone::system()));
             let watched = match old.remove(&path) {
@@ -329,6 +352,7 @@ impl Room {
                 None => {
                     let mut watched = Watched {
                         log,
+                        written,
                         seen: None,
                         armed: None,
                         look_at: Some(now.0),
@@ -485,7 +509,12 @@ impl Watched {
         let file = open(&self.log.path)?;
         let ledger = Ledger::write(&self.log.path)?;
         let header = ledger.header_for(&file)?;
-        ledger.note(header.base + length.min(file.metadata()?.len()), at)
+        let place = header.base + length.min(file.metadata()?.len());
+        // A head that is just being taken away would be counted twice.
+        if ledger.header()? == header && header.is_steady() {
+            self.written.0.fetch_max(place, Ordering::Relaxed);
+        }
+        ledger.note(place, at)
     }
 
     fn fail(&mut self, error: io::Error, on_event: &mut (dyn FnMut(Event) + Send)) {
@@ -578,7 +607,7 @@ mod tests {
         for path in &logs {
             std::fs::write(path, "").expect("writes");
         }
-        let rotator = Rotator::start(|_| {}).expect("a thread");
+        let mut rotator = Rotator::start(|_| {}).expect("a thread");
         rotator.set(logs.iter().map(log).collect());
         let until = |what: &dyn Fn() -> bool| {
             let deadline = Instant::now() + Duration::from_secs(20);
