@@ -45,6 +45,7 @@ pub mod stats;
 pub mod thread;
 pub mod tls;
 
+use std::io::Write;
 use std::os::fd::OwnedFd;
 
 /// A listening socket that was passed to the edge.
@@ -70,7 +71,8 @@ pub fn run(listeners: Vec<Passed>, control: OwnedFd, options: Options) -> u8 {
     match edge::run(listeners, control, options) {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("the balancer cannot run: {error}");
+            // `eprintln!` would panic when the disk of the log is full.
+            let _ = writeln!(std::io::stderr(), "the balancer cannot run: {error}");
             1
         }
     }

@@ -23,7 +23,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rpm_sys::spawn::Credentials;
+use rpm_sys::credentials::Credentials;
 use rpm_sys::{fail, fd};
 
 use crate::KEEPER_FD_VAR;

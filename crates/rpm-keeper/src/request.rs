@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rpm_sys::spawn::Credentials;
+use rpm_sys::credentials::Credentials;
 
 use crate::client::{KEY_MAX, NAME_MAX, NOTE_MAX};
 use crate::wire::{self, Field, Fields, Malformed, tag};

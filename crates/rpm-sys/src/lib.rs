@@ -17,6 +17,7 @@
 //! | [`borrow`] | descriptors of another process |
 //! | [`tree`] | signalling a process together with its descendants |
 //! | [`spawn`] | starting a program |
+//! | [`credentials`] | as whom |
 //! | [`reap`] | being a parent: exits, orphans, signals as a descriptor |
 //! | [`poll`] | waiting for several descriptors at once |
 //! | [`signal`] | numbers of signals and errors |
@@ -24,6 +25,7 @@
 //! | [`fail`] | where a test lets a process die |
 
 pub mod borrow;
+pub mod credentials;
 pub mod fail;
 pub mod fd;
 pub mod memory;

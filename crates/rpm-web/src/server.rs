@@ -1,7 +1,7 @@
 //! Sockets and connections.
 
 use std::convert::Infallible;
-use std::io;
+use std::io::{self, Write};
 use std::net::ToSocketAddrs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -68,6 +68,11 @@ pub(crate) async fn serve(options: Options) -> Result<(), WebError> {
     Ok(())
 }
 
+/// Says where it serves, unless that cannot be written: `println!` would panic when the disk of the log is full.
+fn told(place: &str) {
+    let _ = writeln!(io::stdout(), "serving on {place}");
+}
+
 /// Listens; returns the names that may stand in `Host` too, or nothing for a socket that no browser reaches.
 fn listen(options: &Options) -> Result<(Listener, Option<Vec<String>>), WebError> {
     let failed = |error: io::Error| WebError::Listen { address: options.listen.to_string(), error };
@@ -78,7 +83,7 @@ fn listen(options: &Options) -> Result<(Listener, Option<Vec<String>>), WebError
             listener.set_nonblocking(true)?;
             let listener = TcpListener::from_std(listener)?;
             let local = listener.local_addr()?;
-            println!("serving on http://{local}");
+            told(&format!("http://{local}"));
             let mut hosts = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
             hosts.extend(address.rsplit_once(':').map(|(host, _)| host.trim_matches(['[', ']']).to_owned()));
             hosts.push(local.ip().to_string());
@@ -98,7 +103,7 @@ fn listen(options: &Options) -> Result<(Listener, Option<Vec<String>>), WebError
             }
             let listener = UnixListener::bind(path).map_err(failed)?;
             std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).map_err(failed)?;
-            println!("serving on {}", path.display());
+            told(&path.display().to_string());
             Ok((Listener::Unix(listener), None))
         }
     }

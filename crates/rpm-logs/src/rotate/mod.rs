@@ -8,6 +8,7 @@
 //! | [`history`] | archives and log read as one, with the times of lines |
 //! | [`ledger`] | how much was taken away, and when what was written |
 //! | [`rotator`] | the thread that watches how logs grow |
+//! | `watched` | one log that it watches |
 //! | `moved` | logs that somebody renamed under their writers |
 //! | `tidy` | compression and what is kept, on a thread of the lowest priority |
 //!
@@ -21,3 +22,4 @@ pub mod ledger;
 mod moved;
 pub mod rotator;
 mod tidy;
+mod watched;

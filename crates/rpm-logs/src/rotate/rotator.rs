@@ -1,17 +1,15 @@
 //! The thread that watches how logs grow, rotates those that the workers write themselves, and keeps the ledgers.
 //!
 //! A silent log costs nothing: an inotify watch that fires once tells when it is written again, which also times what comes
-//! first. While it grows it is looked at every second, sooner as it comes near its limit ([`next_look`]), so a flood
+//! first. While it grows it is looked at every second, sooner as it comes near its limit (`watched`), so a flood
 //! costs as little as a trickle. Nobody waits for this thread.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -19,32 +17,13 @@ use std::time::{Duration, Instant};
 use jiff::tz::TimeZone;
 use rpm_model::{Every, Rotation};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::fs::OFlags;
-use rustix::fs::inotify::{self, WatchFlags};
+use rustix::fs::inotify;
 
 use super::ledger::Ledger;
-use super::{collapse, moved, tidy};
+use super::tidy::Tidier;
+use super::watched::{LOOK_MIN, REST, Watched, is_disk_full};
+use super::{collapse, moved};
 use crate::date::Stamp;
-
-/// Between two looks at a log that grows; times of lines are right to this.
-const LOOK_MAX: Duration = Duration::from_secs(1);
-
-/// A log that grows by gigabytes a second passes its limit by a tenth of that at most.
-const LOOK_MIN: Duration = Duration::from_millis(50);
-
-/// A log whose rotation failed, or that is not there, is left alone for so long.
-const REST: Duration = Duration::from_secs(15);
-
-/// Less free than this is a full disk: one write of a busy app.
-const ROOM_MIN: u64 = 64 << 10;
-
-/// Whatever happens to a file fires the watch: growth, another name, removal.
-const NEWS: WatchFlags = WatchFlags::MODIFY
-    .union(WatchFlags::MOVE_SELF)
-    .union(WatchFlags::DELETE_SELF)
-    .union(WatchFlags::ATTRIB)
-    .union(WatchFlags::ONESHOT)
-    .union(WatchFlags::DONT_FOLLOW);
 
 /// A log to watch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,7 +84,7 @@ pub struct Writer {
 
 /// How many bytes were ever written to a log, what rotation took away included, as of the last look at it.
 #[derive(Debug, Clone, Default)]
-pub struct Written(Arc<AtomicU64>);
+pub struct Written(pub(super) Arc<AtomicU64>);
 
 impl Written {
     /// Returns the number; it never goes back.
@@ -147,9 +126,11 @@ impl Rotator {
     /// Tells which logs there are; those that are not named are not looked at any more.
     pub fn set(&mut self, logs: Vec<Log>) {
         let mut known = std::mem::take(&mut self.written);
-        let written = logs.iter().map(|log| known.remove(&log.path).unwrap_or_default());
-        let logs: Vec<_> =
-            written.collect::<Vec<_>>().into_iter().zip(logs).map(|(written, log)| (log, written)).collect();
+        let with_count = |log: Log| {
+            let written = known.remove(&log.path).unwrap_or_default();
+            (log, written)
+        };
+        let logs: Vec<_> = logs.into_iter().map(with_count).collect();
         self.written = logs.iter().map(|(log, written)| (log.path.clone(), written.clone())).collect();
         self.tell(Command::Set(logs));
     }
@@ -191,17 +172,6 @@ impl Drop for Rotator {
     }
 }
 
-/// Returns when to look again at a log that grew by `growth` in `elapsed` and may grow by `left`; `None` when it did not
-/// grow: then something else wakes us.
-pub fn next_look(growth: u64, elapsed: Duration, left: Option<u64>) -> Option<Duration> {
-    if growth == 0 {
-        return None;
-    }
-    let Some(left) = left else { return Some(LOOK_MAX) };
-    let full_in = elapsed.as_secs_f64() * left as f64 / growth as f64;
-    Some(Duration::from_secs_f64(full_in.min(LOOK_MAX.as_secs_f64())).clamp(LOOK_MIN, LOOK_MAX))
-}
-
 /// Returns the first moment after `now` at which a log is rotated by the clock.
 pub fn next_time(every: Every, now: Stamp, zone: &TimeZone) -> Stamp {
     match every {
@@ -225,28 +195,6 @@ struct Room {
     logs: BTreeMap<PathBuf, Watched>,
     tidier: Tidier,
     on_event: Box<dyn FnMut(Event) + Send>,
-}
-
-/// One log, and what was last seen of it.
-struct Watched {
-    log: Log,
-    written: Written,
-    seen: Option<Seen>,
-    /// The watch that fires once, while nothing grows.
-    armed: Option<i32>,
-    look_at: Option<Instant>,
-    /// When the clock rotates it.
-    rotate_at: Option<Stamp>,
-    failing: bool,
-    /// Its disk is.
-    full: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Seen {
-    identity: (u64, u64),
-    length: u64,
-    at: Instant,
 }
 
 impl Room {
@@ -350,16 +298,7 @@ impl Room {
                     known
                 }
                 None => {
-                    let mut watched = Watched {
-                        log,
-                        written,
-                        seen: None,
-                        armed: None,
-                        look_at: Some(now.0),
-                        rotate_at,
-                        failing: false,
-                        full: false,
-                    };
+                    let mut watched = Watched::new(log, written, rotate_at);
                     match collapse::recover(&path) {
                         Ok(archives) => {
                             for archive in archives {
@@ -433,170 +372,9 @@ impl Room {
     }
 }
 
-impl Watched {
-    /// Looks how long the log is; rotates it when it is too long, and returns the archive.
-    fn look(&mut self, inotify: &OwnedFd) -> io::Result<Option<PathBuf>> {
-        let path = &self.log.path;
-        let meta = open(path)?.metadata()?;
-        if !meta.is_file() {
-            self.look_at = None;
-            return Ok(None);
-        }
-        let now = Instant::now();
-        let (identity, length) = ((meta.dev(), meta.ino()), meta.len());
-        let before = self.seen.replace(Seen { identity, length, at: now });
-        if before.is_none_or(|before| before.identity != identity || before.length != length) {
-            self.note(length, Stamp::now())?;
-        }
-        let limit = self.log.rotation.max_size.map(|size| size.0);
-        let must_rotate = !self.log.is_pumped && limit.is_some_and(|limit| length > limit);
-        if must_rotate && let Some(archive) = collapse::rotate(path)? {
-            let length = open(path)?.metadata()?.len();
-            self.seen = Some(Seen { identity, length, at: Instant::now() });
-            // A flood may have filled it again meanwhile.
-            self.look_at = Some(Instant::now() + LOOK_MIN);
-            return Ok(Some(archive));
-        }
-        let grown = before.filter(|before| before.identity == identity).map(|before| {
-            let growth = if length < before.length { length + 1 } else { length - before.length };
-            (growth, now - before.at)
-        });
-        let (growth, elapsed) = grown.unwrap_or((length, LOOK_MAX));
-        let left = limit.filter(|_| !self.log.is_pumped).map(|limit| limit.saturating_sub(length));
-        self.look_at = next_look(growth, elapsed, left).map(|wait| now + wait);
-        if self.look_at.is_none() {
-            self.armed = Some(inotify::add_watch(inotify, path, NEWS)?);
-            // What came before the watch was there does not fire it.
-            if open(path)?.metadata()?.len() != length {
-                self.look_at = Some(now + LOOK_MIN);
-            }
-        }
-        Ok(None)
-    }
-
-    /// Looks whether what the worker writes itself can be written, and soon again when not.
-    fn look_for_room(&mut self, on_event: &mut (dyn FnMut(Event) + Send)) {
-        if self.log.is_pumped {
-            // The pump knows better.
-            self.full = false;
-            return;
-        }
-        self.take_in_room(is_disk_full(&self.log.path), on_event);
-    }
-
-    fn take_in_room(&mut self, is_full: bool, on_event: &mut (dyn FnMut(Event) + Send)) {
-        let log = || self.log.path.clone();
-        match (self.full, is_full) {
-            (false, true) => on_event(Event::Full { log: log() }),
-            (true, false) => on_event(Event::Room { log: log() }),
-            (false, false) | (true, true) => {}
-        }
-        self.full = is_full;
-        if is_full {
-            self.look_at = Some(self.look_at.unwrap_or(Instant::now() + LOOK_MAX));
-        }
-    }
-
-    /// Notes when the log went on after a silence.
-    fn time_first_bytes(&mut self) {
-        if let Some(seen) = self.seen {
-            // What is missing in the ledger costs the precision of a time.
-            let _ = self.note(seen.length, Stamp::now());
-        }
-    }
-
-    fn note(&self, length: u64, at: Stamp) -> io::Result<()> {
-        let file = open(&self.log.path)?;
-        let ledger = Ledger::write(&self.log.path)?;
-        let header = ledger.header_for(&file)?;
-        let place = header.base + length.min(file.metadata()?.len());
-        // A head that is just being taken away would be counted twice.
-        if ledger.header()? == header && header.is_steady() {
-            self.written.0.fetch_max(place, Ordering::Relaxed);
-        }
-        ledger.note(place, at)
-    }
-
-    fn fail(&mut self, error: io::Error, on_event: &mut (dyn FnMut(Event) + Send)) {
-        if !std::mem::replace(&mut self.failing, true) {
-            on_event(Event::Failed { log: self.log.path.clone(), error });
-        }
-    }
-}
-
-/// Returns whether the disk of a log has no room: what is left is less than the file system needs for itself to go on.
-fn is_disk_full(log: &Path) -> bool {
-    let Some(space) = log.ancestors().find_map(|path| rustix::fs::statvfs(path).ok()) else { return false };
-    // Some of it is root's alone.
-    let free = if rustix::process::geteuid().is_root() { space.f_bfree } else { space.f_bavail };
-    space.f_blocks > 0 && free.saturating_mul(space.f_frsize) < ROOM_MIN
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    File::options().read(true).custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32).open(path)
-}
-
-/// The thread of the lowest priority that compresses.
-struct Tidier {
-    work: Option<mpsc::Sender<(PathBuf, Rotation)>>,
-    leaving: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Tidier {
-    fn start(mut on_event: impl FnMut(Event) + Send + 'static) -> io::Result<Self> {
-        let (work, received) = mpsc::channel::<(PathBuf, Rotation)>();
-        let leaving = Arc::new(AtomicBool::new(false));
-        let go_on = {
-            let leaving = leaving.clone();
-            move || !leaving.load(Ordering::Relaxed)
-        };
-        let run = move || {
-            // On Linux this is the thread's own priority. Without it the work is done all the same.
-            let _ = rustix::process::setpriority_process(None, 19);
-            while let Ok((log, rotation)) = received.recv() {
-                if !go_on() {
-                    return;
-                }
-                if let Err(error) = tidy::tidy(&log, &rotation, &go_on) {
-                    on_event(Event::Failed { log, error });
-                }
-            }
-        };
-        let thread = std::thread::Builder::new().name("log-tidy".into()).spawn(run)?;
-        Ok(Self { work: Some(work), leaving, thread: Some(thread) })
-    }
-
-    fn tidy(&self, log: &Path, rotation: &Rotation) {
-        if let Some(work) = &self.work {
-            let _ = work.send((log.to_owned(), rotation.clone()));
-        }
-    }
-}
-
-impl Drop for Tidier {
-    fn drop(&mut self) {
-        self.leaving.store(true, Ordering::Relaxed);
-        self.work = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_nearer_the_limit_the_sooner_the_look() {
-        let second = Duration::from_secs(1);
-        assert_eq!(next_look(0, second, Some(10)), None);
-        assert_eq!(next_look(1, second, Some(1_000_000)), Some(LOOK_MAX));
-        assert_eq!(next_look(1_000, second, Some(500)), Some(Duration::from_millis(500)));
-        assert_eq!(next_look(1_000_000, second, Some(0)), Some(LOOK_MIN));
-        assert_eq!(next_look(1, second, None), Some(LOOK_MAX));
-    }
 
     #[test]
     fn a_log_that_nobody_writes_any_more_leaves_no_ledger_of_nothing() {

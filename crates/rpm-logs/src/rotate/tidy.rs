@@ -7,6 +7,9 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use flate2::Compression;
@@ -16,6 +19,7 @@ use rustix::fs::OFlags;
 
 use super::archive::{self, Archive};
 use super::collapse::{remove_if_there, sync_directory};
+use super::rotator::Event;
 use crate::crash::step;
 use crate::date::Stamp;
 
@@ -25,8 +29,56 @@ const LEVEL: Compression = Compression::new(3);
 /// Read and compressed at once; between two the work can be broken off.
 const PIECE: usize = 256 << 10;
 
+/// The thread of the lowest priority that compresses.
+pub(super) struct Tidier {
+    work: Option<mpsc::Sender<(PathBuf, Rotation)>>,
+    leaving: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Tidier {
+    pub(super) fn start(mut on_event: impl FnMut(Event) + Send + 'static) -> io::Result<Self> {
+        let (work, received) = mpsc::channel::<(PathBuf, Rotation)>();
+        let leaving = Arc::new(AtomicBool::new(false));
+        let go_on = {
+            let leaving = leaving.clone();
+            move || !leaving.load(Ordering::Relaxed)
+        };
+        let run = move || {
+            // On Linux this is the thread's own priority. Without it the work is done all the same.
+            let _ = rustix::process::setpriority_process(None, 19);
+            while let Ok((log, rotation)) = received.recv() {
+                if !go_on() {
+                    return;
+                }
+                if let Err(error) = tidy(&log, &rotation, &go_on) {
+                    on_event(Event::Failed { log, error });
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("log-tidy".into()).spawn(run)?;
+        Ok(Self { work: Some(work), leaving, thread: Some(thread) })
+    }
+
+    pub(super) fn tidy(&self, log: &Path, rotation: &Rotation) {
+        if let Some(work) = &self.work {
+            let _ = work.send((log.to_owned(), rotation.clone()));
+        }
+    }
+}
+
+impl Drop for Tidier {
+    fn drop(&mut self) {
+        self.leaving.store(true, Ordering::Relaxed);
+        self.work = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
 /// Brings the archives of one log into the state that is wanted. `go_on` is asked from time to time.
-pub(super) fn tidy(log: &Path, rotation: &Rotation, go_on: &dyn Fn() -> bool) -> io::Result<()> {
+fn tidy(log: &Path, rotation: &Rotation, go_on: &dyn Fn() -> bool) -> io::Result<()> {
     // First what goes, so that nothing is compressed in vain.
     for archive in surplus(archive::list(log)?, rotation, Stamp::now()) {
         for form in [plain_path(&archive), compressed_path(&archive)] {
