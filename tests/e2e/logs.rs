@@ -114,3 +114,55 @@ fn nothing_is_kept_of_a_stream_sent_nowhere() {
     until("the output", || rpm.log("talk-error.log").contains("to err"));
     assert!(!rpm.home().join("logs/talk-out.log").exists());
 }
+
+/// What a user's directory leads to is his to say: nothing is opened there that he could not open himself.
+#[test]
+fn a_log_of_an_app_of_another_user_is_opened_in_his_name() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+
+    const NOBODY: u32 = 65534;
+    let rpm = Rpm::new();
+    if rpm.home().metadata().expect("the home is there").uid() != 0 {
+        eprintln!("skipped: only root starts apps of others");
+        return;
+    }
+    // The home itself is closed to others.
+    let place = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| place.path().join(name);
+    std::fs::set_permissions(place.path(), PermissionsExt::from_mode(0o755)).expect("sets");
+    for name in ["secret", "theirs", "theirs/logs"] {
+        std::fs::create_dir(at(name)).expect("makes");
+    }
+    std::fs::set_permissions(at("secret"), PermissionsExt::from_mode(0o700)).expect("sets");
+    std::fs::write(at("secret/out.log"), "kept\n").expect("writes");
+    for name in ["theirs", "theirs/logs"] {
+        chown(at(name), Some(NOBODY), Some(NOBODY)).expect("gives");
+    }
+    symlink(at("secret"), at("theirs/turned")).expect("links");
+    let script = at("talk.sh");
+    std::fs::write(&script, "#!/bin/sh\necho said\nexec sleep 100000\n").expect("writes");
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).expect("sets");
+    let start = |name: &str, logs: &str| {
+        let (log, pid) = (at(logs).join("out.log"), at(logs).join("app.pid"));
+        let script = script.to_string_lossy();
+        let logs = ["--output", &log.to_string_lossy(), "--error", "/dev/null", "--pid", &pid.to_string_lossy()]
+            .map(str::to_owned);
+        let args =
+            ["start", &script, "--name", name, "--uid", "65534", "--gid", "65534", "--merge-logs"].map(str::to_owned);
+        let all: Vec<String> = args.into_iter().chain(logs).collect();
+        rpm.run(&all.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    assert!(start("good", "theirs/logs").status.success());
+    until("the output", || std::fs::read(at("theirs/logs/out.log")).is_ok_and(|said| said == b"said\n"));
+    assert_eq!(at("theirs/logs/out.log").metadata().expect("it is there").uid(), NOBODY);
+    let refused = start("bad", "theirs/turned");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("out.log cannot be opened"), "{said}");
+    rpm.run(&["flush"]);
+    assert_eq!(std::fs::read(at("secret/out.log")).expect("reads"), b"kept\n");
+    let made: Vec<_> =
+        std::fs::read_dir(at("secret")).expect("lists").map(|entry| entry.expect("an entry").file_name()).collect();
+    assert_eq!(made, ["out.log"]);
+    rpm.ok(&["flush", "good"]);
+    until("it is empty", || std::fs::read(at("theirs/logs/out.log")).is_ok_and(|said| said.is_empty()));
+}

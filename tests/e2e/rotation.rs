@@ -197,6 +197,58 @@ fn logrotate_moves_a_log_away_under_its_writer() {
 }
 
 #[test]
+fn logrotate_comes_when_the_log_has_long_been_silent() {
+    use std::io::Write;
+
+    let rpm = Rpm::new();
+    let mut fifo = echo(&rpm, &[]);
+    let lines: String = (0..2_000).map(|n| format!("line {n}\n")).collect();
+    fifo.write_all(lines.as_bytes()).expect("writes");
+    until("the lines", || logrotated(&rpm) == lines.as_bytes());
+    // A log that grows is looked at every second, a silent one only when something happens to it.
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    logrotate(&rpm, "create 600");
+    fifo.write_all(b"after\n").expect("writes");
+    until("what came after", || logrotated(&rpm) == (lines.clone() + "after\n").as_bytes());
+    assert!(rpm.log("echo-out.log").ends_with("after\n"), "the worker writes where its log is");
+}
+
+#[test]
+fn who_follows_a_log_sees_each_line_once_over_all_its_rotations() {
+    use std::io::{BufRead, BufReader, Write};
+
+    for options in [&[][..], &["--time"]] {
+        let rpm = Rpm::new();
+        let config = rpm.home().join("echo.json");
+        let (script, fifo) = (rpm.home().join("echo.sh"), rpm.home().join("fifo"));
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().expect("mkfifo runs").success());
+        std::fs::write(&script, format!("#!/bin/sh\nexec cat < {}\n", fifo.display())).expect("a script");
+        let time = !options.is_empty();
+        let app = serde_json::json!({ "name": "echo", "script": script, "max_log_size": "70K", "time": time });
+        std::fs::write(&config, serde_json::json!({ "apps": [app] }).to_string()).expect("writes");
+        rpm.ok(&["start", &config.to_string_lossy()]);
+        let mut fifo = std::fs::File::options().read(true).write(true).open(&fifo).expect("opens");
+        let mut command = rpm.command(&["logs", "echo", "--raw", "--out"]);
+        let mut follower = command.stdout(std::process::Stdio::piped()).spawn().expect("rpm runs");
+        let lines = BufReader::new(follower.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
+        let mut numbers = lines.filter_map(|line| line.rsplit_once("line ")?.1.parse::<usize>().ok());
+        fifo.write_all(b"line 0\n").expect("writes");
+        assert_eq!(numbers.next(), Some(0));
+        let writer = std::thread::spawn(move || {
+            for n in 1..40_000 {
+                writeln!(fifo, "line {n}").expect("writes");
+            }
+        });
+        let seen: Vec<usize> = numbers.by_ref().take(39_999).collect();
+        let wrong = seen.iter().zip(1..).find(|(seen, wanted)| **seen != *wanted);
+        assert_eq!(wrong, None, "{options:?}: what was seen, and what was to be seen next");
+        writer.join().expect("writes");
+        follower.kill().expect("it runs");
+        follower.wait().expect("an end");
+    }
+}
+
+#[test]
 fn what_was_written_is_found_by_time_and_text() {
     use std::io::Write;
 

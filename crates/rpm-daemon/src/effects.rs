@@ -96,7 +96,7 @@ impl Daemon {
                 self.hand_on(worker);
                 self.ports.close(worker);
                 if let Some(files) = self.seats.get(&worker) {
-                    let _ = std::fs::remove_file(&files.pid);
+                    crate::news::remove_pid(&files.pid);
                 }
             }
             Effect::Forget { worker } => {
@@ -314,7 +314,7 @@ impl Daemon {
                 tracing::error!("{life} cannot be heard: {error}");
             }
         }
-        self.seats.insert(life.worker, SeatFiles { app, logs, pid: pid_path, err_from });
+        self.keep_files(life.worker, spec, SeatFiles { app, logs, pid: pid_path, err_from });
         self.processes.insert(life, process);
         if let Some(socket) = control {
             self.begin_edge(life, app, spec, socket);

@@ -38,7 +38,7 @@ impl Daemon {
         let logs = rpm_logs::paths(spec, life.worker, &self.home);
         let err_from = logs.err.as_deref().and_then(|path| std::fs::metadata(path).ok()).map_or(0, |meta| meta.len());
         let pid = rpm_logs::pid_path(spec, life.worker, &self.home);
-        self.seats.insert(life.worker, SeatFiles { app: *app, logs, pid, err_from });
+        self.keep_files(life.worker, spec, SeatFiles { app: *app, logs, pid, err_from });
         self.hooks.starting.insert(life, (prepared, secrets));
         self.run_hook(Hook::PreStart, whose, &argv, Vec::new());
     }

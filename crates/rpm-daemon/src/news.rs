@@ -208,7 +208,7 @@ impl Daemon {
             // A replacement has the same file.
             let is_replaced = self.lives_of(life.worker).any(|(_, process)| process.running.is_some());
             if let Some(files) = self.seats.get(&life.worker).filter(|_| !is_replaced) {
-                let _ = std::fs::remove_file(&files.pid);
+                remove_pid(&files.pid);
             }
         }
         // A slot whose life was replaced, or never made it, is closed. One whose seat has nobody else keeps its
@@ -493,6 +493,7 @@ pub(crate) fn exit_of(exit: ExitStatus) -> Exit {
 pub(crate) fn write_pid(path: &std::path::Path, pid: i32) -> std::io::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+    let _acting = rpm_logs::hand::act_for(path)?;
     // Never through a symlink that somebody put there.
     let open = || {
         std::fs::OpenOptions::new()
@@ -512,4 +513,9 @@ pub(crate) fn write_pid(path: &std::path::Path, pid: i32) -> std::io::Result<()>
         other => other?,
     };
     file.write_all(pid.to_string().as_bytes())
+}
+
+pub(crate) fn remove_pid(path: &std::path::Path) {
+    // One that stays is of a process that is gone, as every reader of such a file has to expect.
+    let _ = rpm_logs::hand::act_for(path).and_then(|_acting| std::fs::remove_file(path));
 }

@@ -2,10 +2,11 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rpm_logs::{Kind, LogPaths, Pump, Stream};
-use rpm_model::{AppSpec, Life, LogTarget};
+use rpm_logs::{Kind, LogPaths, Pump, Stream, hand};
+use rpm_model::{AppSpec, Life, LogTarget, WorkerId};
 
 use crate::daemon::Daemon;
+use crate::process::SeatFiles;
 
 /// The buffer of a log pipe: the most a worker can write ahead of a dead daemon.
 const LOG_PIPE: usize = 1024 * 1024;
@@ -44,6 +45,10 @@ impl Daemon {
         names: impl Fn(Kind) -> LogNames,
     ) -> Result<Output, String> {
         let mut output = Output::default();
+        for path in [&logs.out, &logs.err, &logs.combined].into_iter().flatten() {
+            let failed = |error| format!("the log {} cannot be opened: {error}", path.display());
+            hand::choose(path, spec, &self.home).map_err(failed)?;
+        }
         let direct = self.logs.is_direct(spec, logs);
         for (kind, slot) in [(Kind::Out, &mut output.out), (Kind::Err, &mut output.err)] {
             if *spec.logs.target(kind == Kind::Err) == LogTarget::Console {
@@ -71,6 +76,17 @@ impl Daemon {
             *slot = Some(Stdio { child: write, keep: vec![(names.pipe, read), (names.staging, staging)] });
         }
         Ok(output)
+    }
+
+    /// Notes which files are a worker's, and in whose name they are opened.
+    pub(crate) fn keep_files(&mut self, worker: WorkerId, spec: &AppSpec, files: SeatFiles) {
+        let SeatFiles { logs: LogPaths { out, err, combined }, pid, .. } = &files;
+        for path in [out, err, combined].into_iter().flatten().chain([pid]) {
+            if let Err(error) = hand::choose(path, spec, &self.home) {
+                tracing::warn!("{} of {}: {error}", path.display(), spec.name);
+            }
+        }
+        self.seats.insert(worker, files);
     }
 
     /// Returns the log thread, started at its first use.

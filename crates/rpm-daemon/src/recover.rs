@@ -424,7 +424,7 @@ impl Daemon {
             }
             let logs = rpm_logs::paths(&spec, life.worker, &self.home);
             let pid = rpm_logs::pid_path(&spec, life.worker, &self.home);
-            self.seats.insert(life.worker, SeatFiles { app, logs, pid, err_from: 0 });
+            self.keep_files(life.worker, &spec, SeatFiles { app, logs, pid, err_from: 0 });
             self.processes.insert(life, process);
             self.begin_checks(life, crate::view::now());
             self.resume_logs(life, &spec, &mut inventory.held, &mut streams);

@@ -10,6 +10,7 @@
 //! | [`date`] | `log_date_format`, compiled; pure but for the time zone |
 //! | [`frame`] | bytes to framed lines; pure |
 //! | [`target`] | opening log files |
+//! | [`hand`] | in whose name they are opened |
 //! | [`mod@pump`] | the thread that carries pipes to files |
 //! | [`mod@rotate`] | archives, and what of them is kept |
 //! | [`tail`] | the last lines of a file |
@@ -27,6 +28,7 @@ pub mod follow;
 pub mod frame;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod hand;
 pub mod names;
 pub mod pump;
 pub mod rotate;

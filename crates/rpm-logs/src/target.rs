@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::hand;
 use crate::names::LogPaths;
 
 /// Logs are for their owner alone: they hold what apps were asked and answered.
@@ -52,6 +53,7 @@ pub struct DirectFiles {
 
 /// Opens a log file for appending, and the directories that lead to it.
 pub fn direct(path: &Path) -> io::Result<OwnedFd> {
+    let _acting = hand::act_for(path)?;
     Ok(rpm_sys::open::append_log(path, LOG_MODE)?)
 }
 

@@ -18,6 +18,7 @@
 //! | [`tree`] | signalling a process together with its descendants |
 //! | [`spawn`] | starting a program |
 //! | [`credentials`] | as whom |
+//! | [`identity`] | opening files as somebody else |
 //! | [`reap`] | being a parent: exits, orphans, signals as a descriptor |
 //! | [`poll`] | waiting for several descriptors at once |
 //! | [`signal`] | numbers of signals and errors |
@@ -28,6 +29,7 @@ pub mod borrow;
 pub mod credentials;
 pub mod fail;
 pub mod fd;
+pub mod identity;
 pub mod memory;
 pub mod net;
 pub mod open;

@@ -7,9 +7,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use rpm_sys::credentials::Credentials;
 use rpm_sys::fd;
 use rpm_sys::reap::{Status, wait_any};
-use rpm_sys::credentials::Credentials;
 use rpm_sys::spawn::{Spawn, Spawned};
 
 /// The children of this process are reaped by one test at a time.

@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use rpm_logs::hand;
 use rustix::fs::OFlags;
 
 use crate::args::Optional;
@@ -25,18 +26,26 @@ pub(super) fn run(args: &Optional, invocation: &Invocation) -> Result<(), Failur
     if args.target.is_none() {
         files.insert(invocation.home.daemon_log());
     }
-    for (_, worker) in workers.iter().filter_map(|id| target::find(&list, *id)) {
-        files.extend([&worker.out_log, &worker.err_log, &worker.combined_log].into_iter().flatten().cloned());
+    for (app, worker) in workers.iter().filter_map(|id| target::find(&list, *id)) {
+        for file in [&worker.out_log, &worker.err_log, &worker.combined_log].into_iter().flatten() {
+            hand::choose(file, &app.spec, &invocation.home).map_err(|error| failed(file, &error))?;
+            files.insert(file.clone());
+        }
     }
     for file in &files {
-        cut(file).map_err(|error| Failure::new(format!("failed to empty {}: {error}", file.display())))?;
+        cut(file).map_err(|error| failed(file, &error))?;
         invocation.voice.say(format_args!("Flushing {}", file.display()));
     }
     invocation.voice.say("Logs flushed");
     Ok(())
 }
 
+fn failed(file: &Path, error: &io::Error) -> Failure {
+    Failure::new(format!("failed to empty {}: {error}", file.display()))
+}
+
 fn cut(path: &Path) -> io::Result<()> {
+    let _acting = hand::act_for(path)?;
     // Never through a link in the last place, as the logs are opened: it could lead to anybody's file.
     match OpenOptions::new().write(true).custom_flags(OFlags::NOFOLLOW.bits() as i32).open(path) {
         // Only a file has a length; a terminal or a pipe somebody named as a log has none.

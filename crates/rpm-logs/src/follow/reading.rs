@@ -6,6 +6,7 @@ use std::io::{self, BufRead};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::inotify::{self, WatchFlags};
 
@@ -47,8 +48,24 @@ impl std::fmt::Debug for Moves {
 impl Moves {
     fn of(log: &Path, identity: (u64, u64)) -> Self {
         let mut moves = Self { log: log.to_owned(), ledger: None, stuck: None, base: 0, behind: VecDeque::new() };
-        moves.base = moves.header(identity).map_or(0, |header| header.base);
+        // A file that the ledger does not know yet will begin behind all that it knows.
+        let known = moves.first_header(identity).map(|header| header.base);
+        let next = || moves.ledger.as_ref().and_then(|ledger| ledger.next_base().ok());
+        moves.base = known.or_else(next).unwrap_or(0);
         moves
+    }
+
+    /// Returns the ledger's first word on this file; the pump gives it right after it has made the file.
+    fn first_header(&mut self, identity: (u64, u64)) -> Option<Header> {
+        let deadline = Instant::now() + history::STEADY_WITHIN;
+        loop {
+            let known = self.header(identity);
+            let is_waiting = |ledger: &Ledger| ledger.header().is_ok_and(|header| header.is_between_files());
+            if known.is_some() || !self.ledger.as_ref().is_some_and(is_waiting) || Instant::now() >= deadline {
+                return known;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Returns the ledger's word on this file, when nothing is being moved.
@@ -92,6 +109,27 @@ impl Reading {
             self.fetch_behind(place, self.moves.base);
         }
         place.saturating_sub(self.moves.base).min(self.length())
+    }
+
+    /// Returns the place behind its last byte.
+    pub(super) fn end(&self) -> u64 {
+        self.moves.base + self.length()
+    }
+
+    /// Has what lies between `place` and this file read first: files that came and went meanwhile. Returns whether this
+    /// is still the log; if not, it is an archive itself by now.
+    pub(super) fn read_from(&mut self, place: u64) -> bool {
+        let base = self.moves.base;
+        if place >= base || self.moves.header(self.identity).is_none() {
+            // Nothing is missing, or nobody knows.
+            return true;
+        }
+        let behind = history::behind(&self.moves.log, place, base).unwrap_or_default();
+        if self.moves.header(self.identity).map(|header| header.base) != Some(base) {
+            return false;
+        }
+        self.moves.behind.extend(behind);
+        true
     }
 
     fn fetch_behind(&mut self, place: u64, base: u64) {

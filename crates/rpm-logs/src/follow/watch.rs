@@ -105,12 +105,21 @@ impl<L: Clone + PartialEq> Follower<L> {
             Begin::Offset(offset) => offset.min(reading.length()),
             Begin::Place(place) => reading.offset_of(place),
         };
-        let retired = followed.former.take();
-        followed.former = followed.current.replace(reading);
+        let former = followed.former.as_ref().or(followed.current.as_ref());
+        let is_log = former.is_none_or(|former| reading.read_from(former.end()));
+        // The oldest is read on. What came behind it and is gone again is read from the archives.
+        let replaced = followed.current.replace(reading);
+        let retired = match followed.former {
+            Some(_) => replaced,
+            None => std::mem::replace(&mut followed.former, replaced),
+        };
         if let Some(retired) = retired {
             self.unwatch_file(retired.watch);
         }
         self.mark(id);
+        if !is_log {
+            self.look(id, Begin::Start);
+        }
     }
 
     fn mark(&mut self, id: u64) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,8 @@ use rustix::io::{Errno, write};
 
 use super::staging::Place;
 use crate::crash::step;
+use crate::hand;
+use crate::rotate::ledger::Ledger;
 use crate::rotate::{archive, claim};
 use crate::target::{Target, direct};
 
@@ -41,6 +43,15 @@ struct File {
     full: bool,
     /// The last rotation failed; told once.
     stuck: bool,
+}
+
+/// Has the ledger know the new file at once: whoever follows the log learns from it what is before the file. One that cannot
+/// be written costs that, and the precision of times.
+fn adopt(log: &Path, file: BorrowedFd<'_>) {
+    let _ = hand::act_for(log).and_then(|_acting| {
+        let file = std::fs::File::from(file.try_clone_to_owned()?);
+        Ledger::write(log)?.header_for(&file)
+    });
 }
 
 impl Files {
@@ -112,7 +123,11 @@ impl Files {
     fn rotate(&mut self, id: FileId) -> Option<(PathBuf, io::Result<PathBuf>)> {
         let log = self.file(id).path.clone()?;
         let open = self.place(id).ok()??;
-        let result = claim::unless_claimed(&log, || archive::rename(&log, (open.device, open.inode)))?;
+        let rename = || {
+            let _acting = hand::act_for(&log)?;
+            archive::rename(&log, (open.device, open.inode))
+        };
+        let result = claim::unless_claimed(&log, rename)?;
         let was_stuck = std::mem::replace(&mut self.file(id).stuck, result.is_err());
         match result {
             Ok(None) => None,
@@ -120,7 +135,9 @@ impl Files {
                 self.file(id).fd = None;
                 self.file(id).full = false;
                 // An error shows again, and is told, at the next write.
-                let _ = self.open(id);
+                if let Ok(file) = self.open(id) {
+                    adopt(&log, file.as_fd());
+                }
                 Some((log, Ok(archive)))
             }
             Err(error) => (!was_stuck).then_some((log, Err(error))),

@@ -61,6 +61,7 @@ use super::archive;
 use super::claim::Claim;
 use super::ledger::{Header, Ledger, PLACE_MAX};
 use crate::crash::step;
+use crate::hand;
 
 /// Boundaries of blocks that are looked at for a line's end: 64 MiB, some 10 ms.
 const BOUNDARIES: u64 = 16_384;
@@ -109,6 +110,7 @@ fn rotate_into(log: &Path, place: Option<&Path>) -> io::Result<Option<PathBuf>> 
 
 /// Finishes or undoes what somebody was killed in, and returns the archives that came of it.
 pub(crate) fn recover(log: &Path) -> io::Result<Vec<PathBuf>> {
+    let _acting = hand::act_for(log)?;
     remove_if_there(&copying_path(log))?;
     let mut archives = Vec::new();
     let _claim = Claim::new(log);

@@ -26,7 +26,7 @@ const LINE_MAX: usize = 1 << 20;
 /// A head is taken away in less; after this its taker is dead, and nothing moves.
 ///
 /// A fuzzer has no time, and nobody who moves anything.
-const STEADY_WITHIN: Duration = Duration::from_secs(if cfg!(fuzzing) { 0 } else { 2 });
+pub(crate) const STEADY_WITHIN: Duration = Duration::from_secs(if cfg!(fuzzing) { 0 } else { 2 });
 
 /// One line of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -60,6 +60,11 @@ impl Header {
         Ok(self.is_identity((meta.dev(), meta.ino())))
     }
 
+    /// Returns whether the last file was renamed, and the next is not known yet.
+    pub(crate) fn is_between_files(&self) -> bool {
+        self.is_identity((0, 0))
+    }
+
     /// Returns whether the base belongs to this file, named by device and inode.
     pub(crate) fn is_identity(&self, identity: (u64, u64)) -> bool {
         (self.device, self.inode) == identity
@@ -89,7 +94,7 @@ impl Ledger {
     }
 
     /// Opens a log's ledger to write it, made where it is missing or broken.
-    pub(super) fn write(log: &Path) -> io::Result<Self> {
+    pub(crate) fn write(log: &Path) -> io::Result<Self> {
         let ledger = Self { file: open(&Self::path(log), true)?, writable: true };
         if ledger.header().is_err() {
             ledger.file.set_len(0)?;
@@ -133,17 +138,22 @@ impl Ledger {
 
     /// Returns the header for the log `file`, begun anew behind everything known when the ledger is another file's, as after a
     /// rename, or when the file was cut.
-    pub(super) fn header_for(&self, file: &File) -> io::Result<Header> {
+    pub(crate) fn header_for(&self, file: &File) -> io::Result<Header> {
         let header = self.header()?;
-        let last = self.last_record()?.map_or(0, |(place, _)| place);
+        let next = self.next_base()?;
         let meta = file.metadata()?;
-        if header.is_of(file)? && (!header.is_steady() || header.base + meta.len() >= last) {
+        if header.is_of(file)? && (!header.is_steady() || header.base + meta.len() >= next) {
             return Ok(header);
         }
-        // Places before this one are those of archives, or of nothing.
-        let fresh = Header { device: meta.dev(), inode: meta.ino(), base: header.base.max(last), moving: 0 };
+        let fresh = Header { device: meta.dev(), inode: meta.ino(), base: next, moving: 0 };
         self.set_header(fresh)?;
         Ok(fresh)
+    }
+
+    /// Returns the base of the file that comes next: places before it are those of archives, or of nothing.
+    pub(crate) fn next_base(&self) -> io::Result<u64> {
+        let last = self.last_record()?.map_or(0, |(place, _)| place);
+        Ok(self.header()?.base.max(last))
     }
 
     /// Moves the base behind a file that is about to be renamed, and belongs to no file until the next is seen.

@@ -23,6 +23,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use super::collapse::{self, open_log};
 use super::ledger::Ledger;
 use super::rotator::Writer;
+use crate::hand;
 
 /// Puts a log back if it was renamed.
 pub(super) fn put_back(writer: &Writer) -> io::Result<()> {
@@ -45,6 +46,8 @@ pub(super) fn put_back(writer: &Writer) -> io::Result<()> {
             "the worker writes to a file that was removed, or that is not known; a restart makes it write here",
         ));
     }
+    // What the worker has open only we may look at; from here on it is the log.
+    let _acting = hand::act_for(log)?;
     let directory = log.parent().unwrap_or(Path::new("/"));
     if !collapse::is_possible(directory) {
         return Err(io::Error::other(format!(

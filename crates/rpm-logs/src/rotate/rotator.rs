@@ -24,6 +24,7 @@ use super::tidy::Tidier;
 use super::watched::{LOOK_MIN, REST, Watched, is_disk_full};
 use super::{collapse, moved};
 use crate::date::Stamp;
+use crate::hand;
 
 /// A log to watch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -318,7 +319,8 @@ impl Room {
                 // Where two names mean one file they have one watch; the other is then woken once in vain.
                 let _ = inotify::remove_watch(&self.inotify, watch);
             }
-            if let Err(error) = Ledger::forget(&gone.log.path) {
+            let forgotten = hand::act_for(&gone.log.path).and_then(|_acting| Ledger::forget(&gone.log.path));
+            if let Err(error) = forgotten {
                 (self.on_event)(Event::Failed { log: gone.log.path, error });
             }
         }

@@ -22,6 +22,7 @@ use super::collapse::{remove_if_there, sync_directory};
 use super::rotator::Event;
 use crate::crash::step;
 use crate::date::Stamp;
+use crate::hand;
 
 /// Repetitive text shrinks nearly as much as at 6, in a third of the time.
 const LEVEL: Compression = Compression::new(3);
@@ -51,7 +52,8 @@ impl Tidier {
                 if !go_on() {
                     return;
                 }
-                if let Err(error) = tidy(&log, &rotation, &go_on) {
+                let tidied = hand::act_for(&log).and_then(|_acting| tidy(&log, &rotation, &go_on));
+                if let Err(error) = tidied {
                     on_event(Event::Failed { log, error });
                 }
             }

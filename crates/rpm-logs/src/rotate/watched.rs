@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 use rustix::fs::OFlags;
 use rustix::fs::inotify::{self, WatchFlags};
 
+use super::claim::Claim;
 use super::collapse;
 use super::ledger::Ledger;
 use super::rotator::{Event, Log, Written};
 use crate::date::Stamp;
+use crate::hand;
 
 /// Between two looks at a log that grows; times of lines are right to this.
 const LOOK_MAX: Duration = Duration::from_secs(1);
@@ -24,6 +26,10 @@ pub(super) const LOOK_MIN: Duration = Duration::from_millis(50);
 
 /// A log whose rotation failed, or that is not there, is left alone for so long.
 pub(super) const REST: Duration = Duration::from_secs(15);
+
+/// A log in whose place another file stands is left alone for so long: whoever renamed it (logrotate) is about to say
+/// so, and then it is [put back](super::moved) by what the ledger knows of it.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Less free than this is a full disk: one write of a busy app.
 const ROOM_MIN: u64 = 64 << 10;
@@ -41,6 +47,8 @@ pub(super) struct Watched {
     pub(super) log: Log,
     pub(super) written: Written,
     pub(super) seen: Option<Seen>,
+    /// The file that stands in its place, and may be adopted.
+    replaced_by: Option<(u64, u64)>,
     /// The watch that fires once, while nothing grows.
     pub(super) armed: Option<i32>,
     pub(super) look_at: Option<Instant>,
@@ -65,6 +73,7 @@ impl Watched {
             log,
             written,
             seen: None,
+            replaced_by: None,
             armed: None,
             look_at: Some(Instant::now()),
             rotate_at,
@@ -75,7 +84,8 @@ impl Watched {
 
     /// Looks how long the log is; rotates it when it is too long, and returns the archive.
     pub(super) fn look(&mut self, inotify: &OwnedFd) -> io::Result<Option<PathBuf>> {
-        let path = &self.log.path;
+        let path = &self.log.path.clone();
+        let _acting = hand::act_for(path)?;
         let meta = open(path)?.metadata()?;
         if !meta.is_file() {
             self.look_at = None;
@@ -83,6 +93,10 @@ impl Watched {
         }
         let now = Instant::now();
         let (identity, length) = ((meta.dev(), meta.ino()), meta.len());
+        if !self.log.is_pumped && self.is_replaced(identity) {
+            self.look_at = Some(now + GRACE);
+            return Ok(None);
+        }
         let before = self.seen.replace(Seen { identity, length, at: now });
         if before.is_none_or(|before| before.identity != identity || before.length != length) {
             self.note(length, Stamp::now())?;
@@ -113,6 +127,13 @@ impl Watched {
         Ok(None)
     }
 
+    /// Returns whether another file has taken the log's place since the last look; once for each.
+    fn is_replaced(&mut self, identity: (u64, u64)) -> bool {
+        let is_other = self.seen.is_some_and(|seen| seen.identity != identity);
+        let was_told = std::mem::replace(&mut self.replaced_by, is_other.then_some(identity));
+        is_other && was_told != Some(identity)
+    }
+
     /// Looks whether what the worker writes itself can be written, and soon again when not.
     pub(super) fn look_for_room(&mut self, on_event: &mut (dyn FnMut(Event) + Send)) {
         if self.log.is_pumped {
@@ -138,13 +159,18 @@ impl Watched {
 
     /// Notes when the log went on after a silence.
     pub(super) fn time_first_bytes(&mut self) {
-        if let Some(seen) = self.seen {
+        let is_there =
+            |seen: &Seen| self.log.path.symlink_metadata().is_ok_and(|now| seen.identity == (now.dev(), now.ino()));
+        if let Some(seen) = self.seen.filter(is_there) {
             // What is missing in the ledger costs the precision of a time.
             let _ = self.note(seen.length, Stamp::now());
         }
     }
 
     fn note(&self, length: u64, at: Stamp) -> io::Result<()> {
+        let _acting = hand::act_for(&self.log.path)?;
+        // The pump renames it in two steps, between which the ledger is of no file.
+        let _claim = Claim::new(&self.log.path);
         let file = open(&self.log.path)?;
         let ledger = Ledger::write(&self.log.path)?;
         let header = ledger.header_for(&file)?;
