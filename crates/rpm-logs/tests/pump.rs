@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use rpm_logs::pump::RETAIN_MAX;
 use rpm_logs::{Event, Kind, Pump, Stream, Target, new_staging};
 use rpm_model::{LogFormat, WorkerId};
 
@@ -238,7 +239,10 @@ fn a_full_disk_does_not_stop_the_app() {
     for _ in 0..200 {
         writer.write_all(&line.repeat(1000)).expect("the app goes on");
     }
-    until(|| pump.counters().bytes_dropped > 0);
+    drop(writer);
+    // What is not dropped is kept: no more than the bound, and what one look at the pipe takes.
+    until(|| pump.counters().bytes_taken == 20_000_000);
+    until(|| pump.counters().bytes_dropped >= 20_000_000 - RETAIN_MAX - (1 << 20));
     let told: Vec<Event> = events.try_iter().collect();
     assert!(
         matches!(&told[..], [Event::WriteFailed { error, .. }, Event::Dropping { is_first: true, .. }, ..]

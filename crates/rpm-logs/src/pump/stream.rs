@@ -153,11 +153,14 @@ impl Live {
                 Flow::Ended
             }
         };
-        if self.pending.is_some() && self.staging.backlog() > RETAIN_MAX {
-            self.drop_oldest(shop)?;
-        }
+        let tail = if self.ended { Tail::End } else { Tail::Hold };
         if self.pending.is_none() {
-            self.carry(shop, if self.ended { Tail::End } else { Tail::Hold })?;
+            self.carry(shop, tail)?;
+        }
+        // Of a full pipe far more is taken at once than one write gives up.
+        while self.pending.is_some() && self.staging.backlog() > RETAIN_MAX {
+            self.drop_oldest(shop)?;
+            self.carry(shop, tail)?;
         }
         Ok(flow)
     }
