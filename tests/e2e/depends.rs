@@ -11,7 +11,7 @@ fn start(rpm: &Rpm, apps: &Value) -> String {
 
 /// Returns the order of what happened: `app event`.
 fn story(rpm: &Rpm) -> Vec<String> {
-    let events = rpm.ok(&["events", "--json"]);
+    let events = rpm.ok(&["events", "--json", "--last", "1000"]);
     let line = |line: &str| {
         let event: Value = serde_json::from_str(line).ok()?;
         Some(format!("{} {}", event["app"].as_str()?, event["event"].as_str()?))
@@ -115,4 +115,64 @@ fn an_app_that_runs_may_come_to_depend_on_a_new_one() {
     assert_eq!(rpm.statuses("web"), ["online"]);
     rpm.ok(&["apply", &start(&rpm, &json!([idle("web", json!(["queue"])), idle("queue", json!([]))]))]);
     assert_eq!((rpm.statuses("web"), rpm.statuses("queue")), (vec!["online".to_owned()], vec!["online".to_owned()]));
+}
+
+/// A job that had done its work was saved as stopped: after a boot it never ran, and what waits for it never started.
+#[test]
+fn after_a_boot_a_job_that_had_ended_runs_again_for_those_that_wait_for_it() {
+    let rpm = Rpm::new();
+    let file = start(
+        &rpm,
+        &json!([
+            { "name": "migrate", "script": "sleep 0.2; true", "autorestart": false },
+            { "name": "seed", "script": "sleep 0.2; true", "autorestart": false },
+            { "name": "web", "script": app("idle.sh"), "depends_on": { "migrate": "completed" } },
+        ]),
+    );
+    rpm.ok(&["start", &file]);
+    rpm.until("its end", "seed", |list| list.iter().all(|worker| worker["pm2_env"]["status"] == "stopped"));
+    rpm.ok(&["stop", "seed"]);
+    rpm.ok(&["save"]);
+    rpm.ok(&["kill"]);
+    rpm.ok(&["resurrect"]);
+    assert_eq!(rpm.statuses("web"), ["online"]);
+    let up = story(&rpm);
+    let runs = |job: &str| up.iter().filter(|line| **line == format!("{job} start")).count();
+    assert_eq!((runs("migrate"), runs("seed")), (2, 1), "what somebody has stopped stays so: {up:?}");
+}
+
+/// Only the first start kept the order: the job ran a second before its database.
+#[test]
+fn what_is_started_again_together_starts_in_order() {
+    let rpm = Rpm::new();
+    let file = start(
+        &rpm,
+        &json!([
+            { "name": "web", "script": app("idle.sh"), "depends_on": { "migrate": "completed" } },
+            { "name": "migrate", "script": "sleep 0.3; true", "autorestart": false, "depends_on": ["db"] },
+            { "name": "db", "script": app("idle.sh") },
+        ]),
+    );
+    rpm.ok(&["start", &file]);
+    for (how, is_down) in [
+        (&["start", &*file][..], true),
+        (&["start", "all"], true),
+        (&["start", "web", "migrate", "db"], true),
+        (&["startOrReload", &file], true),
+        (&["restart", "all"], false),
+    ] {
+        if is_down {
+            rpm.ok(&["stop", "all"]);
+        }
+        let before = story(&rpm).len();
+        rpm.ok(how);
+        let again = &story(&rpm)[before..];
+        assert!(first_start(again, "db") < first_start(again, "migrate"), "{how:?}: {again:?}");
+        assert!(position(again, "migrate online") < first_start(again, "web"), "{how:?}: {again:?}");
+    }
+}
+
+fn first_start(story: &[String], app: &str) -> usize {
+    let starts = [format!("{app} start"), format!("{app} restart")];
+    story.iter().position(|line| starts.contains(line)).unwrap_or_else(|| panic!("no start of {app} in {story:?}"))
 }

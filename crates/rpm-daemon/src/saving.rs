@@ -73,10 +73,11 @@ impl Daemon {
             .filter(|app| !app.spec.is_module())
             .map(|app| DumpedApp {
                 spec: saved_spec(app.spec, app.workers.len()),
-                // A job that waits for its time is stopped and wanted.
+                // A job that waits for its time is stopped and wanted, and so is what has ended by itself: others may depend
+                // on its work being done, and after a boot nobody knows that it was.
                 stopped: match &app.spec.job {
                     Some(_) => app.workers.iter().all(|worker| worker.is_parked),
-                    None => app.workers.iter().all(|worker| worker.status == Status::Stopped),
+                    None => app.workers.iter().all(|worker| worker.status == Status::Stopped && !worker.has_ended),
                 },
                 autoscale_off: app.scaling.is_some_and(|scaling| scaling.standing == Standing::Paused),
                 unknown: Unknown::default(),

@@ -174,12 +174,15 @@ impl Supervisor {
     }
 
     fn stop(&mut self, turn: &mut Turn<'_>, id: CommandId, workers: Vec<WorkerId>) {
-        let apps: BTreeSet<AppId> = workers.iter().filter_map(|worker| self.app_of(*worker)).collect();
+        let apps = self.apps_of(&workers);
         let with: BTreeSet<WorkerId> = workers.iter().copied().collect();
         // All of them first: one that is stopped later must not be taken for one that is wanted again.
         for worker in &with {
             self.enlist(turn, Some(id), *worker, Goal::Down);
             self.park_job(*worker);
+            if let Some(seat) = self.seat_mut(*worker) {
+                seat.has_ended = false;
+            }
         }
         self.each(turn, workers, |this, turn, worker| {
             let doomed = this.seats.get(&worker).is_some_and(Seat::is_doomed);
@@ -224,7 +227,8 @@ impl Supervisor {
             }
         }
         let workers = self.not_doomed(workers);
-        self.each(turn, workers, |this, turn, worker| this.start_again(turn, id, worker, cause));
+        let apps = self.apps_of(&workers);
+        self.each(turn, workers, |this, turn, worker| this.start_again(turn, id, worker, cause, &apps));
     }
 
     /// Ends the rolls of the apps that a command names; returns what the specs of those apps were before them.
@@ -234,8 +238,8 @@ impl Supervisor {
         workers: &[WorkerId],
         specs: &Specs,
     ) -> BTreeMap<AppId, Arc<AppSpec>> {
-        let named = workers.iter().filter_map(|worker| self.app_of(*worker));
-        let apps: BTreeSet<AppId> = named.chain(specs.iter().map(|(app, _)| *app)).collect();
+        let mut apps = self.apps_of(workers);
+        apps.extend(specs.iter().map(|(app, _)| *app));
         apps.into_iter().filter_map(|app| Some((app, self.cancel_roll(turn, app)?))).collect()
     }
 
@@ -253,6 +257,7 @@ impl Supervisor {
         for worker in self.not_doomed(workers) {
             apps.entry(self.app_of(worker).expect("the workers of a command are known")).or_default().push(worker);
         }
+        let started: BTreeSet<AppId> = apps.keys().copied().collect();
         let mut specs: BTreeMap<AppId, Arc<AppSpec>> = specs.into_iter().collect();
         for app in specs.keys() {
             apps.entry(*app).or_default();
@@ -272,7 +277,7 @@ impl Supervisor {
             let shares = |worker: &WorkerId| spec.shares_sockets() && self.seats[worker].spec.shares_sockets();
             if workers.is_empty() || !workers.iter().all(shares) {
                 for worker in workers {
-                    self.start_again(turn, id, worker, cause);
+                    self.start_again(turn, id, worker, cause, &started);
                 }
                 if rescale {
                     self.rescale(turn, Some(id), app, spec.instances, Cause::Scale);
@@ -297,6 +302,7 @@ impl Supervisor {
                 is_paused: false,
                 paused_at: Moment::default(),
                 is_told: false,
+                in_order: started.len() > 1,
                 rescale,
                 since: turn.now,
                 failed: false,
@@ -353,6 +359,10 @@ impl Supervisor {
 
     // ---- what they have in common ------------------------------------------------------------------------------
 
+    fn apps_of(&self, workers: &[WorkerId]) -> BTreeSet<AppId> {
+        workers.iter().filter_map(|worker| self.app_of(*worker)).collect()
+    }
+
     /// Acts on each worker, after taking it out of its roll; then lets the rolls go on with the others.
     fn each(
         &mut self,
@@ -360,8 +370,8 @@ impl Supervisor {
         workers: Vec<WorkerId>,
         mut act: impl FnMut(&mut Self, &mut Turn<'_>, WorkerId),
     ) {
+        let apps = self.apps_of(&workers);
         let workers: BTreeSet<WorkerId> = workers.into_iter().collect();
-        let apps: BTreeSet<AppId> = workers.iter().filter_map(|worker| self.app_of(*worker)).collect();
         for worker in workers {
             self.quit_roll(worker);
             act(self, turn, worker);
@@ -371,8 +381,16 @@ impl Supervisor {
         }
     }
 
-    /// Stops what runs in a seat and starts it with the app's spec; starts it at once when it is down.
-    fn start_again(&mut self, turn: &mut Turn<'_>, id: CommandId, worker: WorkerId, cause: Cause) {
+    /// Stops what runs in a seat and starts it with the app's spec; starts it at once when it is down. `apps` are all that the
+    /// command starts.
+    fn start_again(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: CommandId,
+        worker: WorkerId,
+        cause: Cause,
+        apps: &BTreeSet<AppId>,
+    ) {
         let now = turn.now;
         if self.becomes_job(worker) {
             return self.end_service(turn, id, worker);
@@ -384,6 +402,7 @@ impl Supervisor {
         // While the app rolls, its spec still has to prove itself: a seat taken out of the roll stays with its own.
         let app = self.app_of(worker).and_then(|app| self.apps.get(&app));
         let spec = app.filter(|app| app.roll.is_none()).map(|app| app.spec.clone());
+        let in_order = self.starts_in_order(worker, apps);
         let Some(seat) = self.seat_mut(worker) else { return };
         if let Some(spec) = spec {
             seat.spec = spec;
@@ -393,7 +412,8 @@ impl Supervisor {
         // As in PM2, what waits for its restart counts as if it ran.
         let again = matches!(seat.place, Place::Waiting { .. })
             || seat.first().is_some_and(|process| process.runs() && process.phase != Phase::Stuck);
-        self.leave(turn, worker, Then::Start { at: now, cause, again }, cause, false);
+        let then = if in_order { Then::StartInOrder { cause, again } } else { Then::Start { at: now, cause, again } };
+        self.leave(turn, worker, then, cause, false);
     }
 
     /// Makes a command wait for a seat, in the place of those that want something else of it.

@@ -68,15 +68,33 @@ impl Supervisor {
     /// Starts a process in an empty seat, or holds the seat until its app's dependencies are there.
     pub(crate) fn start_when_possible(&mut self, turn: &mut Turn<'_>, worker: WorkerId, cause: Cause) {
         let spec = self.app_of(worker).and_then(|app| self.apps.get(&app)).map(|app| app.spec.clone());
-        let Some(unmet) = spec.and_then(|spec| self.unmet(&spec)) else {
-            return self.spawn(turn, worker, cause, false);
-        };
+        match spec.and_then(|spec| self.unmet(&spec)) {
+            Some(unmet) => self.hold(turn, worker, cause, Some(unmet.to_string())),
+            None => self.spawn(turn, worker, cause, false),
+        }
+    }
+
+    /// Holds an empty seat: at the end of each event it is looked whether it may start.
+    pub(crate) fn hold(&mut self, turn: &Turn<'_>, worker: WorkerId, cause: Cause, why: Option<String>) {
         let until = turn.now + NEVER;
         let Some(seat) = self.seat_mut(worker) else { return };
         seat.place = Place::Waiting { until };
         (seat.is_held, seat.held_for) = (true, cause);
-        seat.why = Some(unmet.to_string());
+        seat.why = why;
         self.held.insert(worker);
+    }
+
+    /// Returns whether a worker that a command starts waits for what its app depends on. One that serves is taken down for
+    /// that only where the command starts this again too; and an app that is named alone starts at once.
+    pub(crate) fn starts_in_order(&self, worker: WorkerId, apps: &BTreeSet<AppId>) -> bool {
+        let Some(seat) = self.seats.get(&worker).filter(|_| apps.len() > 1) else { return false };
+        let Some(own) = self.apps.get(&seat.app) else { return false };
+        let is_named =
+            |name: &String| apps.iter().any(|app| self.apps.get(app).is_some_and(|app| app.spec.name == *name));
+        match seat.runs() {
+            true => own.spec.depends_on.keys().any(is_named),
+            false => !own.spec.depends_on.is_empty(),
+        }
     }
 
     /// Starts what was held and need not wait any more; whoever waits for what will not come is told.
@@ -101,7 +119,10 @@ impl Supervisor {
                         seat.why = Some(why.clone());
                     }
                     if unmet.is_hopeless {
-                        self.disappoint(turn, worker, &[Goal::Up, Goal::NextRun], FailureCause::Dependency { why });
+                        let cause = FailureCause::Dependency { why };
+                        self.disappoint(turn, worker, &[Goal::Up, Goal::Rolled, Goal::NextRun], cause);
+                        // A roll goes on without it.
+                        self.trial_passed(turn, worker);
                     }
                 }
             }

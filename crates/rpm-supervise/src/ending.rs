@@ -144,6 +144,7 @@ impl Supervisor {
             }
         };
         seat.why = Some(why);
+        seat.has_ended = then == Then::Stop;
         let job_done = decision == Decision::Stay && end.is_success(&seat.spec.restart.stop_exit_codes);
         self.let_go(turn, worker, |goal| goal == Goal::Run, (!job_done).then(|| cause.clone()));
         if !was_ready {
@@ -204,6 +205,10 @@ impl Supervisor {
             Then::Start { at, .. } => {
                 seat.place = Place::Waiting { until: at };
                 return;
+            }
+            Then::StartInOrder { cause, again } => {
+                seat.restarts = seat.restarts.saturating_add(u32::from(again));
+                return self.hold(turn, worker, cause, None);
             }
         };
         self.rest(turn, worker);

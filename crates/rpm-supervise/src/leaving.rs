@@ -135,7 +135,7 @@ impl Supervisor {
         }
         if seat.life() == Some(life) {
             seat.why = Some("still there after SIGKILL".to_owned());
-            if let Place::Leaving(_, then @ Then::Start { .. }) = &mut seat.place {
+            if let Place::Leaving(_, then @ (Then::Start { .. } | Then::StartInOrder { .. })) = &mut seat.place {
                 *then = Then::Fail;
             }
             turn.publish(worker, Happening::Errored);

@@ -59,6 +59,8 @@ pub(crate) struct Roll {
     pub(crate) paused_at: Moment,
     /// Whether it was said that nothing can be judged.
     pub(crate) is_told: bool,
+    /// Whether seats that are down wait for what their app depends on: other apps are started with it.
+    pub(crate) in_order: bool,
     /// Whether the number of workers is to be made the spec's at the end.
     pub(crate) rescale: bool,
     /// When it began.
@@ -132,12 +134,14 @@ impl Supervisor {
     /// Starts a replacement in a seat: beside the process that serves, or in its place when none does.
     pub(crate) fn try_out(&mut self, turn: &mut Turn<'_>, worker: WorkerId, spec: Arc<AppSpec>, cause: Cause) {
         let now = turn.now;
+        let in_order = self.roll_of(worker).is_some_and(|roll| roll.in_order && !roll.back);
         let Some(seat) = self.seat_mut(worker) else { return };
         if seat.has_stuck_second() {
             return self.pass_over(turn, worker);
         }
-        // A worker that has gone down for good meanwhile is not started by taking a release back.
-        if cause == Cause::Rollback && matches!(seat.place, Place::Stopped | Place::Leaving(_, Then::Stop)) {
+        // A worker that has gone down for good meanwhile, or waits for other apps, is not started by taking a release back.
+        let is_down = seat.is_held || matches!(seat.place, Place::Stopped | Place::Leaving(_, Then::Stop));
+        if cause == Cause::Rollback && is_down {
             seat.spec = spec;
             return self.mark_through(turn, worker);
         }
@@ -150,7 +154,10 @@ impl Supervisor {
             }
             place => {
                 let again = matches!(place, Place::Serving(_));
-                self.leave(turn, worker, Then::Start { at: now, cause, again }, cause, false);
+                let waits = in_order && !spec.depends_on.is_empty();
+                let then =
+                    if waits { Then::StartInOrder { cause, again } } else { Then::Start { at: now, cause, again } };
+                self.leave(turn, worker, then, cause, false);
             }
         }
     }

@@ -125,6 +125,8 @@ struct SavedSeat {
     queued: Option<Cause>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_exit: Option<(Exit, Moment)>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    has_ended: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     why: Option<String>,
     #[serde(default, flatten)]
@@ -303,6 +305,7 @@ impl Supervisor {
             is_paused: roll.is_paused,
             paused_at: roll.paused_at.min(now),
             is_told: false,
+            in_order: false,
             rescale: roll.rescale,
             // Nobody wrote it down: it is not shorter than what is left of it.
             since: roll.since.map_or(now, |since| since.min(now)),
@@ -486,6 +489,8 @@ fn save_seat(seat: &Seat, specs: &mut Specs) -> SavedSeat {
                     Then::Fail => SavedThen::Fail,
                     Then::Delete => SavedThen::Delete,
                     Then::Start { at, cause, again } => SavedThen::Start { at, cause, again },
+                    // With `is_held`, which an older daemon passes over.
+                    Then::StartInOrder { cause, again } => SavedThen::Start { at: Moment(0), cause, again },
                 };
                 SavedPlace::Leaving(save_process(process, specs), then)
             }
@@ -497,11 +502,12 @@ fn save_seat(seat: &Seat, specs: &mut Specs) -> SavedSeat {
         }),
         trial: seat.trial.as_ref().map(|spec| specs.index(spec)),
         renew_after: seat.renew_after,
-        is_held: seat.is_held,
+        is_held: seat.is_held || matches!(seat.place, Place::Leaving(_, Then::StartInOrder { .. })),
         held_for: Some(seat.held_for).filter(|cause| seat.is_held && *cause != Cause::Start),
         is_parked: seat.is_parked,
         queued: seat.queued,
         last_exit: seat.last_exit,
+        has_ended: seat.has_ended,
         why: seat.why.clone(),
         unknown: seat.unknown.clone(),
     }
@@ -542,6 +548,7 @@ fn load_seat(saved: SavedSeat, app: AppId, now: Moment, spec: &impl Fn(usize) ->
     let own = spec(saved.spec);
     let longest_wait = own.restart.restart_delay.max(own.restart.exp_backoff.unwrap_or_default());
     let soonest = |at: Moment| at.min(now + longest_wait.max(Duration::from_secs(15)));
+    let is_held = saved.is_held && matches!(saved.place, SavedPlace::Waiting { .. });
     Seat {
         id,
         app,
@@ -561,6 +568,7 @@ fn load_seat(saved: SavedSeat, app: AppId, now: Moment, spec: &impl Fn(usize) ->
                     SavedThen::Stop => Then::Stop,
                     SavedThen::Fail => Then::Fail,
                     SavedThen::Delete => Then::Delete,
+                    SavedThen::Start { cause, again, .. } if saved.is_held => Then::StartInOrder { cause, again },
                     SavedThen::Start { at, cause, again } => Then::Start { at: soonest(at), cause, again },
                 };
                 Place::Leaving(load_process(process, id, now, spec), then)
@@ -573,11 +581,12 @@ fn load_seat(saved: SavedSeat, app: AppId, now: Moment, spec: &impl Fn(usize) ->
         }),
         trial: saved.trial.map(spec),
         renew_after: soonest(saved.renew_after),
-        is_held: saved.is_held,
+        is_held,
         held_for: saved.held_for.unwrap_or(Cause::Start),
         is_parked: saved.is_parked,
         queued: saved.queued,
         last_exit: saved.last_exit,
+        has_ended: saved.has_ended,
         why: saved.why,
         spec: own,
         waiters: Vec::new(),

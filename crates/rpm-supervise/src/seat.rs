@@ -48,6 +48,8 @@ pub(crate) struct Seat {
     /// Whether this job runs again when its run has ended, and why.
     pub(crate) queued: Option<Cause>,
     pub(crate) last_exit: Option<(Exit, Moment)>,
+    /// Whether it is empty because its process has ended by itself, and nobody has stopped it since.
+    pub(crate) has_ended: bool,
     /// Why it is down or waiting.
     pub(crate) why: Option<String>,
     /// The commands that wait for this seat.
@@ -85,6 +87,13 @@ pub(crate) enum Then {
     Start {
         /// Not before then.
         at: Moment,
+        /// Why.
+        cause: Cause,
+        /// Whether it counts as a restart.
+        again: bool,
+    },
+    /// The next process starts as soon as what the app depends on is there.
+    StartInOrder {
         /// Why.
         cause: Cause,
         /// Whether it counts as a restart.
@@ -142,6 +151,7 @@ impl Seat {
             is_parked: false,
             queued: None,
             last_exit: None,
+            has_ended: false,
             why: None,
             waiters: Vec::new(),
             unknown: Unknown::default(),

@@ -43,7 +43,7 @@ impl Supervisor {
         for waiter in seat.waiters.iter_mut().filter(|waiter| waiter.goal == Goal::NextRun) {
             waiter.goal = Goal::Run;
         }
-        seat.is_held = false;
+        (seat.is_held, seat.has_ended) = (false, false);
         seat.why = None;
     }
 

@@ -60,6 +60,8 @@ pub struct WorkerView<'a> {
     pub started_at: Option<Moment>,
     /// How the last process of this seat ended, and when.
     pub last_exit: Option<(Exit, Moment)>,
+    /// Whether it is stopped because its process has ended by itself: nobody has stopped it.
+    pub has_ended: bool,
     /// Whether another process follows the one that is on its way out, or is waited for.
     pub returns: bool,
     /// Whether it is a job whose times pass until somebody runs it.
@@ -144,7 +146,11 @@ fn worker_view(seat: &Seat) -> WorkerView<'_> {
         created_at: seat.created_at,
         started_at: process.map(|process| process.started_at),
         last_exit: seat.last_exit,
-        returns: matches!(seat.place, Place::Waiting { .. } | Place::Leaving(_, Then::Start { .. })),
+        has_ended: seat.has_ended,
+        returns: matches!(
+            seat.place,
+            Place::Waiting { .. } | Place::Leaving(_, Then::Start { .. } | Then::StartInOrder { .. })
+        ),
         is_parked: seat.is_parked,
         ready: process.is_some_and(|process| process.ready),
         listened: process.is_some_and(|process| process.told.listened),

@@ -217,3 +217,107 @@ fn the_whole_chain_behind_something_that_is_down_is_told() {
     let why = "waits for api to be healthy, which is down".to_owned();
     stage.failed_for(start, 3, &FailureCause::Dependency { why });
 }
+
+/// All started at once: the job and what needs the database ran before it.
+#[test]
+fn what_is_started_again_together_starts_in_order() {
+    for (is_down, by_reload) in [(true, false), (false, false), (true, true)] {
+        let mut stage = Stage::new();
+        let web = app("web", &[("db", Dependency::Healthy)], |spec| {
+            // What shares its sockets is rolled.
+            spec.exec_mode = if by_reload { ExecMode::Cluster } else { ExecMode::Fork };
+        });
+        stage.ask(Command::Start { specs: vec![web, app("db", &[], |_| {})] });
+        stage.spawned(life(1, 1)).settled(life(1, 1)).spawned(life(0, 1)).listening(life(0, 1)).settled(life(0, 1));
+        if is_down {
+            stage.ask(Command::Stop { workers: ids([0, 1]) });
+            stage.exited(life(0, 1), 0).exited(life(1, 1), 0);
+        }
+        let (workers, specs) = (ids([0, 1]), vec![]);
+        let again = match by_reload {
+            true => stage.ask(Command::Reload { workers, specs, force: false }),
+            false => stage.ask(Command::Restart { workers, specs }),
+        };
+        if !is_down {
+            stage.exited(life(0, 1), 0);
+            assert!(stage.spawns().is_empty());
+            stage.exited(life(1, 1), 0);
+        }
+        assert_eq!(stage.spawns(), [life(1, 2)]);
+        assert_eq!(stage.worker(0).why.as_deref(), Some("waits for db to be healthy"));
+        stage.spawned(life(1, 2)).settled(life(1, 2));
+        assert_eq!(stage.spawns(), [life(0, 2)]);
+        stage.spawned(life(0, 2));
+        let is_up = if by_reload { stage.listening(life(0, 2)) } else { stage.settled(life(0, 2)) };
+        is_up.done(again, [0, 1]);
+    }
+}
+
+#[test]
+fn one_that_serves_is_not_taken_down_for_something_that_nobody_starts() {
+    let mut stage = Stage::new();
+    let specs = vec![app("db", &[], |_| {}), app("web", &[("db", Dependency::Healthy)], |_| {}), app("a", &[], |_| {})];
+    stage.ask(Command::Start { specs });
+    stage.spawned(life(0, 1)).settled(life(0, 1)).spawned(life(1, 1)).settled(life(1, 1));
+    stage.ask(Command::Stop { workers: ids([0]) });
+    stage.exited(life(0, 1), 0);
+    stage.ask(Command::Restart { workers: ids([1, 2]), specs: vec![] });
+    stage.exited(life(1, 1), 0);
+    assert_eq!(stage.spawns(), [life(1, 2)]);
+    // One that is down waits, and alone it does not.
+    stage.ask(Command::Stop { workers: ids([1]) });
+    stage.spawned(life(1, 2)).exited(life(1, 2), 0);
+    let both = stage.ask(Command::Restart { workers: ids([1, 2]), specs: vec![] });
+    let why = "waits for db to be healthy, which is down".to_owned();
+    assert!(stage.spawns().iter().all(|life| life.worker != ids([1])[0]));
+    stage.spawned(life(2, 1)).exited(life(2, 1), 0).spawned(life(2, 2)).settled(life(2, 2));
+    stage.failed_for(both, 1, &FailureCause::Dependency { why });
+    stage.ask(Command::Restart { workers: ids([1]), specs: vec![] });
+    assert_eq!(stage.spawns(), [life(1, 3)]);
+}
+
+#[test]
+fn a_restart_in_order_is_gone_on_with_by_the_next_daemon() {
+    let mut stage = Stage::new();
+    let web = app("web", &[("db", Dependency::Healthy)], |_| {});
+    stage.ask(Command::Start { specs: vec![web, app("db", &[], |_| {})] });
+    stage.spawned(life(1, 1)).settled(life(1, 1)).spawned(life(0, 1)).settled(life(0, 1));
+    stage.ask(Command::Restart { workers: ids([0, 1]), specs: vec![] });
+    let saved = stage.supervisor.saved();
+    stage.reborn(saved, &[fact(life(0, 1)), fact(life(1, 1))]);
+    stage.exited(life(0, 1), 0);
+    assert!(stage.spawns().is_empty());
+    stage.exited(life(1, 1), 0);
+    let db = stage.spawns();
+    assert!(matches!(db[..], [one] if one.worker == ids([1])[0]));
+    stage.spawned(db[0]).settled(db[0]);
+    assert!(matches!(stage.spawns()[..], [one] if one.worker == ids([0])[0]));
+}
+
+/// A roll waited for ever for a worker that waits for an app that is down.
+#[test]
+fn a_reload_tells_what_it_waits_for_in_vain() {
+    let mut stage = Stage::new();
+    let db = app("db", &[], |spec| spec.restart.autorestart = false);
+    let web = app("web", &[("db", Dependency::Healthy)], |spec| spec.exec_mode = ExecMode::Cluster);
+    stage.ask(Command::Start { specs: vec![db, web] });
+    stage.spawned(life(0, 1)).exited(life(0, 1), 1);
+    let reload = stage.ask(Command::Reload { workers: ids([0, 1]), specs: vec![], force: false });
+    stage.spawned(life(0, 2)).exited(life(0, 2), 1);
+    let why = "waits for db to be healthy, which is down".to_owned();
+    stage.failed_for(reload, 1, &FailureCause::Dependency { why });
+    stage.ask(Command::Restart { workers: ids([0]), specs: vec![] });
+    stage.spawned(life(0, 3)).settled(life(0, 3));
+    assert_eq!(stage.spawns(), [life(1, 1)]);
+}
+
+#[test]
+fn what_has_ended_by_itself_is_told_from_what_was_stopped() {
+    let mut stage = Stage::with(app("migrate", &[], |spec| spec.restart.autorestart = false));
+    stage.exited(life(0, 1), 0);
+    let saved = stage.supervisor.saved();
+    stage.reborn(saved, &[]);
+    assert!(stage.worker(0).has_ended);
+    stage.ask(Command::Stop { workers: ids([0]) });
+    assert_eq!((stage.status(0), stage.worker(0).has_ended), (Status::Stopped, false));
+}
