@@ -73,6 +73,13 @@ fn logs_shows_the_last_lines_and_follows() {
     assert!(shown.contains("0|count"), "{shown}");
     assert!(rpm.ok(&["logs", "count", "--nostream", "--raw"]).lines().any(|line| line == "before 1"));
 
+    // The last words of a process often have no end.
+    let words = rpm.home().join("words.sh");
+    std::fs::write(&words, "#!/bin/sh\nprintf 'out of luck' >&2\nexec sleep 100000\n").expect("a script");
+    rpm.ok(&["start", &words.to_string_lossy(), "--name", "words"]);
+    until("the words", || rpm.log("words-error.log") == "out of luck");
+    assert_eq!(rpm.ok(&["logs", "words", "--nostream", "--raw", "--err"]), "out of luck\n");
+
     let mut follower =
         rpm.command(&["logs", "count", "--raw", "--lines", "1"]).stdout(Stdio::piped()).spawn().expect("rpm runs");
     let mut lines = BufReader::new(follower.stdout.take().expect("a pipe")).lines();

@@ -75,7 +75,11 @@ pub(super) fn run(args: &Logs, invocation: &Invocation) -> Result<(), Failure> {
         writer.header(args);
         let count = args.lines.unwrap_or(LINES);
         for source in sources {
-            let (lines, end) = rpm_logs::tail::last_lines_until(&source.path, count).unwrap_or_default();
+            // Where nobody follows, a line that has no end yet is shown as it is.
+            let (lines, end) = match args.nostream {
+                true => (rpm_logs::last_lines(&source.path, count).unwrap_or_default(), 0),
+                false => rpm_logs::last_lines_until(&source.path, count).unwrap_or_default(),
+            };
             writer.file(&source, &lines, count);
             begins.push((source, Begin::Offset(end)));
         }
@@ -93,7 +97,7 @@ pub(super) fn run(args: &Logs, invocation: &Invocation) -> Result<(), Failure> {
     }
     add_consoles(args, &list, invocation, &handle, &mut known);
     watch_for_workers(args.clone(), invocation.clone(), handle, known);
-    while let Some(line) = follower.next().map_err(failed)? {
+    while let Some(line) = follower.next_said().map_err(failed)? {
         if wanted.matches(&line.bytes) {
             writer.line(&line.label, &line.bytes, Some(Stamp::now()));
         }

@@ -45,6 +45,9 @@ use watch::Followed;
 /// A longer line comes in pieces.
 pub const LINE_MAX: usize = 1 << 20;
 
+/// How long the beginning of a line waits for its end.
+const UNFINISHED_FOR: Duration = Duration::from_millis(500);
+
 /// Where to begin in a file that is there already. One that comes later is read from its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Begin {
@@ -116,6 +119,30 @@ impl<L: Clone + PartialEq> Follower<L> {
         let of_label = self.files.iter().filter(|(_, file)| file.label == *label).map(|(id, _)| *id);
         for id in of_label.collect::<Vec<u64>>() {
             self.forget(id);
+        }
+    }
+
+    /// Waits for the next line, or for the beginning of one whose end does not come for half a second: a question to a
+    /// person, the last words of a process. `None` when the follower was closed.
+    pub fn next_said(&mut self) -> io::Result<Option<Line<L>>> {
+        loop {
+            if let Some(line) = self.ready()? {
+                return Ok(Some(line));
+            }
+            if self.closed {
+                return Ok(self.pipes.rest());
+            }
+            let Some((since, id)) =
+                self.files.iter().filter_map(|(id, file)| Some((file.unfinished_since()?, *id))).min()
+            else {
+                self.wait(None)?;
+                continue;
+            };
+            let left = (since + UNFINISHED_FOR).saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(self.files.get_mut(&id).and_then(Followed::take_unfinished));
+            }
+            self.wait(Some(left))?;
         }
     }
 

@@ -270,3 +270,17 @@ fn a_pipe_that_is_never_empty_does_not_keep_files_waiting() {
     }
     assert!(before < 3 * BLOCK / 5, "all of the pipe came first");
 }
+
+#[test]
+fn what_is_said_without_an_end_is_given_out_after_a_while() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = dir.path().join("a.log");
+    let mut follower = follower(&log, Begin::Start);
+    let mut said = || String::from_utf8(follower.next_said().expect("follows").expect("a line").bytes).expect("text");
+    append(&log, "one\nName: ");
+    assert_eq!((said(), said()), ("one".to_owned(), "Name: ".to_owned()));
+    append(&log, "\ntwo\nAge: ");
+    assert_eq!((said(), said()), ("two".to_owned(), "Age: ".to_owned()));
+    append(&log, "7\n\n");
+    assert_eq!((said(), said()), ("7".to_owned(), String::new()));
+}

@@ -3,12 +3,13 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 
 use super::reading::Reading;
-use super::{Begin, Follower};
+use super::{Begin, Follower, Line};
 
 /// A name came or went. (Adding a watch again replaces its flags, so all directories have the same.)
 const DIRECTORY_NEWS: WatchFlags = WatchFlags::CREATE
@@ -177,6 +178,20 @@ impl<L> Followed<L> {
     /// Returns a line that was read already; those of the former file come first.
     pub(super) fn take_line(&mut self) -> Option<Vec<u8>> {
         [&mut self.former, &mut self.current].into_iter().flatten().find_map(|reading| reading.lines.take())
+    }
+
+    /// Returns since when a line waits for its end; that of a former file may yet be ended in the next.
+    pub(super) fn unfinished_since(&self) -> Option<Instant> {
+        self.current.as_ref().filter(|_| self.former.is_none())?.lines.unfinished_since()
+    }
+
+    /// Takes the beginning of that line.
+    pub(super) fn take_unfinished(&mut self) -> Option<Line<L>>
+    where
+        L: Clone,
+    {
+        let bytes = self.current.as_mut()?.lines.take_unfinished();
+        Some(Line { label: self.label.clone(), bytes })
     }
 
     /// Reads on, and returns whether anything came, and the watch of a former file that is now done with.
