@@ -131,16 +131,24 @@ while True:
 "#,
         rpm.home().join("done")
     );
-    let log = disk.join("app.log");
+    let (log, filler) = (disk.join("app.log"), disk.join("filler"));
+    std::fs::write(&filler, vec![0; 10 << 20]).expect("writes");
     python(&rpm, &source, &format!(r#", "time": true, "max_log_size": 0, "out_file": "{}""#, log.display()));
     until("the app to come to its end", || rpm.home().join("done").exists());
     until("the loss to be told", || rpm.daemon_log().contains("is being dropped"));
     assert_eq!(rpm.statuses("app"), ["online"]);
     let described = rpm.ok(&["describe", "app"]);
     assert!(described.contains("output lost"), "{described}");
-    rpm.ok(&["flush", "app"]);
+    std::fs::remove_file(filler).expect("removes");
     until("writing to resume", || read(&log).ends_with(b"again\n"));
     assert!(rpm.daemon_log().contains("is written again"));
+    let whole = String::from_utf8(read(&log)).expect("text");
+    let is_whole = |line: &str| {
+        let said = line.split_once(": ").map(|(_, said)| said);
+        said.is_some_and(|said| said == "again" || said.starts_with("line ") && said.ends_with(" fit its disk"))
+    };
+    let torn: Vec<_> = whole.lines().filter(|line| !is_whole(line)).collect();
+    assert!(torn.is_empty(), "lines that are not whole: {torn:?}");
 }
 
 /// The worker alone hears that its write has failed. That the disk is full is seen all the same, and told.

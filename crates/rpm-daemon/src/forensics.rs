@@ -466,12 +466,23 @@ fn who(pid: i32) -> String {
     if words.is_empty() { text } else { format!("{text} ({words})") }
 }
 
+/// Commands whose first word says what is meant; the others are values, and may be secret.
+const WITH_VALUES: [&str; 7] = ["set", "multiset", "conf", "config", "send", "sendline", "trigger"];
+
 /// Returns a command line without the program's directory and without what is for the app itself, which may be secret.
 fn command_words(line: &str) -> String {
     let line = line.split(" -- ").next().unwrap_or_default();
-    let (program, rest) = line.split_once(' ').unwrap_or((line, ""));
-    let program = program.rsplit('/').next().unwrap_or_default();
-    let text = format!("{program} {rest}").trim().to_owned();
+    let mut words: Vec<&str> = line.split(' ').collect();
+    words[0] = words[0].rsplit('/').next().unwrap_or_default();
+    let command = words.iter().skip(1).position(|word| !word.starts_with('-')).map(|before| before + 1);
+    if let Some(command) = command.filter(|at| WITH_VALUES.contains(&words[*at].to_lowercase().as_str()))
+        && words.len() > command + 2
+    {
+        words.truncate(command + 2);
+        // Several settings are one word of a shell: `a 1 b 2`.
+        words.push("…");
+    }
+    let text = words.join(" ").trim().to_owned();
     let end = text.floor_char_boundary(COMMAND_LINE_MAX);
     if end < text.len() { format!("{}…", &text[..end]) } else { text }
 }
@@ -490,6 +501,9 @@ mod tests {
         assert_eq!(command_words("/usr/bin/rpm restart api"), "rpm restart api");
         assert_eq!(command_words("rpm start x.js -- --password=1"), "rpm start x.js");
         assert_eq!(command_words(&format!("rpm {}", "x".repeat(300))).chars().count(), COMMAND_LINE_MAX + 1);
+        assert_eq!(command_words("/bin/rpm set api:token s3cret"), "rpm set api:token …");
+        assert_eq!(command_words("rpm --silent multiset api:a s3cret api:b 2"), "rpm --silent multiset api:a …");
+        assert_eq!(command_words("rpm set"), "rpm set");
         assert_eq!(command_words(""), "");
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -216,8 +217,10 @@ impl Daemon {
 fn value_of(secret: &Secret, spec: &AppSpec, unwanted: &OwnedFd) -> Result<String, String> {
     let bytes = match secret {
         Secret::File(path) => {
-            let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
-            // A pipe would keep us waiting.
+            // A pipe would keep us waiting, already to be opened.
+            let not_waiting = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+            let file = std::fs::File::options().read(true).custom_flags(not_waiting).open(path);
+            let file = file.map_err(|error| error.to_string())?;
             if !file.metadata().is_ok_and(|meta| meta.is_file()) {
                 return Err("it is no file".into());
             }

@@ -180,6 +180,18 @@ impl Files {
         }
     }
 
+    /// Takes back what was written last, `torn`, the beginning of a line that will not go on; returns whether that was
+    /// possible: nobody has written behind it.
+    pub(super) fn take_back(&mut self, id: FileId, torn: &[u8]) -> bool {
+        let Ok(Some(now)) = self.place(id) else { return false };
+        let Some(start) = now.length.checked_sub(torn.len() as u64) else { return false };
+        let Ok(fd) = self.open(id) else { return false };
+        let own = format!("/proc/self/fd/{}", rpm_sys::fd::number(&*fd));
+        let mut bytes = vec![0; torn.len()];
+        let is_ours = std::fs::File::open(own).and_then(|file| file.read_exact_at(&mut bytes, start)).is_ok();
+        is_ours && bytes == torn && rustix::fs::ftruncate(&*fd, start).is_ok()
+    }
+
     /// Writes as much as goes, and says how much, and what stopped it.
     pub(super) fn write(&mut self, id: FileId, bytes: &[u8]) -> (usize, Option<io::Error>) {
         let fd = match self.open(id) {

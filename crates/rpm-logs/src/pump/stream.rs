@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use memchr::{memchr, memchr_iter};
+use memchr::{memchr, memchr_iter, memrchr};
 
 use super::files::{FileId, Files};
 use super::staging::{Intent, Staging, TARGETS_MAX, Taken, Write};
@@ -370,8 +370,14 @@ impl Live {
     /// Gives the pending write up for the files that fail.
     fn drop_oldest(&mut self, shop: &mut Shop<'_>) -> io::Result<()> {
         self.frame_again(shop)?;
-        let Some((_, intent)) = self.pending.take() else { return Ok(()) };
-        for (write, file) in intent.writes.iter().zip(&self.files) {
+        let Some((_, mut intent)) = self.pending.take() else { return Ok(()) };
+        for (write, file) in intent.writes.iter_mut().zip(&self.files) {
+            // What is written of a line whose rest is dropped would stand before the next one.
+            let written = shop.output.get(..write.written as usize).unwrap_or_default();
+            let torn = &written[memrchr(b'\n', written).map_or(0, |end| end + 1)..];
+            if !torn.is_empty() && torn.len() < written.len() && shop.files.take_back(*file, torn) {
+                write.written -= torn.len() as u64;
+            }
             let dropped = shop.output.get(write.written as usize..).unwrap_or_default();
             let (lost, lines) = (dropped.len() as u64, memchr_iter(b'\n', dropped).count() as u64);
             shop.count(|counters| &counters.bytes_dropped, lost);
