@@ -102,6 +102,8 @@ fn logs_as_json_are_one_object_a_line() {
         "{text}"
     );
     assert!(lines.iter().any(|line| line["message"] == "to err" && line["type"] == "err"), "{text}");
+    let of_app = lines.iter().filter(|line| line["app_name"] == "talk");
+    assert!(of_app.clone().all(|line| line["timestamp"].is_string()), "{text}");
 }
 
 #[test]

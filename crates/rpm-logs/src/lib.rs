@@ -44,6 +44,6 @@ pub use pump::{Counters, Event, Pump, Stream, new_staging};
 pub use rotate::claim::Claim;
 pub use rotate::history::{self, History, own_time};
 pub use rotate::rotator::{self, Log, Rotator};
-pub use tail::{last_lines, last_lines_until};
+pub use tail::{last_lines, last_lines_to_end, last_lines_until};
 pub use taps::{Taps, tap};
 pub use target::{DirectFiles, Kind, Target, console_reader, console_writer, direct, open_targets};

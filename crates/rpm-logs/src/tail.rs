@@ -17,8 +17,13 @@ const TAIL_MAX: u64 = 64 << 20;
 ///
 /// A line that has no end yet counts. Of lines so long that all would exceed 64 MiB only the last 64 MiB are returned.
 pub fn last_lines(path: &Path, count: usize) -> io::Result<Vec<Vec<u8>>> {
-    let Some((file, size)) = open(path)? else { return Ok(Vec::new()) };
-    lines_before(&file, size, count)
+    Ok(last_lines_to_end(path, count)?.0)
+}
+
+/// Returns the last `count` lines, one that has no end yet included, and the offset behind them.
+pub fn last_lines_to_end(path: &Path, count: usize) -> io::Result<(Vec<Vec<u8>>, u64)> {
+    let Some((file, size)) = open(path)? else { return Ok((Vec::new(), 0)) };
+    Ok((lines_before(&file, size, count)?, size))
 }
 
 /// Returns the last `count` lines that have an end, and the offset behind them: where a follower goes on

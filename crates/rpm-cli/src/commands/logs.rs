@@ -13,7 +13,7 @@ use std::time::Duration;
 use anstyle::Style;
 use rpm_ipc::{AppInfo, List, Notice};
 use rpm_logs::follow::Begin;
-use rpm_logs::{DateFormat, Follower, FollowerHandle, Kind, Stamp, escape_control};
+use rpm_logs::{DateFormat, Follower, FollowerHandle, Kind, Stamp, escape_control, history};
 use rpm_model::{Flavour, LogTarget, WorkerId};
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
@@ -77,10 +77,11 @@ pub(super) fn run(args: &Logs, invocation: &Invocation) -> Result<(), Failure> {
         for source in sources {
             // Where nobody follows, a line that has no end yet is shown as it is.
             let (lines, end) = match args.nostream {
-                true => (rpm_logs::last_lines(&source.path, count).unwrap_or_default(), 0),
-                false => rpm_logs::last_lines_until(&source.path, count).unwrap_or_default(),
-            };
-            writer.file(&source, &lines, count);
+                true => rpm_logs::last_lines_to_end(&source.path, count),
+                false => rpm_logs::last_lines_until(&source.path, count),
+            }
+            .unwrap_or_default();
+            writer.file(&source, &lines, end, count);
             begins.push((source, Begin::Offset(end)));
         }
     }
@@ -320,7 +321,8 @@ impl Writer {
         }
     }
 
-    fn file(&mut self, source: &Source, lines: &[Vec<u8>], count: usize) {
+    /// Writes the last lines of a file, which end at the offset `end`.
+    fn file(&mut self, source: &Source, lines: &[Vec<u8>], end: u64, count: usize) {
         if lines.is_empty() {
             return;
         }
@@ -328,8 +330,13 @@ impl Writer {
             let grey = say::GREY;
             say::out(&format!("{grey}{} last {count} lines:{grey:#}\n", source.path.display()));
         }
-        for line in lines {
-            self.line(source, line, None);
+        let times = match self.form {
+            Form::Json | Form::Pairs => history::times_of(&source.path, lines, end),
+            // As in PM2 without a time, which `--since` shows.
+            Form::Labelled | Form::Raw => vec![None; lines.len()],
+        };
+        for (line, at) in lines.iter().zip(times) {
+            self.line(source, line, at);
         }
         if self.form == Form::Labelled {
             say::out("\n");

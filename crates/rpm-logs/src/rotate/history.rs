@@ -149,6 +149,24 @@ impl History {
     }
 }
 
+/// Returns when the last lines of a log were written, as [`History`] has it: lines that end at the offset `end`, the last of
+/// them perhaps without its own end.
+pub fn times_of(log: &Path, lines: &[Vec<u8>], end: u64) -> Vec<Option<Stamp>> {
+    let ledger = Ledger::read(log).ok().flatten();
+    let known = ledger.and_then(|ledger| Some((steady(&ledger).ok()?.base, ledger.records().ok()?)));
+    let length: u64 = lines.iter().map(|line| line.len() as u64 + 1).sum();
+    // One line more or less moves a time by what lies between two lines.
+    let mut offset = end.saturating_sub(length);
+    let mut last = None;
+    let time = |line: &Vec<u8>| {
+        let noted = known.as_ref().and_then(|(base, times)| times.of(base + offset));
+        offset += line.len() as u64 + 1;
+        last = last.max(own_time(line).or(noted));
+        last
+    };
+    lines.iter().map(time).collect()
+}
+
 /// Returns the readers of everything from `place` to `base`, which went to archives while somebody read.
 pub(crate) fn behind(log: &Path, place: u64, base: u64) -> io::Result<Vec<Box<dyn BufRead + Send>>> {
     let mut readers: Vec<Box<dyn BufRead + Send>> = Vec::new();
