@@ -1,6 +1,7 @@
 //! A reload replaces workers one after another, and a release that does not come up never hurts.
 
 use rpm_tests::{Load, Rpm, app, free_port, http};
+use serde_json::json;
 
 fn start(rpm: &Rpm, script: &str, port: u16, env: &[(&str, &str)], more: &[&str]) {
     let script = app(script);
@@ -135,4 +136,63 @@ fn a_fork_app_is_restarted() {
     rpm.ok(&["reload", "idle"]);
     assert_ne!(rpm.pids("idle"), before);
     assert_eq!(rpm.statuses("idle"), ["online"]);
+}
+
+/// The app was down for good: in fork mode, and where the mode changed, nothing was put back.
+#[test]
+fn a_release_that_crashes_in_fork_mode_or_in_another_mode_makes_room_for_the_one_before() {
+    for (mode, instances) in [("fork", 1), ("cluster", 2)] {
+        let (rpm, port) = (Rpm::new(), free_port());
+        let release = |script: &str, mode: &str, rollback: bool| {
+            let app = json!({ "name": "web", "script": app(script), "exec_mode": mode, "instances": instances,
+                              "rollback": rollback, "env": { "PORT": port } });
+            let path = rpm.home().join("eco.json");
+            std::fs::write(&path, json!({ "apps": [app] }).to_string()).expect("a file");
+            path.to_string_lossy().into_owned()
+        };
+        rpm.ok(&["start", &release("http.js", mode, true)]);
+        let error = rpm.fails(&["reload", &release("crash.js", "fork", true)]);
+        assert!(error.contains("exit code 3") && error.contains("what ran before was started again"), "{error}");
+        rpm.until("the release before", "web", |list| {
+            list.iter().all(|worker| worker["pm2_env"]["status"] == "online")
+        });
+        Load::start(port, "/", 1).wait_for(5);
+        assert!(rpm.ok(&["history", "web"]).contains("failed"));
+        if mode == "fork" {
+            rpm.ok(&["reload", &release("idle.sh", "fork", true)]);
+            // What asks for no rollback stays what it is, and so does a restart.
+            assert!(!rpm.run(&["reload", &release("crash.js", "fork", false)]).status.success());
+            assert!(rpm.ok(&["describe", "web"]).contains("crash.js"));
+        }
+    }
+}
+
+/// The reload was done before the workers that it adds had started, and kept a release that they could not run.
+#[test]
+fn workers_that_a_reload_adds_are_a_part_of_it() {
+    let (rpm, port) = (Rpm::new(), free_port());
+    let script = rpm.home().join("web.js");
+    let text = format!(
+        "if (process.env.V === 'new' && process.env.NODE_APP_INSTANCE > 1) process.exit(4);\nrequire({:?})",
+        app("http.js")
+    );
+    std::fs::write(&script, text).expect("a script");
+    let release = |version: &str, instances: u32| {
+        let app = json!({ "name": "web", "script": script, "exec_mode": "cluster", "instances": instances,
+                          "env": { "PORT": port, "V": version } });
+        let path = rpm.home().join("eco.json");
+        std::fs::write(&path, json!({ "apps": [app] }).to_string()).expect("a file");
+        path.to_string_lossy().into_owned()
+    };
+    rpm.ok(&["start", &release("old", 2)]);
+    let load = Load::start(port, "/", 2);
+    let error = rpm.fails(&["reload", &release("new", 4)]);
+    assert!(error.contains("exit code 4"), "{error}");
+    let list = rpm.until("the workers before", "web", |list| {
+        list.len() == 2 && list.iter().all(|worker| worker["pm2_env"]["status"] == "online")
+    });
+    assert!(list.iter().all(|worker| worker["pm2_env"]["V"] == "old"), "{list:?}");
+    rpm.ok(&["reload", &release("newer", 4)]);
+    assert_eq!(rpm.statuses("web"), ["online"; 4]);
+    assert_eq!(load.stop(), Vec::<String>::new());
 }

@@ -9,7 +9,7 @@ use rpm_model::{AppId, Flavour, Status, WorkerId};
 use crate::commands::Invocation;
 use crate::modules;
 use crate::progress::Progress;
-use crate::report::Failure;
+use crate::report::{Failure, Served};
 use crate::say;
 use crate::screens::sort::Order;
 use crate::screens::{self, host, table};
@@ -80,6 +80,8 @@ fn act_knowing(
     before: Option<&List>,
 ) -> Result<Vec<WorkerId>, Failure> {
     let Ask { verb, request, opening, .. } = ask;
+    let is_apart =
+        matches!(&request, Request::Reload { specs, .. } if specs.iter().any(|new| !new.spec.shares_sockets()));
     let mut progress = Progress::new(&invocation.voice, verb, opening);
     let reply = session.act(request, |notice| progress.notice(notice));
     if matches!(reply, Ok(Reply::Done { .. } | Reply::Failed(_))) {
@@ -90,7 +92,7 @@ fn act_knowing(
         Reply::Done { workers } => Ok(workers),
         Reply::Refused { message, hint } => Err(Failure::new(format!("could not {verb}: {message}")).maybe_hint(hint)),
         Reply::Failed(failed) => {
-            let served = before.is_some_and(|before| served(&failed, before));
+            let served = before.map_or(Served::No, |before| served(&failed, before, is_apart));
             let forgiven = is_forgiven(invocation.voice.flavour, verb, &failed);
             let failure = Failure::of_action(verb, failed, served, invocation.voice.program());
             if !forgiven {
@@ -179,10 +181,16 @@ fn is_forgiven(flavour: Flavour, verb: &str, failed: &Failed) -> bool {
     flavour == Flavour::Pm2 && !failed.undone && verb != "reload"
 }
 
-/// Returns whether one of the workers that failed was up before.
-fn served(failed: &Failed, before: &List) -> bool {
-    let was_up = |id| target::find(before, id).is_some_and(|(_, worker)| worker.status == Status::Online);
-    failed.failures.iter().any(|failure| was_up(failure.worker))
+/// Says how a failed command has left those who were up before; `is_apart` is whether new processes could not serve beside old
+/// ones.
+fn served(failed: &Failed, before: &List, is_apart: bool) -> Served {
+    let found = || failed.failures.iter().filter_map(|failure| target::find(before, failure.worker));
+    let is_apart = is_apart || found().any(|(app, _)| !app.spec.shares_sockets());
+    match found().any(|(_, worker)| worker.status == Status::Online) {
+        true if is_apart => Served::Before,
+        true => Served::On,
+        false => Served::No,
+    }
 }
 
 /// Returns the list once nobody is on the way from one state to the next, or as it is when that takes too long: what has

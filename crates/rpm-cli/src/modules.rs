@@ -11,7 +11,7 @@ use rpm_ipc::{List, Reply, Request};
 use rpm_model::{AppSpec, Home};
 use serde_json::Value;
 
-use crate::report::Failure;
+use crate::report::{Failure, Served};
 use crate::say::Voice;
 use crate::session::{self, Session};
 use crate::settings::Settings;
@@ -137,7 +137,7 @@ pub fn start_all(session: &mut Session, home: &Home, voice: &Voice) -> Result<()
 pub fn start(session: &mut Session, spec: AppSpec) -> Result<(), Failure> {
     match session.act(Request::Start { specs: vec![spec] }, |_| {})? {
         Reply::Done { .. } => Ok(()),
-        Reply::Failed(failed) => Err(Failure::of_action("start", failed, false, "rpm")),
+        Reply::Failed(failed) => Err(Failure::of_action("start", failed, Served::No, "rpm")),
         other => Err(session::unexpected(other)),
     }
 }

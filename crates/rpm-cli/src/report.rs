@@ -28,6 +28,17 @@ struct Parts {
     others: Vec<Failure>,
 }
 
+/// How a command that failed has left those who served before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Served {
+    /// Nobody did.
+    No,
+    /// They still do.
+    On,
+    /// They could not beside the new ones, and were started again.
+    Before,
+}
+
 impl Failure {
     /// Starts a report.
     pub fn new(what: impl Into<String>) -> Self {
@@ -52,9 +63,8 @@ impl Failure {
         self
     }
 
-    /// Puts the action into words: `verb` completes "could not …" (`reload`); `served` is whether one of the workers was up
-    /// before.
-    pub fn of_action(verb: &str, failed: Failed, served: bool, program: &str) -> Self {
+    /// Puts the action into words: `verb` completes "could not …" (`reload`).
+    pub fn of_action(verb: &str, failed: Failed, served: Served, program: &str) -> Self {
         let undone = failed.undone;
         let mut reports = group(failed.failures).into_iter().map(|(first, alike)| {
             let FailureInfo { worker, app, message, stderr } = first;
@@ -73,7 +83,8 @@ impl Failure {
         report.0.others = reports.collect();
         if undone {
             let as_before = match verb {
-                "reload" if served => "the old workers keep serving",
+                "reload" if served == Served::On => "the old workers keep serving",
+                "reload" if served == Served::Before => "what ran before was started again",
                 "reload" => "none of its workers was up before; they are tried again as the app's settings say",
                 _ => "everything is as it was before",
             };
@@ -187,7 +198,7 @@ mod tests {
     fn a_failed_reload_says_what_why_and_what_next() {
         let mut failure = info(2, "was not ready within 3000 ms");
         failure.stderr = vec!["Error: \u{1b}[31mno database".into()];
-        let report = Failure::of_action("reload", Failed { failures: vec![failure], undone: true }, true, "rpm");
+        let report = Failure::of_action("reload", Failed { failures: vec![failure], undone: true }, Served::On, "rpm");
         let text = anstream::adapter::strip_str(&report.text()).to_string();
         let expected = "could not reload api: worker 2 was not ready within 3000 ms\n  the old workers keep serving\n  \
                         | Error: [31mno database\n  hint: rpm logs api --err";
@@ -197,14 +208,14 @@ mod tests {
     #[test]
     fn nobody_keeps_serving_who_did_not_serve() {
         let failed = Failed { failures: vec![info(2, "ended with exit code 1 after 40 ms")], undone: true };
-        let text = Failure::of_action("reload", failed, false, "rpm").text();
+        let text = Failure::of_action("reload", failed, Served::No, "rpm").text();
         assert!(text.contains("none of its workers was up before") && !text.contains("serving"), "{text}");
     }
 
     #[test]
     fn a_hundred_equal_failures_are_one_report() {
         let failures = (0..100).map(|id| info(id, &format!("ended with exit code 1 after {id} ms"))).collect();
-        let report = Failure::of_action("start", Failed { failures, undone: false }, false, "rpm");
+        let report = Failure::of_action("start", Failed { failures, undone: false }, Served::No, "rpm");
         assert!(report.0.others.is_empty());
         assert!(report.text().ends_with("so did 99 other workers"), "{}", report.text());
     }

@@ -10,7 +10,7 @@ use rpm_keeper::LaunchError;
 use rpm_model::{Flavour, Home};
 
 use crate::home;
-use crate::report::Failure;
+use crate::report::{Failure, Served};
 use crate::say::Voice;
 
 /// A daemon that lives answers a greeting or a list at once; one that does not within this is stuck.
@@ -287,7 +287,7 @@ fn unanswered(error: CallError, home: &Home) -> Failure {
 pub fn unexpected(reply: Reply) -> Failure {
     match reply {
         Reply::Refused { message, hint } => Failure::new(message).maybe_hint(hint),
-        Reply::Failed(failed) => Failure::of_action("do that", failed, false, "rpm"),
+        Reply::Failed(failed) => Failure::of_action("do that", failed, Served::No, "rpm"),
         Reply::Pong(_)
         | Reply::List(_)
         | Reply::Figures(_)

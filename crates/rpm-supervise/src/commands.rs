@@ -275,7 +275,10 @@ impl Supervisor {
             // Workers that change how they get their sockets cannot serve beside each other; a mixture could neither be
             // rolled nor rolled back as one.
             let shares = |worker: &WorkerId| spec.shares_sockets() && self.seats[worker].spec.shares_sockets();
-            if workers.is_empty() || !workers.iter().all(shares) {
+            // One that takes the place of the old one has to prove itself, too, where there is something to go back to.
+            let goes_back = cause == Cause::Reload && spec.rollback && *before != *spec;
+            let is_proven = goes_back && before.job.is_none() && spec.job.is_none();
+            if workers.is_empty() || !(is_proven || workers.iter().all(shares)) {
                 for worker in workers {
                     self.start_again(turn, id, worker, cause, &started);
                 }
@@ -304,6 +307,7 @@ impl Supervisor {
                 is_told: false,
                 in_order: started.len() > 1,
                 rescale,
+                added: BTreeSet::new(),
                 since: turn.now,
                 failed: false,
                 quit: false,
@@ -509,7 +513,7 @@ impl Supervisor {
     }
 
     /// Returns the app's workers that are not being deleted.
-    fn staying(&self, app: AppId) -> Vec<WorkerId> {
+    pub(crate) fn staying(&self, app: AppId) -> Vec<WorkerId> {
         let Some(app) = self.apps.get(&app) else { return Vec::new() };
         let stays = |worker: &&WorkerId| self.seats.get(worker).is_some_and(|seat| !seat.is_doomed());
         app.workers.iter().filter(stays).copied().collect()
@@ -521,7 +525,7 @@ impl Supervisor {
     }
 
     /// Adds empty seats with the lowest free instance numbers. As in PM2, apps of one name share the numbers.
-    fn add_seats(&mut self, turn: &mut Turn<'_>, app: AppId, number: u32) -> Vec<WorkerId> {
+    pub(crate) fn add_seats(&mut self, turn: &mut Turn<'_>, app: AppId, number: u32) -> Vec<WorkerId> {
         let Some(owner) = self.apps.get(&app).filter(|_| number > 0) else { return Vec::new() };
         let spec = owner.spec.clone();
         let namesakes = self.apps.values().filter(|app| app.spec.name == spec.name);

@@ -114,7 +114,10 @@ impl Supervisor {
             second => seat.second = second,
         }
         let cause = end.failure(&process);
-        let on_trial = seat.trial.take().is_some();
+        let trial = seat.trial.take();
+        let on_trial = trial.is_some();
+        // The release before is started at once, however often the one on trial would be tried again.
+        let goes_back = trial.as_ref().is_some_and(|trial| trial.rollback && *trial != seat.spec);
         let run = Run { started_at: process.started_at, ended_at: end.at(now), exit: end.exit() };
         let uptime = spell(run.ended_at - run.started_at);
         let was_ready = process.ready;
@@ -127,11 +130,15 @@ impl Supervisor {
             && process.cause == Cause::Start
             && seat.waiters.iter().any(|waiter| waiter.goal == Goal::Up);
         let mut is_paced = false;
-        let decision = decide(&seat.spec.restart, seat.streak, run);
+        let decision = decide(&trial.as_ref().unwrap_or(&seat.spec).restart, seat.streak, run);
         let (then, why) = match decision {
             _ if stillborn => (Then::Fail, what),
             Decision::Stay if end.exit().is_none() => (Then::Fail, what),
             Decision::Stay => (Then::Stop, what),
+            Decision::GiveUp { .. } | Decision::Again { .. } if goes_back => {
+                seat.streak = Streak::default();
+                (Then::Start { at: end.at(now), cause: Cause::Rollback, again: false }, what)
+            }
             Decision::GiveUp { unstable } => {
                 seat.streak = Streak::default();
                 (Then::Fail, format!("{what}; {unstable} unstable restarts in a row"))
@@ -145,7 +152,8 @@ impl Supervisor {
         };
         seat.why = Some(why);
         seat.has_ended = then == Then::Stop;
-        let job_done = decision == Decision::Stay && end.is_success(&seat.spec.restart.stop_exit_codes);
+        let agreed = &trial.as_ref().unwrap_or(&seat.spec).restart.stop_exit_codes;
+        let job_done = decision == Decision::Stay && end.is_success(agreed);
         self.let_go(turn, worker, |goal| goal == Goal::Run, (!job_done).then(|| cause.clone()));
         if !was_ready {
             self.let_go(turn, worker, |goal| goal == Goal::Up, (!job_done).then(|| cause.clone()));
@@ -154,6 +162,10 @@ impl Supervisor {
             Then::Start { at, cause, again } if is_paced => Then::Start { at: self.pace.take(at), cause, again },
             then => then,
         };
+        if job_done && let Some(seat) = self.seat_mut(worker) {
+            seat.trial = trial;
+            self.trial_passed(turn, worker);
+        }
         if leftovers {
             if let Some(seat) = self.seat_mut(worker) {
                 seat.place = Place::Leaving(process, then);
@@ -161,10 +173,10 @@ impl Supervisor {
         } else {
             self.follow(turn, worker, then);
         }
-        if on_trial {
-            self.roll_failed(turn, worker, cause);
-        } else {
-            self.canary_failed(turn, worker, cause);
+        match (on_trial, job_done) {
+            (true, true) => {}
+            (true, false) => self.roll_failed(turn, worker, cause),
+            (false, _) => self.canary_failed(turn, worker, cause),
         }
     }
 

@@ -170,6 +170,14 @@ impl Process {
         }
     }
 
+    /// Returns until when it has to stay ready, once it is, where it is on trial. Of one in fork mode nothing may be known but
+    /// that it runs: it lives for `min_uptime` at least.
+    pub(crate) fn proven_from(&self, now: Moment) -> Moment {
+        let is_seen = self.spec.exec_mode != ExecMode::Fork || self.spec.wait_ready || self.spec.health.is_some();
+        let alive = if is_seen { now } else { self.started_at + self.spec.restart.min_uptime };
+        alive.max(now + self.spec.min_ready)
+    }
+
     /// Returns the time that it has to become ready. One with a health check has at least what that allows it.
     fn allowed(&self) -> Duration {
         if let (Some(_), Some(deadline)) = (self.trial, self.spec.progress_deadline) {

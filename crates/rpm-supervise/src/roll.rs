@@ -63,6 +63,8 @@ pub(crate) struct Roll {
     pub(crate) in_order: bool,
     /// Whether the number of workers is to be made the spec's at the end.
     pub(crate) rescale: bool,
+    /// Seats that it has added, once the others were through; they go again if it fails.
+    pub(crate) added: BTreeSet<WorkerId>,
     /// When it began.
     pub(crate) since: Moment,
     /// Whether a worker did not become what it was to be.
@@ -88,13 +90,14 @@ impl Supervisor {
         let (online, down): (Vec<_>, Vec<_>) = workers
             .iter()
             .copied()
-            .partition(|worker| self.seats.get(worker).is_some_and(|seat| seat.is_online() || seat.is_rolling()));
+            .partition(|worker| self.seats.get(worker).is_some_and(|seat| seat.is_rolled_to(&roll.spec)));
         roll.queue = online.into_iter().map(|worker| (worker, roll.spec.clone())).collect();
         roll.active = down.iter().copied().collect();
         let (spec, cause) = (roll.spec.clone(), roll.cause);
         let Some(owner) = self.app_mut(app) else { return };
         owner.roll = Some(roll);
-        // Seats that serve nobody lose nothing: they start at once, all together.
+        // Seats that serve nobody lose nothing, and those whose processes cannot serve beside each other would be a mixture
+        // for as long as it takes: they start at once, all together.
         for worker in down {
             self.try_out(turn, worker, spec.clone(), cause);
         }
@@ -106,6 +109,9 @@ impl Supervisor {
         loop {
             let Some(roll) = self.apps.get(&app).and_then(|app| app.roll.as_ref()) else { return };
             if roll.active.is_empty() && roll.queue.is_empty() {
+                if roll.rescale && !roll.back && self.add_to_roll(turn, app) {
+                    return;
+                }
                 return self.finish_roll(turn, app);
             }
             if !roll.back && roll.canary > 0 && roll.begun >= roll.canary {
@@ -146,8 +152,9 @@ impl Supervisor {
             return self.mark_through(turn, worker);
         }
         seat.trial = Some(spec.clone());
+        let beside = spec.shares_sockets() && seat.spec.shares_sockets();
         match &seat.place {
-            Place::Serving(old) if old.phase == Phase::Online => {
+            Place::Serving(old) if old.phase == Phase::Online && beside => {
                 let must_listen = old.told.listened && spec.exec_mode == ExecMode::Cluster && !spec.wait_ready;
                 let process = seat.launch(turn, cause, Some(Trial { must_listen }), seat.restarts.saturating_add(1));
                 seat.second = Some(Second::Incoming(process));
@@ -217,8 +224,10 @@ impl Supervisor {
         let mut goes_back_to = None;
         let going_back_failed = roll.back;
         let dropped = std::mem::take(&mut roll.queue);
+        let added = if roll.spec.rollback { std::mem::take(&mut roll.added) } else { BTreeSet::new() };
         if !roll.back {
             roll.back = true;
+            roll.replaced.retain(|(worker, _)| !added.contains(worker));
             let changed = |before: &Arc<AppSpec>| !Arc::ptr_eq(before, &roll.spec) && *before != roll.spec;
             if roll.spec.rollback {
                 roll.queue = roll.replaced.drain(..).filter(|(_, before)| changed(before)).collect();
@@ -238,6 +247,10 @@ impl Supervisor {
         }
         for (dropped, _) in dropped {
             self.satisfy(turn, dropped, &[Goal::Rolled]);
+        }
+        for worker in &added {
+            self.mark_through(turn, *worker);
+            self.leave(turn, *worker, Then::Delete, Cause::Rollback, true);
         }
         for other in others {
             if !going_back_failed {
@@ -303,6 +316,29 @@ impl Supervisor {
     fn pass_over(&mut self, turn: &mut Turn<'_>, worker: WorkerId) {
         self.disappoint(turn, worker, &[Goal::Rolled], FailureCause::Unkillable);
         self.mark_through(turn, worker);
+    }
+
+    /// Adds the workers that the spec asks for beside those that there are: the roll is done when they are ready, too. Returns
+    /// whether there are any.
+    fn add_to_roll(&mut self, turn: &mut Turn<'_>, app: AppId) -> bool {
+        let Some(owner) = self.apps.get(&app) else { return false };
+        let (spec, command) = (owner.spec.clone(), owner.roll.as_ref().and_then(|roll| roll.command));
+        let missing = spec.instances.saturating_sub(self.staying(app).len() as u32);
+        let added = if spec.job.is_some() { Vec::new() } else { self.add_seats(turn, app, missing) };
+        let Some(roll) = self.app_mut(app).and_then(|app| app.roll.as_mut()).filter(|_| !added.is_empty()) else {
+            return false;
+        };
+        roll.rescale = false;
+        roll.active.extend(&added);
+        roll.added.extend(&added);
+        for worker in added {
+            self.enlist(turn, command, worker, Goal::Rolled);
+            if let Some(seat) = self.seat_mut(worker) {
+                seat.trial = Some(spec.clone());
+            }
+            self.spawn(turn, worker, Cause::Scale, false);
+        }
+        true
     }
 
     fn finish_roll(&mut self, turn: &mut Turn<'_>, app: AppId) {

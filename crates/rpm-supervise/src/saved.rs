@@ -228,6 +228,8 @@ struct SavedRoll {
     #[serde(default)]
     paused_at: Moment,
     rescale: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    added: Vec<WorkerId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     since: Option<Moment>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -277,6 +279,7 @@ impl Supervisor {
             is_paused: roll.is_paused,
             paused_at: roll.paused_at,
             rescale: roll.rescale,
+            added: roll.added.iter().copied().collect(),
             since: Some(roll.since),
             failed: roll.failed,
             quit: roll.quit,
@@ -307,6 +310,7 @@ impl Supervisor {
             is_told: false,
             in_order: false,
             rescale: roll.rescale,
+            added: roll.added.into_iter().collect(),
             // Nobody wrote it down: it is not shorter than what is left of it.
             since: roll.since.map_or(now, |since| since.min(now)),
             failed: roll.failed,
@@ -619,7 +623,7 @@ fn load_process(saved: SavedProcess, worker: WorkerId, now: Moment, spec: &impl 
             SavedPhase::Stuck => Phase::Stuck,
         },
         trial: saved.must_listen.map(|must_listen| Trial { must_listen }),
-        proven_at: saved.proven_at.map(|at| at.min(now + spec.min_ready)),
+        proven_at: saved.proven_at.map(|at| at.min(now + spec.min_ready.max(spec.restart.min_uptime))),
         told: Told { listened: saved.listened, app_ready: saved.app_ready, settled: saved.settled },
         checks: Checks::found(saved.well),
         ready: saved.ready,

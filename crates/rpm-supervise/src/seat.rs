@@ -222,6 +222,11 @@ impl Seat {
         self.trial.is_some() || self.second.is_some()
     }
 
+    /// Returns whether it is its turn, in a roll, that counts: a process serves, and a replacement can serve beside it.
+    pub(crate) fn is_rolled_to(&self, spec: &AppSpec) -> bool {
+        self.is_rolling() || (self.is_online() && spec.shares_sockets() && self.spec.shares_sockets())
+    }
+
     /// Returns whether a process is left here that cannot be killed, so that there is no room for a replacement.
     pub(crate) fn has_stuck_second(&self) -> bool {
         self.second.as_ref().is_some_and(|second| second.process().phase == Phase::Stuck)

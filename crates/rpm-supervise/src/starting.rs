@@ -118,8 +118,9 @@ impl Supervisor {
         let Some(process) = seat.process_mut(life.generation) else { return };
         process.phase = Phase::Online;
         process.ready = true;
-        if process.trial.is_some() && !process.spec.min_ready.is_zero() {
-            process.proven_at = Some(turn.now + process.spec.min_ready);
+        let proven_at = process.proven_from(turn.now);
+        if process.trial.is_some() && proven_at > turn.now {
+            process.proven_at = Some(proven_at);
         } else {
             process.trial = None;
         }

@@ -316,7 +316,7 @@ impl World {
             (Command::Reload { specs, .. }, Outcome::Failed { failures, undone: true }) => {
                 let apps: BTreeSet<AppId> = failures.iter().filter_map(|f| self.supervisor.app_of(f.worker)).collect();
                 for app in apps.iter().filter_map(|app| self.supervisor.app(*app)) {
-                    let rolled = specs.iter().any(|(id, spec)| *id == app.id && spec.shares_sockets());
+                    let rolled = specs.iter().any(|(id, spec)| *id == app.id && spec.job.is_none());
                     let same = |worker: &WorkerView<'_>| {
                         asked.releases.get(&worker.id).is_none_or(|before| *before == worker.spec.version)
                     };
@@ -354,7 +354,11 @@ impl World {
             let admitted = self.kernel.admitted().map(|life| life.worker);
             let admitted = admitted.filter(|worker| self.supervisor.app_of(*worker) == Some(app.id));
             let admitted = admitted.collect::<BTreeSet<_>>().len();
-            let (start, lost_before) = *self.rolls.entry(app.id).or_insert((admitted, lost));
+            // Who cannot serve beside each other leaves a gap.
+            let before = app.history.last().map(|past| &past.spec);
+            let mut specs = app.workers.iter().map(|worker| worker.spec).chain([app.spec]).chain(before);
+            let start = if specs.all(|spec| spec.shares_sockets()) { admitted } else { 0 };
+            let (start, lost_before) = *self.rolls.entry(app.id).or_insert((start, lost));
             let promised = start.saturating_sub((lost - lost_before) as usize);
             assert!(admitted >= promised, "the roll of {} leaves {admitted} of {promised} workers", app.spec.name);
         }

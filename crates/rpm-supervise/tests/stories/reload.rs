@@ -338,3 +338,119 @@ fn the_end_of_a_reload_is_told_with_the_time_it_took() {
     stage.ask(Command::Restart { workers: ids([0]), specs: vec![] });
     assert_eq!(told(&stage), ["superseded after 0 ms"]);
 }
+
+fn fork_version(version: &str) -> Arc<AppSpec> {
+    spec(ExecMode::Fork, 1, |spec| spec.version = Some(version.into()))
+}
+
+fn version_of(stage: &Stage) -> Option<String> {
+    stage.supervisor.app(AppId(0)).expect("it is there").spec.version.clone()
+}
+
+/// The app was down for good, and the history said that the release had been replaced.
+#[test]
+fn a_release_that_crashes_in_the_place_of_the_old_one_makes_room_for_it() {
+    for uptime in [80, 900] {
+        let mut stage = Stage::with(fork_version("good"));
+        let (workers, specs) = (ids([0]), vec![(AppId(0), fork_version("bad"))]);
+        let reload = stage.ask(Command::Reload { workers, specs, force: false });
+        assert_eq!(stage.effects, [Effect::Ask { life: life(0, 1) }]);
+        stage.exited(life(0, 1), 0).spawned(life(0, 2)).settled(life(0, 2)).pass(ms(uptime)).exited(life(0, 2), 1);
+        assert_eq!(stage.spawns(), [life(0, 3)], "{uptime}");
+        let cause = FailureCause::Exited { exit: Exit::Code(1), uptime: ms(uptime) };
+        stage.failed(reload, &[(0, cause)], true);
+        assert_eq!(version_of(&stage).as_deref(), Some("good"));
+        assert_eq!(stage.worker(0).spec.version.as_deref(), Some("good"));
+        stage.spawned(life(0, 3)).settled(life(0, 3));
+        assert_eq!(stage.status(0), Status::Online);
+    }
+}
+
+#[test]
+fn a_good_release_in_the_place_of_the_old_one_has_to_live_for_a_while() {
+    let mut stage = Stage::with(fork_version("good"));
+    let (workers, specs) = (ids([0]), vec![(AppId(0), fork_version("better"))]);
+    let reload = stage.ask(Command::Reload { workers, specs, force: false });
+    stage.exited(life(0, 1), 0).spawned(life(0, 2)).settled(life(0, 2));
+    assert!(stage.replies().is_empty());
+    stage.pass(ms(1000)).done(reload, [0]);
+    assert_eq!((version_of(&stage).as_deref(), stage.worker(0).restarts), (Some("better"), 1));
+}
+
+#[test]
+fn without_rollback_and_by_a_restart_a_release_stays_what_it_is() {
+    for by_restart in [false, true] {
+        let mut stage = Stage::with(fork_version("good"));
+        let bad = spec(ExecMode::Fork, 1, |spec| (spec.version, spec.rollback) = (Some("bad".into()), by_restart));
+        let (workers, specs) = (ids([0]), vec![(AppId(0), bad)]);
+        match by_restart {
+            true => stage.ask(Command::Restart { workers, specs }),
+            false => stage.ask(Command::Reload { workers, specs, force: false }),
+        };
+        stage.exited(life(0, 1), 0).spawned(life(0, 2)).exited(life(0, 2), 1).spawned(life(0, 3));
+        assert_eq!(stage.worker(0).spec.version.as_deref(), Some("bad"));
+    }
+}
+
+#[test]
+fn a_release_in_another_mode_that_crashes_makes_room_for_all_of_the_old_one() {
+    let mut stage = Stage::with(version("good", 2));
+    let bad = spec(ExecMode::Fork, 2, |spec| spec.version = Some("bad".into()));
+    let reload = stage.ask(Command::Reload { workers: ids([0, 1]), specs: vec![(AppId(0), bad)], force: false });
+    stage.exited(life(0, 1), 0).exited(life(1, 1), 0);
+    stage.spawned(life(0, 2)).settled(life(0, 2)).spawned(life(1, 2)).exited(life(1, 2), 1);
+    stage.failed_for(reload, 1, &FailureCause::Exited { exit: Exit::Code(1), uptime: ms(0) });
+    stage.exited(life(0, 2), 0);
+    for worker in [0, 1] {
+        stage.spawned(life(worker, 3)).listening(life(worker, 3));
+        assert_eq!((stage.status(worker), stage.worker(worker).spec.exec_mode), (Status::Online, ExecMode::Cluster));
+    }
+}
+
+#[test]
+fn a_job_that_is_reloaded_and_ends_well_has_proven_itself() {
+    let once = |version: &str| {
+        spec(ExecMode::Fork, 1, |spec| (spec.version, spec.restart.autorestart) = (Some(version.into()), false))
+    };
+    for code in [0, 1] {
+        let mut stage = Stage::with(once("good"));
+        stage.exited(life(0, 1), 0);
+        let (workers, specs) = (ids([0]), vec![(AppId(0), once("better"))]);
+        let reload = stage.ask(Command::Reload { workers, specs, force: false });
+        stage.spawned(life(0, 2)).exited(life(0, 2), code);
+        match code {
+            0 => stage.done(reload, [0]),
+            code => stage.failed_for(reload, 0, &FailureCause::Exited { exit: Exit::Code(code), uptime: ms(0) }),
+        }
+        assert_eq!((stage.status(0), version_of(&stage).as_deref() == Some("better")), (Status::Stopped, code == 0));
+    }
+}
+
+/// The reload was done before the workers that it adds had started: a release that only they could not run stayed.
+#[test]
+fn workers_that_a_reload_adds_are_a_part_of_it() {
+    for is_good in [true, false] {
+        let mut stage = Stage::with(version("good", 2));
+        let (workers, specs) = (ids([0, 1]), vec![(AppId(0), version("new", 4))]);
+        let reload = stage.ask(Command::Reload { workers, specs, force: false });
+        replace(&mut stage, 0, 1, 2);
+        replace(&mut stage, 1, 1, 2);
+        assert!(stage.replies().is_empty());
+        assert_eq!(stage.spawns(), [life(2, 1), life(3, 1)]);
+        stage.spawned(life(2, 1)).listening(life(2, 1)).spawned(life(3, 1));
+        if is_good {
+            stage.listening(life(3, 1)).done(reload, 0..4);
+            continue;
+        }
+        stage.exited(life(3, 1), 1);
+        assert!(stage.has(&Effect::Drain { life: life(2, 1), until: stage.now + ms(10_000) }));
+        assert_eq!(stage.spawns().iter().filter(|life| life.worker.0 < 2).count(), 1, "the others go back");
+        replace(&mut stage, 0, 2, 3);
+        replace(&mut stage, 1, 2, 3);
+        stage.failed_for(reload, 3, &FailureCause::Exited { exit: Exit::Code(1), uptime: ms(0) });
+        stage.tell(Event::Drained { life: life(2, 1) }).exited(life(2, 1), 0).exited(life(3, 2), 0);
+        let app = stage.supervisor.app(AppId(0)).expect("it is there");
+        let versions: Vec<_> = app.workers.iter().map(|worker| worker.spec.version.as_deref()).collect();
+        assert_eq!((app.spec.instances, versions), (2, vec![Some("good"); 2]));
+    }
+}
