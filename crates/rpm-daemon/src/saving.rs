@@ -72,7 +72,7 @@ impl Daemon {
             .apps()
             .filter(|app| !app.spec.is_module())
             .map(|app| DumpedApp {
-                spec: saved_spec(app.spec, app.workers.len()),
+                spec: saved_spec(app.proven, app.workers.len()),
                 // A job that waits for its time is stopped and wanted, and so is what has ended by itself: others may depend
                 // on its work being done, and after a boot nobody knows that it was.
                 stopped: match &app.spec.job {

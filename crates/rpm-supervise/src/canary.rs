@@ -147,10 +147,11 @@ impl Supervisor {
         roll.command = id.or(before);
         let dropped = std::mem::take(&mut roll.queue);
         (roll.back, roll.canary, roll.is_paused) = (true, 0, false);
-        let changed = |before: &std::sync::Arc<rpm_model::AppSpec>| *before != roll.spec;
-        let first = roll.replaced.first().map(|(worker, _)| *worker);
-        roll.queue = roll.replaced.drain(..).filter(|(_, before)| changed(before)).collect();
-        let queued: Vec<WorkerId> = roll.queue.iter().map(|(worker, _)| *worker).collect();
+        let (changed, same): (Vec<_>, Vec<_>) = roll.replaced.drain(..).partition(|(_, before)| *before != roll.spec);
+        let stays: Vec<WorkerId> = same.into_iter().map(|(worker, _)| worker).collect();
+        let queued: Vec<WorkerId> = changed.iter().map(|(worker, _)| *worker).collect();
+        let first = queued.first().or(stays.first()).copied();
+        roll.queue = changed.into();
         if let Some(previous) = roll.previous.take() {
             owner.fall_back(previous, now);
         }
@@ -159,6 +160,17 @@ impl Supervisor {
             let (worker, cause) = failed.unwrap_or((worker, FailureCause::Superseded));
             let failure = self.failure(worker, cause);
             self.commands.fail(command, failure, false);
+        }
+        for worker in stays {
+            let failure = self.failure(worker, FailureCause::NothingBefore);
+            turn.ask_for(Effect::PublishApp {
+                app,
+                event: "canary",
+                detail: format!("worker {worker} {}", failure.cause),
+            });
+            if let Some(command) = id.or(before) {
+                self.commands.fail(command, failure, true);
+            }
         }
         for (worker, _) in dropped {
             self.satisfy(turn, worker, &[Goal::Rolled]);

@@ -264,6 +264,8 @@ pub enum FailureCause {
         /// As a fragment: `9.8 % of 40 requests failed …`.
         why: String,
     },
+    /// It is a canary that was aborted, and what it was before was the same spec.
+    NothingBefore,
     /// An address it needs is taken.
     Taken(Taken),
     /// It is still there after SIGKILL.
@@ -285,6 +287,9 @@ impl fmt::Display for FailureCause {
             FailureCause::NotReady { waited } => write!(f, "was not ready within {} ms", waited.as_millis()),
             FailureCause::Unhealthy { why } => write!(f, "did not pass its health check: {why}"),
             FailureCause::Judged { why } => write!(f, "did worse than the others: {why}"),
+            FailureCause::NothingBefore => f.write_str(
+                "runs on as it is: no setting differs from the release before, and its files are not kept by rpm",
+            ),
             FailureCause::Taken(Taken { address, owner: Some(owner), .. }) => {
                 write!(f, "could not listen: {address} is used by {owner}")
             }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rpm_model::{AppId, AppSpec, Life, Moment, Unknown, WorkerId};
 
 use crate::command::{Command, CommandId, FailureCause, Outcome, Refusal};
-use crate::effect::{Cause, Effect, Happening};
+use crate::effect::{Cause, Effect, Happening, Warning};
 use crate::event::Taken;
 use crate::pending::{Goal, Waiter};
 use crate::process::Phase;
@@ -213,6 +213,7 @@ impl Supervisor {
             self.enlist(turn, Some(id), *worker, Goal::Gone);
         }
         self.each(turn, workers, |this, turn, worker| {
+            this.quit_roll(worker);
             this.stop_in_order(turn, worker, Then::Delete, &with);
         });
     }
@@ -275,10 +276,15 @@ impl Supervisor {
             // Workers that change how they get their sockets cannot serve beside each other; a mixture could neither be
             // rolled nor rolled back as one.
             let shares = |worker: &WorkerId| spec.shares_sockets() && self.seats[worker].spec.shares_sockets();
+            let beside = workers.iter().all(shares);
+            if !beside && spec.canary > 0 && cause == Cause::Reload {
+                let text = "is left out: its workers cannot serve beside each other".to_owned();
+                turn.ask_for(Effect::Warn { command: id, warning: Warning::Canary { app, text } });
+            }
             // One that takes the place of the old one has to prove itself, too, where there is something to go back to.
             let goes_back = cause == Cause::Reload && spec.rollback && *before != *spec;
             let is_proven = goes_back && before.job.is_none() && spec.job.is_none();
-            if workers.is_empty() || !(is_proven || workers.iter().all(shares)) {
+            if workers.is_empty() || !(is_proven || beside) {
                 for worker in workers {
                     self.start_again(turn, id, worker, cause, &started);
                 }
@@ -367,7 +373,7 @@ impl Supervisor {
         workers.iter().filter_map(|worker| self.app_of(*worker)).collect()
     }
 
-    /// Acts on each worker, after taking it out of its roll; then lets the rolls go on with the others.
+    /// Acts on each worker, after ending its trial in a roll; then lets the rolls go on.
     fn each(
         &mut self,
         turn: &mut Turn<'_>,
@@ -377,7 +383,7 @@ impl Supervisor {
         let apps = self.apps_of(&workers);
         let workers: BTreeSet<WorkerId> = workers.into_iter().collect();
         for worker in workers {
-            self.quit_roll(worker);
+            self.put_off_roll(worker);
             act(self, turn, worker);
         }
         for app in apps {
@@ -399,11 +405,12 @@ impl Supervisor {
         if self.becomes_job(worker) {
             return self.end_service(turn, id, worker);
         }
-        self.quit_roll(worker);
-        // A restart that nobody commanded takes nothing from who waits for the worker to run: it will.
+        self.put_off_roll(worker);
+        // A restart that nobody commanded takes nothing from who waits for the worker to run: it will. And a roll goes on.
         let by_itself = matches!(cause, Cause::Cron | Cause::Watch);
-        self.enlist_beside(turn, Some(id), worker, Goal::Up, |waiting| by_itself && waiting == Goal::Up);
-        // While the app rolls, its spec still has to prove itself: a seat taken out of the roll stays with its own.
+        let stays = |waiting| waiting == Goal::Rolled || (by_itself && waiting == Goal::Up);
+        self.enlist_beside(turn, Some(id), worker, Goal::Up, stays);
+        // While the app rolls, its spec still has to prove itself: a seat that waits for its turn stays with its own.
         let app = self.app_of(worker).and_then(|app| self.apps.get(&app));
         let spec = app.filter(|app| app.roll.is_none()).map(|app| app.spec.clone());
         let in_order = self.starts_in_order(worker, apps);
@@ -495,12 +502,11 @@ impl Supervisor {
                 continue;
             }
             self.spawn(turn, worker, cause, false);
-            // What is started in the middle of a roll goes back with the others if the roll fails.
+            // What is started in the middle of a roll has its turn after the others.
             if let Some(roll) = self.app_mut(app).and_then(|app| app.roll.as_mut())
-                && let Some(previous) = &roll.previous
-                && !roll.back
+                && roll.previous.is_some()
             {
-                roll.replaced.push((worker, previous.clone()));
+                roll.queue.push_back((worker, roll.spec.clone()));
             }
         }
     }
@@ -527,7 +533,7 @@ impl Supervisor {
     /// Adds empty seats with the lowest free instance numbers. As in PM2, apps of one name share the numbers.
     pub(crate) fn add_seats(&mut self, turn: &mut Turn<'_>, app: AppId, number: u32) -> Vec<WorkerId> {
         let Some(owner) = self.apps.get(&app).filter(|_| number > 0) else { return Vec::new() };
-        let spec = owner.spec.clone();
+        let spec = owner.proven().clone();
         let namesakes = self.apps.values().filter(|app| app.spec.name == spec.name);
         let workers = namesakes.flat_map(|app| &app.workers);
         let taken: BTreeSet<u32> = workers.filter_map(|worker| Some(self.seats.get(worker)?.instance)).collect();

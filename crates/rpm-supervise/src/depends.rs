@@ -188,6 +188,11 @@ impl Supervisor {
         }
     }
 
+    /// Returns whether a worker is to be stopped after others.
+    pub(crate) fn is_deferred(&self, worker: WorkerId) -> bool {
+        self.deferred.iter().any(|(one, _)| one.worker == worker)
+    }
+
     /// Forgets the stop of a worker of which a later command wants something else, and waits for it no longer.
     pub(crate) fn forget_deferred(&mut self, worker: WorkerId) {
         self.deferred.retain(|(one, _)| one.worker != worker);

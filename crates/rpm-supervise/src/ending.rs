@@ -155,7 +155,7 @@ impl Supervisor {
         let agreed = &trial.as_ref().unwrap_or(&seat.spec).restart.stop_exit_codes;
         let job_done = decision == Decision::Stay && end.is_success(agreed);
         self.let_go(turn, worker, |goal| goal == Goal::Run, (!job_done).then(|| cause.clone()));
-        if !was_ready {
+        if !was_ready || on_trial {
             self.let_go(turn, worker, |goal| goal == Goal::Up, (!job_done).then(|| cause.clone()));
         }
         let then = match then {

@@ -20,7 +20,7 @@ use crate::command::{CommandId, FailureCause};
 use crate::effect::{Cause, Effect, Happening};
 use crate::pending::Goal;
 use crate::process::{Phase, Trial};
-use crate::seat::{Place, Second, Then};
+use crate::seat::{Place, Seat, Second, Then};
 use crate::supervisor::{Supervisor, Turn};
 
 /// The wait after a replacement for too much memory, or ill health, has failed: the old worker serves as well as it can,
@@ -108,13 +108,9 @@ impl Supervisor {
     pub(crate) fn advance_roll(&mut self, turn: &mut Turn<'_>, app: AppId) {
         loop {
             let Some(roll) = self.apps.get(&app).and_then(|app| app.roll.as_ref()) else { return };
-            if roll.active.is_empty() && roll.queue.is_empty() {
-                if roll.rescale && !roll.back && self.add_to_roll(turn, app) {
-                    return;
-                }
-                return self.finish_roll(turn, app);
-            }
-            if !roll.back && roll.canary > 0 && roll.begun >= roll.canary {
+            // Where the canary is all there is, it is looked at all the same.
+            let is_ahead = roll.begun >= roll.canary || (roll.begun > 0 && roll.queue.is_empty());
+            if !roll.back && roll.canary > 0 && is_ahead {
                 // Later commands may have taken those that ran ahead out of the roll: nothing is left to decide.
                 match (roll.active.is_empty(), roll.replaced.is_empty()) {
                     (true, true) => self.abort_canary(turn, None, app, None),
@@ -122,6 +118,12 @@ impl Supervisor {
                     (true, false) | (false, _) => {}
                 }
                 return;
+            }
+            if roll.active.is_empty() && roll.queue.is_empty() {
+                if roll.rescale && !roll.back && self.add_to_roll(turn, app) {
+                    return;
+                }
+                return self.finish_roll(turn, app);
             }
             if roll.active.len() >= roll.spec.reload_parallel.max(1) as usize {
                 return;
@@ -133,7 +135,9 @@ impl Supervisor {
             let Some((worker, spec)) = roll.queue.remove(index) else { return };
             roll.active.insert(worker);
             roll.begun = roll.begun.saturating_add(1);
-            self.try_out(turn, worker, spec, cause);
+            if !self.passes_stopped(turn, worker, &spec) {
+                self.try_out(turn, worker, spec, cause);
+            }
         }
     }
 
@@ -144,12 +148,6 @@ impl Supervisor {
         let Some(seat) = self.seat_mut(worker) else { return };
         if seat.has_stuck_second() {
             return self.pass_over(turn, worker);
-        }
-        // A worker that has gone down for good meanwhile, or waits for other apps, is not started by taking a release back.
-        let is_down = seat.is_held || matches!(seat.place, Place::Stopped | Place::Leaving(_, Then::Stop));
-        if cause == Cause::Rollback && is_down {
-            seat.spec = spec;
-            return self.mark_through(turn, worker);
         }
         seat.trial = Some(spec.clone());
         let beside = spec.shares_sockets() && seat.spec.shares_sockets();
@@ -167,6 +165,25 @@ impl Supervisor {
                 self.leave(turn, worker, then, cause, false);
             }
         }
+    }
+
+    /// Gives a seat its spec that has gone down for good since its roll began, or is about to, or waits for other apps: nothing
+    /// is started there.
+    /// Returns whether it has.
+    fn passes_stopped(&mut self, turn: &mut Turn<'_>, worker: WorkerId, spec: &Arc<AppSpec>) -> bool {
+        let is_deferred = self.is_deferred(worker);
+        let is_stopped = |seat: &&mut Seat| {
+            is_deferred || seat.is_held || matches!(seat.place, Place::Stopped | Place::Leaving(_, Then::Stop))
+        };
+        let Some(seat) = self.seat_mut(worker).filter(is_stopped) else { return false };
+        let before = std::mem::replace(&mut seat.spec, spec.clone());
+        if let Some(roll) = self.roll_of(worker)
+            && !roll.back
+        {
+            roll.replaced.push((worker, before));
+        }
+        self.mark_through(turn, worker);
+        true
     }
 
     /// Puts a replacement that is ready into its seat's place, and sees the old process out.
@@ -223,6 +240,7 @@ impl Supervisor {
         };
         let mut goes_back_to = None;
         let going_back_failed = roll.back;
+        let mut is_mixed = false;
         let dropped = std::mem::take(&mut roll.queue);
         let added = if roll.spec.rollback { std::mem::take(&mut roll.added) } else { BTreeSet::new() };
         if !roll.back {
@@ -232,6 +250,7 @@ impl Supervisor {
             if roll.spec.rollback {
                 roll.queue = roll.replaced.drain(..).filter(|(_, before)| changed(before)).collect();
             }
+            is_mixed = !roll.replaced.is_empty();
             if let Some(previous) = roll.previous.take().filter(|_| roll.spec.rollback) {
                 goes_back_to = Some(previous);
             }
@@ -243,7 +262,7 @@ impl Supervisor {
             owner.fall_back(previous, now);
         }
         if let Some(command) = command {
-            self.commands.fail(command, failure, going_back_failed);
+            self.commands.fail(command, failure, going_back_failed || is_mixed);
         }
         for (dropped, _) in dropped {
             self.satisfy(turn, dropped, &[Goal::Rolled]);
@@ -265,9 +284,7 @@ impl Supervisor {
     fn give_trial_up(&mut self, turn: &mut Turn<'_>, worker: WorkerId) {
         let now = turn.now;
         let Some(seat) = self.seat_mut(worker) else { return };
-        if seat.trial.take().is_none() {
-            return;
-        }
+        let was_on_trial = seat.trial.take().is_some();
         match seat.second.take() {
             Some(Second::Incoming(process)) => {
                 let life = process.life;
@@ -276,8 +293,9 @@ impl Supervisor {
             }
             second => seat.second = second,
         }
+        // One that is to be stopped after others is not left alone with its trial: nobody would end that.
         if let Place::Serving(process) = &mut seat.place
-            && (!process.ready || process.proven_at.is_some())
+            && (process.trial.is_some() || (was_on_trial && (!process.ready || process.proven_at.is_some())))
         {
             (process.trial, process.proven_at) = (None, None);
             let then = Then::Start { at: now, cause: Cause::Rollback, again: false };
@@ -334,7 +352,7 @@ impl Supervisor {
         for worker in added {
             self.enlist(turn, command, worker, Goal::Rolled);
             if let Some(seat) = self.seat_mut(worker) {
-                seat.trial = Some(spec.clone());
+                (seat.spec, seat.trial) = (spec.clone(), Some(spec.clone()));
             }
             self.spawn(turn, worker, Cause::Scale, false);
         }
@@ -366,7 +384,22 @@ impl Supervisor {
         }
     }
 
-    /// Takes a seat out of its app's roll, because a later command wants something else of it.
+    /// Ends the trial in a seat, because a later command stops what runs there. It has its turn in the roll once more: what is
+    /// restarted or stopped meanwhile must not be left with another release than the others.
+    pub(crate) fn put_off_roll(&mut self, worker: WorkerId) {
+        if self.seats.get(&worker).is_none_or(|seat| seat.trial.is_none()) {
+            return;
+        }
+        let Some(trial) = self.seat_mut(worker).and_then(|seat| seat.trial.take()) else { return };
+        if let Some(roll) = self.roll_of(worker)
+            && roll.active.remove(&worker)
+        {
+            roll.begun = roll.begun.saturating_sub(1);
+            roll.queue.push_front((worker, trial));
+        }
+    }
+
+    /// Takes a seat out of its app's roll, because a later command takes it away.
     pub(crate) fn quit_roll(&mut self, worker: WorkerId) {
         if let Some(seat) = self.seats.get(&worker)
             && seat.trial.is_some()

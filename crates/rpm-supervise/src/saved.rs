@@ -22,6 +22,8 @@ use crate::scaling::Scaling;
 use crate::seat::{Place, Seat, Second, Then};
 use crate::supervisor::{App, Supervisor};
 
+mod rest;
+
 /// The version that is written.
 const VERSION: u32 = 1;
 
@@ -427,34 +429,6 @@ impl Saved {
     /// Returns whether there is no app.
     pub fn is_empty(&self) -> bool {
         self.apps.is_empty()
-    }
-
-    /// Returns the state to be found after a shutdown: what runs is wanted, what is being deleted is gone.
-    pub(crate) fn at_rest(mut self) -> Self {
-        for app in &mut self.apps {
-            app.roll = None;
-            app.seats
-                .retain(|seat| !matches!(seat.place, SavedPlace::Deleted | SavedPlace::Leaving(_, SavedThen::Delete)));
-            for seat in &mut app.seats {
-                seat.second = None;
-                seat.trial = None;
-                seat.queued = None;
-                // A run that was cut off is not made up for: its times come again.
-                let is_job = app.specs.get(seat.spec).or(app.specs.first()).is_some_and(|spec| spec.job.is_some());
-                seat.place = match seat.place {
-                    SavedPlace::Waiting { .. } | SavedPlace::Serving(_) if is_job => SavedPlace::Stopped,
-                    SavedPlace::Stopped | SavedPlace::Leaving(_, SavedThen::Stop) => SavedPlace::Stopped,
-                    SavedPlace::Errored | SavedPlace::Leaving(_, SavedThen::Fail) => SavedPlace::Errored,
-                    SavedPlace::Deleted
-                    | SavedPlace::Wanted
-                    | SavedPlace::Waiting { .. }
-                    | SavedPlace::Serving(_)
-                    | SavedPlace::Leaving(_, SavedThen::Start { .. } | SavedThen::Delete) => SavedPlace::Wanted,
-                };
-            }
-        }
-        self.apps.retain(|app| !app.seats.is_empty());
-        self
     }
 }
 

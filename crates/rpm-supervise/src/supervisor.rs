@@ -66,6 +66,13 @@ pub(crate) struct App {
     pub(crate) unknown: Unknown,
 }
 
+impl App {
+    /// Returns the spec that has proven itself: while a roll brings in another one, the one before it.
+    pub(crate) fn proven(&self) -> &Arc<AppSpec> {
+        self.roll.as_ref().and_then(|roll| roll.previous.as_ref()).unwrap_or(&self.spec)
+    }
+}
+
 /// The daemon is about to leave.
 #[derive(Debug)]
 pub(crate) struct Shutdown {

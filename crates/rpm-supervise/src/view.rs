@@ -19,6 +19,8 @@ pub struct AppView<'a> {
     pub id: AppId,
     /// What is asked of it.
     pub spec: &'a Arc<AppSpec>,
+    /// The same, or what was asked before while a reload has still to show that the new spec is good.
+    pub proven: &'a Arc<AppSpec>,
     /// Whether a reload of it is under way.
     pub rolling: bool,
     /// Workers of a new release that wait for `promote` or `abort`.
@@ -121,6 +123,7 @@ impl Supervisor {
         AppView {
             id: app.id,
             spec: &app.spec,
+            proven: app.proven(),
             rolling: app.roll.is_some(),
             canaries,
             scaling: app.spec.autoscale.is_some().then(|| app.scaling.view()),

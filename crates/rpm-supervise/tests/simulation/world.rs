@@ -349,6 +349,9 @@ impl World {
         }
         let lost: u32 = self.kernel.lost.values().sum();
         let mut rolling = BTreeSet::new();
+        // An earlier stop may still wait for those that depend on its workers.
+        let is_stop = |asked: &Asked| matches!(asked.command, Command::Stop { .. } | Command::Delete { .. });
+        let stops = self.unanswered.values().any(is_stop);
         for app in self.supervisor.apps().filter(|app| app.rolling) {
             rolling.insert(app.id);
             let admitted = self.kernel.admitted().map(|life| life.worker);
@@ -357,7 +360,7 @@ impl World {
             // Who cannot serve beside each other leaves a gap.
             let before = app.history.last().map(|past| &past.spec);
             let mut specs = app.workers.iter().map(|worker| worker.spec).chain([app.spec]).chain(before);
-            let start = if specs.all(|spec| spec.shares_sockets()) { admitted } else { 0 };
+            let start = if !stops && specs.all(|spec| spec.shares_sockets()) { admitted } else { 0 };
             let (start, lost_before) = *self.rolls.entry(app.id).or_insert((start, lost));
             let promised = start.saturating_sub((lost - lost_before) as usize);
             assert!(admitted >= promised, "the roll of {} leaves {admitted} of {promised} workers", app.spec.name);

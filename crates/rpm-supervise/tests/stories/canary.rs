@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
-use rpm_model::{AppSpec, CanaryRule, ExecMode};
+use rpm_model::{AppSpec, CanaryRule, ExecMode, Status};
 use rpm_supervise::judge::Tally;
-use rpm_supervise::{Command, CommandId, Effect, Event, FailureCause, Fate, Outcome, Refusal};
+use rpm_supervise::{Command, CommandId, Effect, Event, FailureCause, Fate, Outcome, Refusal, Warning};
 
 use crate::stage::{Stage, fact, ids, life, ms, spec};
 
@@ -69,6 +69,101 @@ fn aborted_it_goes_back() {
     stage.done(abort, [0]);
     assert_eq!(versions(&stage), ["1", "1", "1"]);
     assert_eq!(stage.supervisor.app(app).expect("it is there").spec.version.as_deref(), Some("1"));
+}
+
+#[test]
+fn stop_restart_and_scale_leave_it_to_be_decided() {
+    // A restart took its workers out of the roll: a mixture for ever, that nobody could promote or abort.
+    let (mut stage, _) = ahead();
+    let app = stage.app();
+    let restart = stage.ask(Command::Restart { workers: ids([0, 1, 2]), specs: vec![] });
+    for (worker, old) in [(0, 2), (1, 1), (2, 1)] {
+        stage.exited(life(worker, old), 0);
+        stage.spawned(life(worker, old + 1)).listening(life(worker, old + 1));
+    }
+    stage.done(restart, [0, 1, 2]);
+    assert_eq!(versions(&stage), ["2", "1", "1"]);
+    // Added workers, and those that are stopped and started again, are no canaries.
+    stage.ask(Command::Scale { app, instances: 4 });
+    stage.spawned(life(3, 1)).listening(life(3, 1));
+    assert_eq!(stage.worker(3).spec.version.as_deref(), Some("1"));
+    stage.ask(Command::Stop { workers: ids([1, 2]) });
+    stage.exited(life(1, 2), 0).exited(life(2, 2), 0);
+    stage.ask(Command::Restart { workers: ids([1]), specs: vec![] });
+    stage.spawned(life(1, 3)).listening(life(1, 3));
+    assert_eq!(versions(&stage), ["2", "1", "1"]);
+    let view = stage.supervisor.app(app).expect("it is there");
+    assert_eq!((view.canaries, view.proven.version.as_deref()), (ids([0]), Some("1")));
+    // What is stopped is not started by a word on the release.
+    let promote = stage.ask(Command::Promote { app });
+    replace(&mut stage, 1, 3, 4);
+    replace(&mut stage, 3, 1, 2);
+    stage.done(promote, [1, 2, 3]);
+    assert_eq!((versions(&stage), stage.status(2)), (vec!["2", "2", "2"], Status::Stopped));
+    assert_eq!(stage.worker(3).spec.version.as_deref(), Some("2"));
+}
+
+#[test]
+fn where_it_is_all_there_is_it_waits_all_the_same() {
+    let one =
+        |version: &str| spec(ExecMode::Cluster, 1, |spec| (spec.version, spec.canary) = (Some(version.into()), 1));
+    let mut stage = Stage::with(one("1"));
+    let app = stage.app();
+    let reload = stage.ask(Command::Reload { workers: ids([0]), specs: vec![(app, one("2"))], force: false });
+    replace(&mut stage, 0, 1, 2);
+    stage.done(reload, [0]);
+    assert_eq!(stage.supervisor.app(app).expect("it is there").canaries, ids([0]));
+    let abort = stage.ask(Command::Abort { app });
+    replace(&mut stage, 0, 2, 3);
+    stage.done(abort, [0]);
+    assert_eq!(stage.worker(0).spec.version.as_deref(), Some("1"));
+    // Nobody waits where nobody served.
+    stage.ask(Command::Stop { workers: ids([0]) });
+    stage.exited(life(0, 3), 0);
+    let reload = stage.ask(Command::Reload { workers: ids([0]), specs: vec![(app, one("2"))], force: false });
+    stage.spawned(life(0, 4)).listening(life(0, 4)).done(reload, [0]);
+    assert!(stage.supervisor.app(app).expect("it is there").canaries.is_empty());
+}
+
+#[test]
+fn one_of_the_same_spec_is_not_said_to_be_taken_back() {
+    // Files changed in place: the abort changed nothing, and said that the old workers serve.
+    for by_hand in [true, false] {
+        let rule = (!by_hand).then(CanaryRule::default);
+        let one = version("1", |spec| (spec.canary, spec.canary_rule) = (1, rule));
+        let mut stage = Stage::with(one);
+        let app = stage.app();
+        let reload = stage.ask(Command::Reload { workers: ids([0, 1, 2]), specs: vec![], force: false });
+        replace(&mut stage, 0, 1, 2);
+        if by_hand {
+            let abort = stage.ask(Command::Abort { app });
+            stage.failed(abort, &[(0, FailureCause::NothingBefore)], false);
+        } else {
+            stage.pass(ms(2000)).tell(Event::Canary { app, seen: seen((40, 4), (120, 0)) });
+            stage.failed_for(reload, 0, &FailureCause::NothingBefore);
+        }
+        assert!(stage.spawns().is_empty() && !stage.supervisor.app(app).expect("it is there").rolling);
+    }
+}
+
+#[test]
+fn where_workers_cannot_serve_beside_each_other_it_is_said_that_there_is_none() {
+    let one = |version: &str| spec(ExecMode::Fork, 1, |spec| (spec.version, spec.canary) = (Some(version.into()), 1));
+    let mut stage = Stage::with(one("1"));
+    let app = stage.app();
+    let reload = stage.ask(Command::Reload { workers: ids([0]), specs: vec![(app, one("2"))], force: false });
+    let text = "is left out: its workers cannot serve beside each other".to_owned();
+    assert!(stage.has(&Effect::Warn { command: reload, warning: Warning::Canary { app, text } }));
+}
+
+#[test]
+fn a_shutdown_while_it_waits_leaves_the_release_that_has_proven_itself() {
+    let (mut stage, _) = ahead();
+    stage.ask(Command::Shutdown);
+    let saved = stage.supervisor.saved();
+    stage.reborn(saved, &[]);
+    assert_eq!(versions(&stage), ["1", "1", "1"]);
+    assert_eq!(stage.supervisor.app(stage.app()).expect("it is there").spec.version.as_deref(), Some("1"));
 }
 
 #[test]

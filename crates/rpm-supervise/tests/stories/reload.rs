@@ -288,28 +288,75 @@ fn an_app_that_changes_how_it_gets_its_sockets_is_restarted() {
 }
 
 #[test]
-fn a_restart_in_the_middle_of_a_roll_keeps_to_the_release_that_serves() {
+fn a_restart_in_the_middle_of_a_roll_keeps_to_the_release_that_serves_until_its_turn() {
+    // Who was restarted left the roll, and kept the old release for ever beside the others' new one.
     let mut stage = Stage::with(cluster(2));
-    stage.ask(Command::Reload { workers: ids([0, 1]), specs: vec![(AppId(0), version("2", 2))], force: false });
-    stage.ask(Command::Restart { workers: ids([1]), specs: vec![] });
+    let reload =
+        stage.ask(Command::Reload { workers: ids([0, 1]), specs: vec![(AppId(0), version("2", 2))], force: false });
+    let restart = stage.ask(Command::Restart { workers: ids([1]), specs: vec![] });
     stage.exited(life(1, 1), 0);
     assert_eq!(stage.worker(1).spec.version, None, "version 2 has not proved itself yet");
+    stage.spawned(life(1, 2)).listening(life(1, 2)).done(restart, [1]);
+    replace(&mut stage, 0, 1, 2);
+    assert_eq!(stage.spawns(), [life(1, 3)]);
+    replace(&mut stage, 1, 2, 3);
+    stage.done(reload, [0, 1]);
+    assert_eq!(versions(&stage), [Some("2"), Some("2")]);
 }
 
 #[test]
-fn a_worker_added_in_the_middle_of_a_roll_goes_back_with_the_others() {
+fn a_restart_of_all_by_a_changed_file_lets_a_roll_go_on() {
+    // With `watch`, every deploy touched files and was overtaken by the restart that this brought about.
+    let mut stage = Stage::with(cluster(2));
+    let reload =
+        stage.ask(Command::Reload { workers: ids([0, 1]), specs: vec![(AppId(0), version("2", 2))], force: false });
+    stage.spawned(life(0, 2));
+    let renew = stage.ask(Command::Renew { workers: ids([0, 1]), cause: Cause::Watch, roll: false });
+    stage.exited(life(0, 2), 0).exited(life(0, 1), 0).exited(life(1, 1), 0);
+    stage.spawned(life(0, 3)).listening(life(0, 3));
+    stage.spawned(life(1, 2)).listening(life(1, 2)).done(renew, [0, 1]);
+    assert_eq!(stage.spawns(), [life(0, 4)], "its trial was cut off, and it has its turn once more");
+    replace(&mut stage, 0, 3, 4);
+    stage.done(reload, [0, 1]);
+    assert_eq!(versions(&stage), [Some("2"), Some("2")]);
+}
+
+#[test]
+fn who_is_stopped_in_the_middle_of_a_roll_is_started_with_what_the_others_have() {
+    let mut stage = Stage::with(cluster(2));
+    stage.ask(Command::Reload { workers: ids([0, 1]), specs: vec![(AppId(0), version("2", 2))], force: false });
+    stage.ask(Command::Stop { workers: ids([1]) });
+    stage.exited(life(1, 1), 0);
+    replace(&mut stage, 0, 1, 2);
+    assert!(stage.spawns().is_empty(), "what was stopped stays so");
+    stage.ask(Command::Restart { workers: ids([1]), specs: vec![] });
+    assert_eq!(versions(&stage), [Some("2"), Some("2")]);
+}
+
+#[test]
+fn a_worker_added_in_the_middle_of_a_roll_begins_with_the_release_that_serves() {
     let mut stage = Stage::with(cluster(1));
     let reload =
         stage.ask(Command::Reload { workers: ids([0]), specs: vec![(AppId(0), version("2", 1))], force: false });
     let scale = stage.ask(Command::Scale { app: AppId(0), instances: 2 });
-    assert_eq!(stage.worker(1).spec.version.as_deref(), Some("2"));
+    assert_eq!(stage.worker(1).spec.version, None, "version 2 has not proved itself yet");
     stage.spawned(life(1, 1)).listening(life(1, 1)).done(scale, [1]);
     stage.spawned(life(0, 2)).exited(life(0, 2), 1);
-    assert_eq!(stage.spawns(), [life(1, 2)]);
-    replace(&mut stage, 1, 1, 2);
     stage.failed(reload, &[(0, FailureCause::Exited { exit: Exit::Code(1), uptime: ms(0) })], true);
-    assert_eq!(stage.worker(1).spec.version, None);
+    assert_eq!(versions(&stage), [None, None]);
     assert_eq!(stage.supervisor.app(AppId(0)).expect("it is there").spec.instances, 2);
+    // When the release is good, it has its turn.
+    stage.ask(Command::Reload { workers: ids([0]), specs: vec![(AppId(0), version("3", 2))], force: false });
+    stage.ask(Command::Scale { app: AppId(0), instances: 3 });
+    stage.spawned(life(2, 1)).listening(life(2, 1));
+    replace(&mut stage, 0, 1, 3);
+    replace(&mut stage, 2, 1, 2);
+    assert_eq!(stage.worker(2).spec.version.as_deref(), Some("3"));
+}
+
+/// Returns the releases of the first two workers.
+fn versions(stage: &Stage) -> [Option<&str>; 2] {
+    [0, 1].map(|worker| stage.worker(worker).spec.version.as_deref())
 }
 
 /// Returns what was told of reloads in the last step.
@@ -334,8 +381,8 @@ fn the_end_of_a_reload_is_told_with_the_time_it_took() {
     stage.ask(Command::Reload { workers: ids([0]), specs: vec![], force: false });
     stage.pass(ms(30)).ask(Command::Reload { workers: ids([0]), specs: vec![], force: true });
     assert_eq!(told(&stage), ["superseded after 30 ms"]);
-    // A restart is no reload.
-    stage.ask(Command::Restart { workers: ids([0]), specs: vec![] });
+    // A new spec takes its place.
+    stage.ask(Command::Restart { workers: ids([0]), specs: vec![(AppId(0), version("3", 1))] });
     assert_eq!(told(&stage), ["superseded after 0 ms"]);
 }
 
