@@ -48,6 +48,54 @@ fn a_canary_is_promoted_without_a_lost_request() {
     assert!(rpm.fails(&["promote", "web"]).contains("no canary of web waits"));
 }
 
+/// Returns what release each worker runs, in the order of their ids.
+fn releases(rpm: &Rpm, app: &str) -> Vec<String> {
+    let of = |pid: &i32| {
+        let environ = std::fs::read_to_string(format!("/proc/{pid}/environ")).expect("it runs");
+        let version = environ.split('\0').find_map(|variable| variable.strip_prefix("VERSION="));
+        version.expect("it has a version").to_owned()
+    };
+    rpm.pids(app).iter().map(of).collect()
+}
+
+#[test]
+fn a_canary_stays_one_through_restart_scale_save_and_boot() {
+    // A restart made a lasting mixture of it, scale started new workers with it, and save took it for what is wanted.
+    let (rpm, port) = (Rpm::new(), free_port());
+    rpm.ok(&["start", &ecosystem(&rpm, &[web(&rpm, port, "one")])]);
+    let mut two = web(&rpm, port, "two");
+    two["canary"] = json!(1);
+    rpm.ok(&["reload", &ecosystem(&rpm, &[two])]);
+    assert_eq!(releases(&rpm, "web"), ["two", "one", "one", "one"]);
+    rpm.ok(&["restart", "web"]);
+    assert_eq!(releases(&rpm, "web"), ["two", "one", "one", "one"]);
+    rpm.ok(&["scale", "web", "6"]);
+    assert_eq!(releases(&rpm, "web"), ["two", "one", "one", "one", "one", "one"]);
+    rpm.ok(&["save"]);
+    rpm.ok(&["abort", "web"]);
+    assert_eq!(releases(&rpm, "web"), ["one"; 6]);
+    rpm.ok(&["kill"]);
+    rpm.ok(&["resurrect"]);
+    assert_eq!(releases(&rpm, "web"), ["one"; 6]);
+}
+
+#[test]
+fn a_restart_in_the_middle_of_a_reload_leaves_no_mixture() {
+    let (rpm, port) = (Rpm::new(), free_port());
+    rpm.ok(&["start", &ecosystem(&rpm, &[web(&rpm, port, "one")])]);
+    let mut two = web(&rpm, port, "two");
+    two["env"]["BOOT"] = json!(500);
+    let file = ecosystem(&rpm, &[two]);
+    std::thread::scope(|scope| {
+        let reload = scope.spawn(|| rpm.ok(&["reload", &file]));
+        until("the first is replaced", || releases(&rpm, "web").iter().any(|release| release == "two"));
+        rpm.ok(&["restart", "web"]);
+        reload.join().expect("it ends well");
+    });
+    assert_eq!(releases(&rpm, "web"), ["two"; 4]);
+    assert_eq!(versions(port), ["two"]);
+}
+
 #[test]
 fn a_release_that_passes_its_check_and_then_fails_is_aborted_at_no_more_than_its_share() {
     let (rpm, port) = (Rpm::new(), free_port());
@@ -151,6 +199,75 @@ fn a_file_is_made_so_once() {
     three["instances"] = json!(3);
     assert!(rpm.ok(&["apply", &ecosystem(&rpm, &[idle("a"), three])]).contains("scale, 2 → 3 workers"));
     assert_eq!(rpm.pids("web").len(), 3);
+}
+
+#[test]
+fn what_is_down_or_another_release_is_no_app_as_the_file_says() {
+    // After a `stop`, a failed roll without `rollback`, or beside a canary, `apply` said that there was nothing to do.
+    let (rpm, port) = (Rpm::new(), free_port());
+    let one = web(&rpm, port, "one");
+    let file = ecosystem(&rpm, std::slice::from_ref(&one));
+    rpm.ok(&["start", &file]);
+    rpm.ok(&["stop", "web"]);
+    let plan = rpm.ok(&["diff", &file]);
+    assert!(plan.contains("+ web: start, workers 0, 1, 2, 3 are down"), "{plan}");
+    rpm.ok(&["apply", &file]);
+    assert_eq!(releases(&rpm, "web"), ["one"; 4]);
+    assert!(rpm.ok(&["apply", &file]).contains("Nothing to do"));
+
+    let mut two = web(&rpm, port, "two");
+    two["canary"] = json!(1);
+    let canary = ecosystem(&rpm, &[two]);
+    assert!(rpm.ok(&["apply", &canary]).contains("1 of 4 run the new release"));
+    let plan = rpm.ok(&["apply", &canary]);
+    assert!(plan.contains("! web: 1 of 4 run the new release: it waits for `promote web` or `abort web`"), "{plan}");
+    rpm.ok(&["abort", "web"]);
+
+    // Its second worker does not come up: what stands is a mixture.
+    let mut three = web(&rpm, port, "three");
+    three["rollback"] = json!(false);
+    three["script"] = json!(rpm.home().join("three.js"));
+    let broken = format!(
+        "if (process.env.NODE_APP_INSTANCE === '1' && !require('fs').existsSync('{0}/mended')) process.exit(3); require('{1}');",
+        rpm.home().display(),
+        app("health.js")
+    );
+    std::fs::write(rpm.home().join("three.js"), broken).expect("a file");
+    let file = ecosystem(&rpm, &[three]);
+    let error = rpm.fails(&["apply", &file]);
+    assert!(error.contains("exit code 3") && !error.contains("the old workers keep serving"), "{error}");
+    assert_eq!(releases(&rpm, "web"), ["three", "one", "one", "one"]);
+    let plan = rpm.ok(&["diff", &file]);
+    assert!(plan.contains("~ web: reload, workers 1, 2, 3 are not as the app is to be"), "{plan}");
+    std::fs::write(rpm.home().join("mended"), "").expect("a file");
+    rpm.ok(&["apply", &file]);
+    assert_eq!(releases(&rpm, "web"), ["three"; 4]);
+}
+
+#[test]
+fn an_app_that_fails_keeps_no_other_of_its_file_from_being_applied() {
+    let (rpm, port) = (Rpm::new(), free_port());
+    let idle = |name: &str, number: u32| json!({ "name": name, "script": app("idle.sh"), "instances": number });
+    rpm.ok(&["start", &ecosystem(&rpm, &[web(&rpm, port, "one"), idle("grown", 1)])]);
+    std::fs::write(rpm.home().join("control/ill.two"), "").expect("a file");
+    let file = ecosystem(&rpm, &[web(&rpm, port, "two"), idle("grown", 2), idle("new", 1)]);
+    let error = rpm.fails(&["apply", &file]);
+    assert!(error.contains("could not reload web"), "{error}");
+    assert_eq!((rpm.pids("grown").len(), rpm.pids("new").len()), (2, 1));
+    assert_eq!(releases(&rpm, "web"), ["one"; 4]);
+}
+
+#[test]
+fn a_canary_of_files_changed_in_place_is_not_said_to_be_taken_back() {
+    let (rpm, port) = (Rpm::new(), free_port());
+    let mut one = web(&rpm, port, "one");
+    one["canary"] = json!(1);
+    rpm.ok(&["start", &ecosystem(&rpm, &[one])]);
+    rpm.ok(&["reload", "web"]);
+    let error = rpm.fails(&["abort", "web"]);
+    assert!(error.contains("could not abort web: worker 0 runs on as it is"), "{error}");
+    rpm.ok(&["reload", "web"]);
+    rpm.ok(&["promote", "web"]);
 }
 
 #[test]

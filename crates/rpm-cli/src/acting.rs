@@ -122,31 +122,71 @@ pub fn act_and_show(
     before: &List,
     requests: Vec<impl Into<Ask>>,
 ) -> Result<(), Failure> {
-    let mut outcome = Ok(());
+    let (acted, outcome) = act_on_all(session, invocation, before, requests, false);
+    show_acted(session, invocation, before, acted, outcome)
+}
+
+/// The same, where none of the things needs those before it: what fails keeps nothing from being done.
+///
+/// # Errors
+/// All that did not succeed.
+pub fn act_each_and_show(
+    session: &mut Session,
+    invocation: &Invocation,
+    before: &List,
+    requests: Vec<impl Into<Ask>>,
+) -> Result<(), Failure> {
+    let (acted, outcome) = act_on_all(session, invocation, before, requests, true);
+    show_acted(session, invocation, before, acted, outcome)
+}
+
+/// Workers that were acted on, and the app that was meant, where it was one.
+type Acted = Vec<(Vec<WorkerId>, Option<AppId>)>;
+
+/// Asks for several things; what failed ends it, or is told with what else fails.
+pub fn act_on_all(
+    session: &mut Session,
+    invocation: &Invocation,
+    before: &List,
+    requests: Vec<impl Into<Ask>>,
+    goes_on: bool,
+) -> (Acted, Result<(), Failure>) {
+    let mut outcome: Result<(), Failure> = Ok(());
     let mut acted = Vec::new();
     for ask in requests.into_iter().map(Into::into) {
         let (app, if_it_waits) = (ask.app(), ask.if_it_waits);
-        if if_it_waits {
-            let waits = |now: &AppInfo| Some(now.id) == app && !now.canaries.is_empty();
-            match session.list(false) {
-                Ok(list) if !list.apps.iter().any(waits) => continue,
-                Ok(_) => {}
-                Err(failure) => {
-                    outcome = Err(failure);
-                    break;
-                }
-            }
-        }
-        match act_knowing(session, invocation, ask, Some(before)) {
+        let waits = |now: &AppInfo| Some(now.id) == app && !now.canaries.is_empty();
+        let done = match if_it_waits.then(|| session.list(false)).transpose() {
+            Ok(Some(list)) if !list.apps.iter().any(waits) => continue,
+            Ok(_) => act_knowing(session, invocation, ask, Some(before)),
+            Err(failure) => Err(failure),
+        };
+        match done {
             // Its workers were told by what came before.
             Ok(_) if if_it_waits => {}
             Ok(workers) => acted.push((workers, app)),
             Err(failure) => {
-                outcome = Err(failure);
-                break;
+                outcome = Err(match outcome {
+                    Ok(()) => failure,
+                    Err(first) => first.and(failure),
+                });
+                if !goes_on {
+                    break;
+                }
             }
         }
     }
+    (acted, outcome)
+}
+
+/// Tells what was done, and shows the table.
+fn show_acted(
+    session: &mut Session,
+    invocation: &Invocation,
+    before: &List,
+    acted: Acted,
+    outcome: Result<(), Failure>,
+) -> Result<(), Failure> {
     if invocation.voice.silent {
         return outcome;
     }

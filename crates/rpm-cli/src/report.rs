@@ -93,6 +93,12 @@ impl Failure {
         report
     }
 
+    /// Adds another failure of the same command.
+    pub fn and(mut self, other: Failure) -> Self {
+        self.0.others.push(other);
+        self
+    }
+
     /// Returns the first sentence.
     pub fn what(&self) -> &str {
         &self.0.what

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rpm_ipc::{
@@ -174,6 +174,7 @@ fn worker(
         last_exit: view.last_exit.map(|(exit, _)| exit),
         last_exit_at_ms: view.last_exit.map(|(_, at)| clock.wall_ms(at)),
         parked: view.is_parked,
+        outdated: is_outdated(view.spec, app.spec),
         why: view.why.clone(),
         cause: view.cause.map(|cause| cause_name(cause).to_owned()),
         cpu: sampler.map_or(0.0, |sampler| sampler.percent()),
@@ -191,6 +192,19 @@ fn worker(
         log_trouble: None,
         contact: process.map(|process| process.contact.clone()).unwrap_or_default(),
     }
+}
+
+/// Returns whether a worker would run otherwise if it were started now. The number of workers, and whether files are watched,
+/// are the app's alone; the shell's variables come from whoever started it.
+fn is_outdated(own: &Arc<AppSpec>, wanted: &Arc<AppSpec>) -> bool {
+    if Arc::ptr_eq(own, wanted) || own == wanted {
+        return false;
+    }
+    let mut own = AppSpec::clone(own);
+    (own.instances, own.instances_given) = (wanted.instances, wanted.instances_given);
+    own.watch.enabled = wanted.watch.enabled;
+    own.env_shell.clone_from(&wanted.env_shell);
+    own != **wanted
 }
 
 /// Describes one failure, with the last lines of the worker's error log.

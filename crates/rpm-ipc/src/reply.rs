@@ -328,6 +328,9 @@ pub struct WorkerInfo {
     /// Whether it is a job that was stopped: its times pass.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub parked: bool,
+    /// Whether it runs, or is to run, other settings than its app's: a reload is under way, or did not come to its end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub outdated: bool,
     /// Why it is down, or what it waits for: a sentence without a full stop.
     pub why: Option<String>,
     /// What made the present process start: `start`, `crash`, `reload`, `memory`, …

@@ -83,6 +83,7 @@ fn worker(id: u32, status: Status) -> WorkerInfo {
         last_exit: None,
         last_exit_at_ms: None,
         parked: false,
+        outdated: false,
         why: None,
         cause: Some("start".into()),
         cpu: if up { 3.2 } else { 0.0 },

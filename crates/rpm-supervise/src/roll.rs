@@ -168,8 +168,7 @@ impl Supervisor {
     }
 
     /// Gives a seat its spec that has gone down for good since its roll began, or is about to, or waits for other apps: nothing
-    /// is started there.
-    /// Returns whether it has.
+    /// is started there. Returns whether it has.
     fn passes_stopped(&mut self, turn: &mut Turn<'_>, worker: WorkerId, spec: &Arc<AppSpec>) -> bool {
         let is_deferred = self.is_deferred(worker);
         let is_stopped = |seat: &&mut Seat| {

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use rpm_config::AppOptions;
-use rpm_ipc::{AppInfo, List, Request, Respec};
-use rpm_model::AppSpec;
+use rpm_ipc::{AppInfo, List, Request, Respec, WorkerInfo};
+use rpm_model::{AppSpec, Status, WorkerId};
 use serde_json::{Map, Value, json};
 
 use crate::acting;
@@ -34,13 +34,11 @@ pub(super) fn run(args: &Apply, invocation: &Invocation) -> Result<(), Failure> 
     if args.dry_run || requests.is_empty() {
         return Ok(());
     }
+    // The apps of a file are not held up by one of them that fails.
     if !args.desired.json {
-        return acting::act_and_show(&mut session, invocation, &before, requests);
+        return acting::act_each_and_show(&mut session, invocation, &before, requests);
     }
-    for (verb, request) in requests {
-        acting::act(&mut session, invocation, verb, request)?;
-    }
-    Ok(())
+    acting::act_on_all(&mut session, invocation, &before, requests, true).1
 }
 
 /// What is to be done with one app.
@@ -48,9 +46,15 @@ pub(super) fn run(args: &Apply, invocation: &Invocation) -> Result<(), Failure> 
 enum Step {
     Start(Box<AppSpec>),
     /// With what differs: path, before, after.
-    Reload(Box<Respec>, Vec<rpm_model::WorkerId>, Vec<(String, Value, Value)>),
+    Reload(Box<Respec>, Vec<WorkerId>, Vec<(String, Value, Value)>),
+    /// The app is as it is wanted, these workers of it are not: a reload did not come to its end.
+    Renew(Vec<WorkerId>),
+    /// These workers are down.
+    Again(Box<AppSpec>, Vec<WorkerId>),
     Scale(rpm_model::AppId, u32, u32),
-    Delete(Vec<rpm_model::WorkerId>),
+    Delete(Vec<WorkerId>),
+    /// Nothing can be done: why it is not as it is wanted, a line each.
+    Waits(Vec<String>),
     Nothing,
 }
 
@@ -81,13 +85,21 @@ impl Plan {
     fn of(wanted: Vec<AppSpec>, list: &List, prune: bool) -> Self {
         let names: Vec<String> = wanted.iter().map(|spec| spec.name.clone()).collect();
         let mut plan = Self::default();
-        for spec in wanted {
-            let step = match list.apps.iter().find(|app| app.spec.name == spec.name) {
-                Some(app) => change(spec, app),
-                None => Step::Start(Box::new(spec)),
+        for (name, spec) in names.iter().zip(wanted) {
+            let mut step = |step| plan.steps.push((name.clone(), step));
+            let Some(app) = list.apps.iter().find(|app| app.spec.name == spec.name) else {
+                step(Step::Start(Box::new(spec)));
+                continue;
             };
-            let name = names[plan.steps.len()].clone();
-            plan.steps.push((name, step));
+            match change(spec, app) {
+                // It does the rest as well.
+                reload @ Step::Reload(..) => step(reload),
+                Step::Nothing => step(mend(app).unwrap_or(Step::Nothing)),
+                other => {
+                    step(other);
+                    mend(app).into_iter().for_each(step);
+                }
+            }
         }
         let stays = |app: &&AppInfo| !prune || names.contains(&app.spec.name) || app.spec.is_module();
         for app in list.apps.iter().filter(|app| !stays(app)) {
@@ -100,16 +112,28 @@ impl Plan {
     /// Returns what is asked for: what is too much goes first, so that its ports are free.
     fn requests(self) -> Vec<(&'static str, Request)> {
         let (mut requests, mut deleted, mut started) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut down, mut down_specs) = (Vec::new(), Vec::new());
         for (_, step) in self.steps {
             match step {
                 Step::Start(spec) => started.push(*spec),
                 Step::Reload(respec, workers, _) => {
                     requests.push(("reload", Request::Reload { workers, specs: vec![*respec], force: false }));
                 }
+                Step::Renew(workers) => {
+                    requests.push(("reload", Request::Reload { workers, specs: Vec::new(), force: false }));
+                }
+                Step::Again(spec, workers) => {
+                    down.extend(workers);
+                    down_specs.push(*spec);
+                }
                 Step::Scale(app, _, instances) => requests.push(("scale", Request::Scale { app, instances })),
                 Step::Delete(workers) => deleted.extend(workers),
-                Step::Nothing => {}
+                Step::Waits(_) | Step::Nothing => {}
             }
+        }
+        // All at once, and before what may depend on them.
+        if !down.is_empty() {
+            requests.insert(0, ("start", Request::Restart { workers: down, specs: Vec::new() }));
         }
         if !deleted.is_empty() {
             requests.insert(0, ("delete", Request::Delete { workers: deleted }));
@@ -121,6 +145,7 @@ impl Plan {
                 Request::Reload { specs, .. } => Some(specs.iter().map(|respec| &respec.spec)),
                 _ => None,
             });
+            let there = there.map(|specs| specs.collect::<Vec<_>>()).chain([down_specs.iter().collect()]);
             let first = usize::from(matches!(requests.first(), Some(("delete", _))));
             let at = if depends_on_new(there.flatten(), &started) { first } else { last };
             requests.insert(at, ("start", Request::Start { specs: started }));
@@ -137,8 +162,8 @@ fn change(mut wanted: AppSpec, app: &AppInfo) -> Step {
     if !wanted.instances_given || specs::keeps_its_number(&wanted, current) {
         (wanted.instances, wanted.instances_given) = (current.instances, current.instances_given);
     }
-    // `stop` turns it off.
-    if app.workers.iter().all(|worker| worker.status == rpm_model::Status::Stopped) {
+    // `stop` turns it off, for what stays down.
+    if !is_to_run(&wanted) && app.workers.iter().all(|worker| worker.status == Status::Stopped) {
         wanted.watch.enabled &= current.watch.enabled;
     }
     // A link that has been moved to the next release is a difference.
@@ -158,6 +183,47 @@ fn change(mut wanted: AppSpec, app: &AppInfo) -> Step {
             Step::Reload(Box::new(Respec { app: app.id, spec: wanted }), workers, differences)
         }
     }
+}
+
+/// Returns whether the workers of an app are down only where somebody stopped them, or they have failed: not a job, and
+/// nothing that ends by itself or waits to be started by hand.
+fn is_to_run(spec: &AppSpec) -> bool {
+    spec.autostart && spec.job.is_none() && spec.restart.autorestart
+}
+
+/// Returns what makes the workers of an app as it is.
+fn mend(app: &AppInfo) -> Option<Step> {
+    let of = |wanted: fn(&WorkerInfo) -> bool| -> Vec<WorkerId> {
+        app.workers.iter().filter(|worker| wanted(worker)).map(|worker| worker.id).collect()
+    };
+    if !app.canaries.is_empty() {
+        let (name, count, all) = (&app.spec.name, app.canaries.len(), app.workers.len());
+        let waits = format!("{count} of {all} run the new release: it waits for `promote {name}` or `abort {name}`");
+        return Some(Step::Waits(vec![waits]));
+    }
+    if app.rolling {
+        return Some(Step::Waits(vec!["a reload is under way".to_owned()]));
+    }
+    if !is_to_run(&app.spec) {
+        return None;
+    }
+    let outdated = of(|one| one.outdated && !matches!(one.status, Status::Stopped | Status::Errored));
+    if !outdated.is_empty() {
+        // With those that are down: they are started by it.
+        let down = of(|one| matches!(one.status, Status::Stopped | Status::Errored));
+        return Some(Step::Renew([outdated, down].concat()));
+    }
+    let down = of(|one| matches!(one.status, Status::Stopped | Status::Errored));
+    if !down.is_empty() {
+        return Some(Step::Again(Box::new(app.spec.clone()), down));
+    }
+    let waiting = app.workers.iter().filter(|worker| worker.status == Status::WaitingRestart);
+    let lines: Vec<String> = waiting
+        .map(|worker| {
+            format!("worker {} is not up: {}", worker.id, worker.why.as_deref().unwrap_or("it is started again"))
+        })
+        .collect();
+    (!lines.is_empty()).then_some(Step::Waits(lines))
 }
 
 /// Collects what differs, by path.
@@ -208,7 +274,19 @@ fn step_json(name: &str, step: &Step) -> Value {
             out.insert("changes".into(), json!([{ "path": "instances", "before": before, "after": after }]));
             "scale"
         }
+        Step::Renew(workers) => {
+            out.insert("outdated".into(), json!(workers));
+            "reload"
+        }
+        Step::Again(_, workers) => {
+            out.insert("down".into(), json!(workers));
+            "start"
+        }
         Step::Delete(_) => "delete",
+        Step::Waits(lines) => {
+            out.insert("waits".into(), json!(lines));
+            "none"
+        }
         Step::Nothing => "none",
     };
     out.insert("action".into(), action.into());
@@ -234,7 +312,20 @@ fn text(plan: &Plan) -> String {
             Step::Scale(_, before, after) => {
                 writeln!(out, "{} {name}: scale, {before} → {after} workers", mark("~", say::YELLOW))
             }
+            Step::Renew(workers) => {
+                let (s, are) = if workers.len() == 1 { ("", "is") } else { ("s", "are") };
+                let sign = mark("~", say::YELLOW);
+                writeln!(out, "{sign} {name}: reload, worker{s} {} {are} not as the app is to be", ids(workers))
+            }
+            Step::Again(_, workers) => {
+                let (s, are) = if workers.len() == 1 { ("", "is") } else { ("s", "are") };
+                writeln!(out, "{} {name}: start, worker{s} {} {are} down", mark("+", say::GREEN), ids(workers))
+            }
             Step::Delete(_) => writeln!(out, "{} {name}: delete", mark("-", say::RED)),
+            Step::Waits(lines) => {
+                let sign = mark("!", say::YELLOW);
+                lines.iter().try_for_each(|line| writeln!(out, "{sign} {name}: {}", one_line(line)))
+            }
             Step::Nothing => Ok(()),
         };
     }
@@ -246,6 +337,10 @@ fn text(plan: &Plan) -> String {
         (idle, false) => writeln!(out, "  {idle} apps are as the file says"),
     };
     out
+}
+
+fn ids(workers: &[WorkerId]) -> String {
+    workers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Writes a value for people; one of a variable whose name sounds like a secret is not shown.
@@ -283,6 +378,30 @@ mod tests {
         assert!(matches!(plan.steps[..], [(_, Step::Nothing)]));
         assert_eq!(text(&plan), "Nothing to do: everything is as the file says\n");
         assert!(plan.requests().is_empty());
+    }
+
+    #[test]
+    fn workers_that_are_not_as_their_app_is_are_seen() {
+        let mut api = app(1, "api", "default", &[0, 1, 2]);
+        let plan = |app: &AppInfo| Plan::of(vec![app.spec.clone()], &list(vec![app.clone()]), false);
+        let told = |app: &AppInfo| anstream::adapter::strip_str(&text(&plan(app))).to_string();
+        let asked = |app: &AppInfo| plan(app).requests().into_iter().map(|(verb, _)| verb).collect::<Vec<_>>();
+        api.workers[1].status = Status::Stopped;
+        assert_eq!(told(&api), "+ api: start, worker 1 is down\n");
+        assert_eq!(asked(&api), ["start"]);
+        api.workers[2].outdated = true;
+        assert_eq!(told(&api), "~ api: reload, workers 2, 1 are not as the app is to be\n");
+        assert_eq!(asked(&api), ["reload"]);
+        (api.rolling, api.canaries) = (true, vec![WorkerId(2)]);
+        assert_eq!(told(&api), "! api: 1 of 3 run the new release: it waits for `promote api` or `abort api`\n");
+        assert!(asked(&api).is_empty());
+        // What is down on purpose stays so.
+        let mut once = app(2, "once", "default", &[3]);
+        (once.workers[0].status, once.spec.restart.autorestart) = (Status::Stopped, false);
+        assert!(asked(&once).is_empty());
+        let mut broken = app(3, "broken", "default", &[4]);
+        (broken.workers[0].status, broken.workers[0].why) = (Status::WaitingRestart, Some("exit code 3".into()));
+        assert_eq!(told(&broken), "! broken: worker 4 is not up: exit code 3\n");
     }
 
     #[test]

@@ -32,6 +32,7 @@ fn worker(name: &str, id: u32, instance: u32) -> WorkerInfo {
         last_exit: None,
         last_exit_at_ms: None,
         parked: false,
+        outdated: false,
         why: None,
         cause: Some("start".into()),
         cpu: 0.0,
