@@ -95,6 +95,44 @@ fn an_end_while_no_daemon_ran_is_recorded_once() {
 }
 
 #[test]
+fn an_end_while_no_daemon_ran_tells_what_is_known_and_no_more() {
+    let rpm = Rpm::new();
+    let file = rpm.file_of(
+        json!({ "name": "talks", "script": "/bin/sh", "args": ["-c", "echo life of $$; exec sleep 100000"] }),
+        &json!({ "autorestart": false }),
+    );
+    rpm.ok(&["start", &file]);
+    let gate = rpm.home().join("gate");
+    let slow = json!({ "name": "slow", "script": app("slow-stop.sh"), "interpreter": "sh", "env": { "GATE": gate } });
+    rpm.ok(&["start", &rpm.file_of(slow, &json!({ "kill_timeout": 60_000 }))]);
+    let said = |name: &str, word: &str| until(word, || rpm.log(&format!("{name}-out.log")).contains(word));
+    said("talks", "life of");
+    rpm.ok(&["restart", "talks"]);
+    let worker = rpm.pids("talks")[0];
+    said("talks", &format!("life of {worker}"));
+    // The next daemon goes on with where a life begins in its log, and with who has asked.
+    rpm.kill_daemon();
+    let mut stop =
+        rpm.command(&["stop", "slow"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("rpm runs");
+    said("slow", "leaving");
+    let (daemon, slow) = (rpm.daemon_pid(), rpm.pids("slow")[0]);
+    signal(daemon, 19);
+    signal(worker, 15);
+    std::fs::write(&gate, "").expect("a file");
+    until("both ends", || [worker, slow].iter().all(|pid| !rpm_tests::is_alive(*pid)));
+    signal(daemon, 9);
+    let _ = stop.wait();
+    let ends = until_recorded(&rpm, &["talks"], 1);
+    assert_eq!(ends[0]["out"], json!([format!("life of {worker}")]), "{}", ends[0]);
+    assert!(ends[0]["memory"].is_null() && ends[0]["cpu"].is_null() && ends[0]["memory_max"].is_u64(), "{}", ends[0]);
+    let text = rpm.ok(&["crashes", "talks"]);
+    assert!(text.contains("  memory at most ") && !text.contains("cpu 0%"), "{text}");
+    let ends = until_recorded(&rpm, &["slow", "--all"], 1);
+    assert_eq!(ends[0]["asked"]["cause"], "stop", "{}", ends[0]);
+    assert!(ends[0]["asked"]["by"].as_str().is_some_and(|by| by.contains("(rpm stop slow)")), "{}", ends[0]);
+}
+
+#[test]
 fn events_can_be_followed() {
     let rpm = Rpm::new();
     rpm.ok(&["ping"]);
@@ -115,13 +153,13 @@ impl Tight {
     const LIMIT: &str = "33554432";
 
     /// Makes one, by whichever version of control groups the machine lets us; `None` where it does not.
-    fn new() -> Option<Self> {
+    fn new(name: &str) -> Option<Self> {
         let unified = std::fs::read_to_string("/sys/fs/cgroup/cgroup.subtree_control").unwrap_or_default();
         let (parent, file) = match unified.split_whitespace().any(|controller| controller == "memory") {
             true => ("/sys/fs/cgroup", "memory.max"),
             false => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
         };
-        let path = Path::new(parent).join(format!("rpm-test-{}", std::process::id()));
+        let path = Path::new(parent).join(format!("rpm-test-{}-{name}", std::process::id()));
         std::fs::create_dir(&path).ok()?;
         let group = Self(path);
         std::fs::write(group.0.join(file), Self::LIMIT).ok()?;
@@ -129,6 +167,12 @@ impl Tight {
         let _ = std::fs::write(group.0.join("memory.swap.max"), "0");
         let _ = std::fs::write(group.0.join("memory.swappiness"), "0");
         Some(group)
+    }
+
+    /// Returns a shell's line that enters the group and takes more than there is.
+    fn greedy(&self) -> String {
+        let path = self.0.to_str().expect("plain letters");
+        format!("echo $$ > {path}/cgroup.procs && exec python3 -c 'x = bytearray(1 << 28)'")
     }
 }
 
@@ -148,16 +192,12 @@ impl Drop for Tight {
 
 #[test]
 fn who_is_killed_by_the_kernel_for_want_of_memory_is_told_to_be() {
-    let Some(group) = Tight::new() else {
+    let Some(group) = Tight::new("own") else {
         eprintln!("skipped: no control group with a limit of memory can be made here");
         return;
     };
     let rpm = Rpm::new();
-    let line = format!(
-        "echo $$ > {}/cgroup.procs && exec python3 -c 'x = bytearray(1 << 28)'",
-        group.0.to_str().expect("plain letters")
-    );
-    let script = json!({ "name": "greedy", "script": "/bin/sh", "args": ["-c", line] });
+    let script = json!({ "name": "greedy", "script": "/bin/sh", "args": ["-c", group.greedy()] });
     rpm.fails(&["start", &rpm.file_of(script, &json!({ "max_restarts": 2, "restart_delay": 50 }))]);
     let ends = until_recorded(&rpm, &["greedy"], 2);
     for end in &ends {
@@ -172,4 +212,62 @@ fn who_is_killed_by_the_kernel_for_want_of_memory_is_told_to_be() {
     signal(rpm.pids("idle")[0], 9);
     let ends = until_recorded(&rpm, &["idle"], 1);
     assert_ne!(ends[0]["oom"], json!(true), "{}", ends[0]);
+}
+
+/// Whether the kernel's log may be read and names processes by the numbers that we know.
+fn kernel_names_its_victims() -> bool {
+    std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link == Path::new("pid:[4026531836]"))
+        && std::fs::File::open("/dev/kmsg").is_ok()
+}
+
+/// The machine's count was compared at the first end after a kill, whoever that was; the second victim of three, and
+/// whoever ended while no daemon ran, were "not sent by rpm".
+#[test]
+fn a_kill_for_want_of_memory_is_laid_to_its_victim_and_to_nobody_else() {
+    let groups: Vec<Tight> = ["first", "second", "third", "strange"].into_iter().filter_map(Tight::new).collect();
+    let [victims @ .., strange] = &groups[..] else { return };
+    if victims.len() < 3 || !kernel_names_its_victims() {
+        eprintln!("skipped: the kernel does not tell us whom it kills");
+        return;
+    }
+    let rpm = Rpm::new();
+    rpm.ok(&["start", &app("idle.sh"), "--name", "idle"]);
+    // One that is none of rpm's.
+    let killed = std::process::Command::new("/bin/sh").args(["-c", &strange.greedy()]).status().expect("a shell");
+    assert!(!killed.success());
+    signal(rpm.pids("idle")[0], 9);
+    let ends = until_recorded(&rpm, &["idle"], 1);
+    assert_eq!(ends[0]["oom"], json!(false), "{}", ends[0]);
+    assert!(rpm.ok(&["why", "idle"]).contains("not sent by rpm"));
+
+    for (name, daemon_is_away) in [("seen", false), ("missed", true)] {
+        let gate = rpm.home().join(format!("{name}.gate"));
+        let gate = gate.to_str().expect("plain letters");
+        assert!(std::process::Command::new("mkfifo").arg(gate).status().expect("mkfifo").success());
+        let apps = victims.iter().enumerate().map(|(index, group)| {
+            let line = format!("read line < {gate}; {}", group.greedy());
+            json!({ "name": format!("{name}-{index}"), "script": "/bin/sh", "args": ["-c", line], "autorestart": false })
+        });
+        let apps: Vec<Value> = apps.collect();
+        let file = rpm.home().join(format!("{name}.json"));
+        std::fs::write(&file, json!({ "apps": apps }).to_string()).expect("a file");
+        rpm.ok(&["start", file.to_str().expect("plain letters")]);
+        let pids: Vec<i32> = (0..3).map(|index| rpm.pids(&format!("{name}-{index}"))[0]).collect();
+        let daemon = rpm.daemon_pid();
+        if daemon_is_away {
+            signal(daemon, 19);
+        }
+        // Whoever opens it for writing lets all go on.
+        let opened = std::fs::OpenOptions::new().write(true).open(gate).expect("somebody reads");
+        std::io::Write::write_all(&mut &opened, b"go\ngo\ngo\n").expect("somebody reads");
+        drop(opened);
+        until("the ends of all", || pids.iter().all(|pid| !rpm_tests::is_alive(*pid)));
+        if daemon_is_away {
+            signal(daemon, 9);
+        }
+        for index in 0..3 {
+            let ends = until_recorded(&rpm, &[&format!("{name}-{index}")], 1);
+            assert_eq!(ends[0]["oom"], json!(true), "{}", ends[0]);
+        }
+    }
 }

@@ -379,7 +379,9 @@ impl Daemon {
         });
         let ports = self.keeper.held(Ports::NAMES).collect();
         let (saved, wishes) = (self.core.saved(), self.edges.saved_wishes());
-        let mut written = Written::new(self.persisted_at, &self.boot, &saved, processes, ports, wishes, &self.unknown);
+        let written = Written::new(self.persisted_at, &self.boot, &saved, processes, ports, wishes, &self.unknown);
+        let mut written =
+            written.with_traces(self.processes.keys().filter_map(|life| Some((*life, self.trace(*life)?))));
         let done = state::write(&self.home.state(), &written);
         let held = if done.is_err() { state::in_memory(&mut written, self.unwritten) } else { Ok(None) };
         match done {

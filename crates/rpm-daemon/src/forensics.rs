@@ -3,20 +3,26 @@
 //! This room only puts together what is known at the moment; a thread of its own writes it (`rpm-records`). An exit is
 //! acknowledged to the keeper when it is on record, so one that a killed daemon had not recorded is told again.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
 
 use rpm_ipc::Request;
 use rpm_model::{AppId, AppSpec, Bytes, Exit, Home, Life, Moment, WorkerId};
 use rpm_records::{Asked, Ended, EventRecord, ExitRecord, LogPart, Recorder};
 use rpm_supervise::{Cause, Command, Happening, Saved};
+use rpm_sys::oom::{Kills, Log};
 use rpm_sys::proc;
 use tokio::sync::mpsc;
 
+use crate::cgroups::Cgroups;
 use crate::clients::Line;
 use crate::daemon::Daemon;
+use crate::oom::{self, Suspicion};
 use crate::output::LogNames;
 use crate::recover::Inventory;
+use crate::state::Trace;
 use crate::view::{self, Clock, cause_name, user_name};
 
 /// Longer command lines are cut: this is for people.
@@ -40,8 +46,7 @@ pub(crate) struct Forensics {
     actors: BTreeMap<WorkerId, String>,
     /// Workers whose last end was for want of memory, until they are started again.
     starved: BTreeSet<WorkerId>,
-    /// How often the kernel had killed for want of memory when that was last looked at.
-    oom_kills: Option<u64>,
+    oom: Suspicion,
     /// Events of this pass, where somebody wants to be told of them.
     news: std::cell::RefCell<Option<Vec<EventRecord>>>,
 }
@@ -61,7 +66,7 @@ impl Forensics {
             written,
             actors: BTreeMap::new(),
             starved: BTreeSet::new(),
-            oom_kills: proc::oom_kills(),
+            oom: Suspicion::new(Kills::now()),
             news: std::cell::RefCell::default(),
         }
     }
@@ -81,13 +86,18 @@ impl Forensics {
 
     /// Looks at the kernel's count from time to time, so that it has not risen long before a death that is judged by it.
     pub(crate) fn look_at_oom(&mut self) {
-        self.oom_kills = proc::oom_kills();
+        self.oom.look(Kills::now());
     }
 
     pub(crate) fn stream_ended(&self, key: &str) {
         if let Some(recorder) = &self.recorder {
             recorder.stream_ended(key.to_owned());
         }
+    }
+
+    /// Takes over who had asked something of a worker.
+    pub(crate) fn remember(&mut self, worker: WorkerId, trace: &Trace) {
+        self.actors.extend(trace.asked_by.clone().map(|by| (worker, by)));
     }
 
     pub(crate) fn forget(&mut self, worker: WorkerId) {
@@ -141,15 +151,6 @@ impl Forensics {
     fn by(&self, worker: WorkerId, cause: Cause) -> Option<String> {
         asked_by_people(cause).then(|| self.actors.get(&worker).cloned()).flatten()
     }
-
-    /// Returns whether the kernel killed a process that nobody asked to leave, for want of memory.
-    fn was_oom(&mut self, exit: Exit) -> Option<bool> {
-        if !matches!(exit, Exit::Signal { signal: 9, .. }) {
-            return Some(false);
-        }
-        let before = std::mem::replace(&mut self.oom_kills, proc::oom_kills());
-        Some(self.oom_kills? > before?)
-    }
 }
 
 impl Daemon {
@@ -165,8 +166,9 @@ impl Daemon {
         let (clock, record) = (self.clock, &mut ended.record);
         tell_times(record, clock, started_at, at);
         record.exit = exit;
-        record.memory = sampler.map(|sampler| sampler.memory()).unwrap_or_default();
-        record.cpu = sampler.map_or(0.0, |sampler| sampler.percent());
+        let sampler = sampler.filter(|sampler| sampler.seen().is_some());
+        record.memory = sampler.map(|sampler| sampler.memory());
+        record.cpu = sampler.map(|sampler| sampler.percent());
         tell_usage(record, usage);
         record.asked = leaving.map(|cause| Asked {
             cause: cause_name(cause).to_owned(),
@@ -176,14 +178,10 @@ impl Daemon {
         record.oom = match &process.cgroup {
             // Its own group knows for certain, whoever asked for what.
             Some(group) if group.ran_out_of_memory() => Some(true),
-            Some(_) | None if leaving.is_none() => self.forensics.was_oom(exit),
+            Some(_) | None if leaving.is_none() => self.forensics.oom.judge(exit, record.pid, Kills::now(), Log::read),
             Some(_) | None => None,
         };
-        for (part, from) in [&mut ended.out, &mut ended.err].into_iter().zip(process.log_from) {
-            if let Some(part) = part {
-                part.from = from;
-            }
-        }
+        begin_logs(&mut ended, process.log_from);
         if self.pump.is_some() {
             ended.waits_for = streams(life);
         }
@@ -204,6 +202,13 @@ impl Daemon {
             self.forensics.tell(&EventRecord { at_ms, event, app, worker, detail, by: None });
         }
         self.forensics.ended(ended)
+    }
+
+    /// Returns what the next daemon needs to tell of a life's end.
+    pub(crate) fn trace(&self, life: Life) -> Option<Trace> {
+        let log_from = self.processes.get(&life)?.log_from;
+        let asked_by = self.core.leaving(life).and_then(|cause| self.forensics.by(life.worker, cause));
+        Some(Trace { log_from, asked_by })
     }
 
     /// Takes the ends that are on record: the keeper may forget them.
@@ -336,6 +341,9 @@ impl Daemon {
     pub(crate) fn record_missed(&mut self, missed: Vec<Ended>) {
         for ended in missed {
             let life = ended.record.life;
+            if ended.record.oom == Some(true) {
+                self.forensics.starved.insert(life.worker);
+            }
             if !self.forensics.ended(ended) {
                 self.to_acknowledge.insert(life.to_string());
             }
@@ -343,38 +351,71 @@ impl Daemon {
     }
 }
 
+/// What the daemon before has left.
+pub(crate) struct Before<'a> {
+    pub(crate) saved: &'a Saved,
+    pub(crate) traces: &'a BTreeMap<Life, Trace>,
+    pub(crate) cgroups: &'a Cgroups,
+    pub(crate) home: &'a Home,
+}
+
 /// Finds the ends that came about while no daemon ran: the keeper's, and of processes that the state names and nobody
 /// knows any more. They are taken out of what may be acknowledged: that is done when they are on record.
-pub(crate) fn missed(saved: &Saved, inventory: &mut Inventory, home: &Home, clock: Clock, now: Moment) -> Vec<Ended> {
+pub(crate) fn missed(before: &Before<'_>, inventory: &mut Inventory, clock: Clock, now: Moment) -> Vec<Ended> {
+    let saved = before.saved;
     let known: BTreeMap<Life, _> = saved.lives().map(|known| (known.life, known)).collect();
     let mut missed = Vec::new();
     for fact in &inventory.facts {
         let (Some((exit, at)), Some((_, spec, _))) = (fact.exit, saved.seat(fact.life.worker)) else { continue };
-        let before = known.get(&fact.life);
-        let spec = before.map_or(spec, |before| before.spec);
+        let known = known.get(&fact.life);
+        let spec = known.map_or(spec, |known| known.spec);
         let instance = saved.instance(fact.life.worker).unwrap_or_default();
-        let mut ended = new_record(fact.life, spec, instance, fact.pid, home);
+        let mut ended = new_record(fact.life, spec, instance, fact.pid, before.home);
         tell_times(&mut ended.record, clock, fact.started_at, at);
         ended.record.exit = exit;
         if let Some(usage) = inventory.usages.get(&fact.life) {
             tell_usage(&mut ended.record, *usage);
         }
-        ended.record.asked = before.and_then(|before| before.leaving).map(asked_before);
         inventory.exited.remove(&fact.life.to_string());
-        missed.push(ended);
+        missed.push((ended, known.and_then(|known| known.leaving), now.since(at)));
     }
     let there: BTreeSet<Life> = inventory.facts.iter().map(|fact| fact.life).collect();
-    for before in known.values().filter(|before| !there.contains(&before.life)) {
-        let mut ended = new_record(before.life, before.spec, before.instance, before.pid, home);
-        tell_times(&mut ended.record, clock, before.started_at, now);
-        ended.record.asked = before.leaving.map(asked_before);
-        missed.push(ended);
+    for known in known.values().filter(|known| !there.contains(&known.life)) {
+        let mut ended = new_record(known.life, known.spec, known.instance, known.pid, before.home);
+        tell_times(&mut ended.record, clock, known.started_at, now);
+        missed.push((ended, known.leaving, Duration::MAX));
     }
-    for ended in &mut missed {
+    let log = LazyCell::new(Log::read);
+    let tell = |(mut ended, leaving, ago): (Ended, Option<Cause>, Duration)| {
+        let life = ended.record.life;
+        let trace = before.traces.get(&life);
+        begin_logs(&mut ended, trace.map_or([0; 2], |trace| trace.log_from));
+        let by = trace.and_then(|trace| trace.asked_by.clone());
+        ended.record.asked = leaving.map(|cause| Asked { cause: cause_name(cause).to_owned(), by, detail: None });
+        ended.record.oom = match before.cgroups.of_life(life).filter(|_| has_limits(saved, life)) {
+            Some(group) if group.ran_out_of_memory() => Some(true),
+            Some(_) | None if leaving.is_some() => None,
+            Some(_) | None if !oom::may_be(ended.record.exit) => Some(false),
+            Some(_) | None => log.as_ref().and_then(|log| oom::by_log(log, ended.record.pid, ago)),
+        };
         ended.maybe_known = true;
-        ended.waits_for = streams(ended.record.life);
+        ended.waits_for = streams(life);
+        ended
+    };
+    missed.into_iter().map(tell).collect()
+}
+
+fn has_limits(saved: &Saved, life: Life) -> bool {
+    saved.seat(life.worker).is_some_and(|(_, spec, _)| !spec.limits.is_empty())
+}
+
+/// Tells where in the logs a life begins.
+fn begin_logs(ended: &mut Ended, from: [u64; 2]) {
+    for (part, from) in [&mut ended.out, &mut ended.err].into_iter().zip(from) {
+        if let Some(part) = part {
+            part.from = from;
+        }
     }
-    missed
 }
 
 /// Returns the apps' workers.
@@ -384,10 +425,6 @@ fn ids<'a>(app: &rpm_supervise::AppView<'a>) -> Vec<WorkerId> {
 
 fn streams(life: Life) -> Vec<String> {
     [rpm_logs::Kind::Out, rpm_logs::Kind::Err].map(|kind| LogNames::of(life, kind).stream).into()
-}
-
-fn asked_before(cause: Cause) -> Asked {
-    Asked { cause: cause_name(cause).to_owned(), by: None, detail: None }
 }
 
 /// Makes a record of an end of which nothing is known yet but whose it is.
@@ -405,9 +442,9 @@ fn new_record(life: Life, spec: &AppSpec, instance: u32, pid: i32, home: &Home) 
         uptime_ms: 0,
         exit: Exit::Unknown,
         oom: None,
-        memory: Bytes(0),
+        memory: None,
         memory_max: None,
-        cpu: 0.0,
+        cpu: None,
         cpu_ms: None,
         asked: None,
         out: Vec::new(),

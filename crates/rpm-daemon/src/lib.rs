@@ -52,6 +52,7 @@ mod logs;
 mod news;
 mod node;
 mod notify;
+mod oom;
 mod orphans;
 mod output;
 mod own_log;

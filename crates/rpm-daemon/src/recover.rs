@@ -85,7 +85,9 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
     let (wishes, unknown) = (state.wishes, state.unknown);
     let saved = state.saved.unwrap_or_else(|| Supervisor::new().saved());
     let (clock, now) = forensics::clock_and_now();
-    let missed = forensics::missed(&saved, &mut inventory, &home, clock, now);
+    let cgroups = Cgroups::of(&home);
+    let before = forensics::Before { saved: &saved, traces: &state.traces, cgroups: &cgroups, home: &home };
+    let missed = forensics::missed(&before, &mut inventory, clock, now);
     let mut effects = Vec::new();
     let left = leftovers::of_ended(&home, &saved, &mut inventory);
     let core = Supervisor::restore(now, saved, &inventory.facts, &mut effects);
@@ -137,7 +139,7 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
         pump_news: mpsc::unbounded_channel(),
         processes: BTreeMap::new(),
         unread: BTreeSet::new(),
-        cgroups: Cgroups::of(&home),
+        cgroups,
         saving: Saving::default(),
         resolving: BTreeMap::new(),
         resolved: mpsc::unbounded_channel(),
@@ -193,7 +195,7 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
     let ends: Vec<(Life, Exit)> = missed.iter().map(|ended| (ended.record.life, ended.record.exit)).collect();
     daemon.record_missed(missed);
     daemon.edges.restore_wishes(wishes);
-    daemon.adopt(inventory);
+    daemon.adopt(inventory, &state.traces);
     fail::pass("restore", "adopted");
     for (life, left) in left {
         daemon.watch_found(life, left);
@@ -366,7 +368,7 @@ impl Daemon {
     }
 
     /// Takes over the processes that run.
-    fn adopt(&mut self, mut inventory: Inventory) {
+    fn adopt(&mut self, mut inventory: Inventory, traces: &BTreeMap<Life, state::Trace>) {
         let facts = std::mem::take(&mut inventory.facts);
         let mut streams = Vec::new();
         let mut edges = Vec::new();
@@ -424,7 +426,12 @@ impl Daemon {
             }
             let logs = rpm_logs::paths(&spec, life.worker, &self.home);
             let pid = rpm_logs::pid_path(&spec, life.worker, &self.home);
-            self.keep_files(life.worker, &spec, SeatFiles { app, logs, pid, err_from: 0 });
+            if let Some(trace) = traces.get(&life) {
+                process.log_from = trace.log_from;
+                self.forensics.remember(life.worker, trace);
+            }
+            let err_from = process.log_from[1];
+            self.keep_files(life.worker, &spec, SeatFiles { app, logs, pid, err_from });
             self.processes.insert(life, process);
             self.begin_checks(life, crate::view::now());
             self.resume_logs(life, &spec, &mut inventory.held, &mut streams);

@@ -47,6 +47,7 @@ pub(crate) struct Written<'a> {
     processes: BTreeMap<String, Seen>,
     ports: Vec<&'a str>,
     wishes: Vec<SavedWish>,
+    traces: BTreeMap<String, Trace>,
     #[serde(flatten)]
     unknown: &'a Unknown,
 }
@@ -62,7 +63,14 @@ impl<'a> Written<'a> {
         unknown: &'a Unknown,
     ) -> Self {
         let processes = processes.map(|(life, seen)| (life.to_string(), seen)).collect();
-        Self { version: VERSION, at, boot, saved, processes, ports, wishes, unknown }
+        let traces = BTreeMap::new();
+        Self { version: VERSION, at, boot, saved, processes, ports, wishes, traces, unknown }
+    }
+
+    /// Adds what ends are told by.
+    pub(crate) fn with_traces(mut self, traces: impl Iterator<Item = (Life, Trace)>) -> Self {
+        self.traces = traces.map(|(life, trace)| (life.to_string(), trace)).collect();
+        self
     }
 }
 
@@ -79,12 +87,24 @@ struct Read {
     ports: Vec<String>,
     #[serde(default)]
     wishes: Vec<SavedWish>,
+    #[serde(default)]
+    traces: BTreeMap<String, Trace>,
     #[serde(default, flatten)]
     unknown: Unknown,
 }
 
 /// A pid, and when that process was started, in clock ticks since boot: with the boot this names a process for ever.
 pub(crate) type Seen = (i32, u64);
+
+/// What the record of a life's end needs and only its daemon knew.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Trace {
+    /// Where its part of the logs begins: of standard output, of standard error.
+    pub(crate) log_from: [u64; 2],
+    /// Who has asked it to leave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) asked_by: Option<String>,
+}
 
 /// What was read.
 #[derive(Default)]
@@ -96,6 +116,8 @@ pub(crate) struct State {
     pub(crate) ports: Vec<String>,
     /// What people have asked of servers of balancers.
     pub(crate) wishes: Vec<SavedWish>,
+    /// What ends are told by.
+    pub(crate) traces: BTreeMap<Life, Trace>,
     /// What a newer daemon has written besides.
     pub(crate) unknown: Unknown,
 }
@@ -176,11 +198,13 @@ pub(crate) fn from_bytes(content: &[u8]) -> Option<State> {
 impl From<Read> for State {
     fn from(read: Read) -> Self {
         let processes = read.processes.into_iter().filter_map(|(life, seen)| Some((Life::parse(&life)?, seen)));
+        let traces = read.traces.into_iter().filter_map(|(life, trace)| Some((Life::parse(&life)?, trace)));
         Self {
             saved: Some(read.saved),
             processes: processes.collect(),
             ports: read.ports,
             wishes: read.wishes,
+            traces: traces.collect(),
             unknown: read.unknown,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rpm_model::{Bytes, Exit, Life, WorkerId};
+use rpm_model::{Exit, Life, WorkerId};
 use rpm_records::{Ended, EventRecord, ExitRecord, LogPart, Recorder};
 
 const ROUNDS: u32 = 2000;
@@ -27,9 +27,9 @@ fn main() -> std::io::Result<()> {
         uptime_ms: 0,
         exit: Exit::Code(1),
         oom: None,
-        memory: Bytes(0),
+        memory: None,
         memory_max: None,
-        cpu: 0.0,
+        cpu: None,
         cpu_ms: None,
         asked: None,
         out: Vec::new(),

@@ -28,15 +28,15 @@ pub struct ExitRecord {
     /// Whether the kernel killed it for want of memory; nothing where that cannot be known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oom: Option<bool>,
-    /// Resident memory of the process tree when it was last looked at.
-    #[serde(default)]
-    pub memory: Bytes,
+    /// Resident memory of the process tree when it was last looked at, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Bytes>,
     /// The largest resident set the process ever had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_max: Option<Bytes>,
-    /// CPU in percent of one core when it was last looked at.
-    #[serde(default)]
-    pub cpu: f32,
+    /// CPU in percent of one core when it was last looked at, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<f32>,
     /// All the CPU time it used, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_ms: Option<u64>,

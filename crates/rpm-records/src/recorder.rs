@@ -301,7 +301,7 @@ fn now_ms() -> u64 {
 mod tests {
     use std::sync::mpsc::channel;
 
-    use rpm_model::{Bytes, Exit, WorkerId};
+    use rpm_model::{Exit, WorkerId};
 
     use super::*;
 
@@ -317,9 +317,9 @@ mod tests {
             uptime_ms: 1000,
             exit: Exit::Code(3),
             oom: None,
-            memory: Bytes(0),
+            memory: None,
             memory_max: None,
-            cpu: 0.0,
+            cpu: None,
             cpu_ms: None,
             asked: None,
             out: Vec::new(),

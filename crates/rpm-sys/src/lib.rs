@@ -14,6 +14,7 @@
 //! | [`open`] | opening log files without being led astray |
 //! | [`pidfd`] | holding on to one process, whatever happens to its number |
 //! | [`mod@proc`] | what `/proc` says about processes and the machine |
+//! | [`oom`] | whom the kernel has killed for want of memory |
 //! | [`borrow`] | descriptors of another process |
 //! | [`tree`] | signalling a process together with its descendants |
 //! | [`spawn`] | starting a program |
@@ -32,6 +33,7 @@ pub mod fd;
 pub mod identity;
 pub mod memory;
 pub mod net;
+pub mod oom;
 pub mod open;
 pub mod pidfd;
 pub mod poll;

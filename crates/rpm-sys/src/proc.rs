@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -230,22 +229,6 @@ fn terminal(device: u32) -> Option<String> {
     }
 }
 
-/// Returns how many processes the kernel has killed for want of memory, in our control group where it says so, else on
-/// the whole machine; `None` where the kernel does not count.
-pub fn oom_kills() -> Option<u64> {
-    let of = |text: String| {
-        let mut lines = text.lines().filter_map(|line| line.split_once(' '));
-        lines.find(|(name, _)| *name == "oom_kill").and_then(|(_, count)| count.trim().parse().ok())
-    };
-    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let own = groups.lines().find_map(|line| line.strip_prefix("0::"));
-    let counted = own.and_then(|group| {
-        let path = Path::new("/sys/fs/cgroup").join(group.trim_start_matches('/')).join("memory.events");
-        of(fs::read_to_string(path).ok()?)
-    });
-    counted.or_else(|| of(fs::read_to_string("/proc/vmstat").ok()?))
-}
-
 /// Returns the words a process was started with, joined by blanks; empty when it is gone.
 pub fn command_line(pid: i32) -> String {
     let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -366,7 +349,7 @@ pub fn exe_name(pid: i32) -> Option<String> {
 
 /// Returns what tells this run of the machine from every other.
 pub fn boot_id() -> Result<String> {
-    let path = Path::new("/proc/sys/kernel/random/boot_id");
+    let path = "/proc/sys/kernel/random/boot_id";
     let text = fs::read_to_string(path).map_err(|error| SysError::from_io("read(boot_id)", &error))?;
     Ok(text.trim().to_owned())
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use jiff::tz::TimeZone;
-use rpm_model::{Bytes, Exit};
+use rpm_model::Exit;
 use rpm_records::{EventRecord, ExitRecord};
 
 use crate::say::{GREY, RED, YELLOW};
@@ -58,6 +58,9 @@ pub fn ending(exit: &ExitRecord) -> String {
     let Some(asked) = &exit.asked else {
         return match (end, exit.oom) {
             (_, Some(true)) => format!("killed by the kernel for want of memory ({end}) after {uptime}"),
+            (Exit::Signal { signal: 9, .. }, None) => {
+                format!("{end} after {uptime}, nobody knows by whom: perhaps by the kernel for want of memory")
+            }
             (Exit::Signal { .. }, _) => format!("{end} after {uptime}, not sent by rpm"),
             (Exit::Code(_), _) => format!("{end} after {uptime}, by itself"),
             (Exit::Unknown, _) => format!("ended after about {uptime}, nobody saw how"),
@@ -75,15 +78,15 @@ pub fn ending(exit: &ExitRecord) -> String {
 
 /// Says what a process used: `memory 55mb (at most 80mb), cpu 1.5%, 3.2 s of CPU time`.
 pub fn figures(exit: &ExitRecord) -> String {
-    let mut text = format!("memory {}", exit.memory);
-    if let Some(max) = exit.memory_max {
-        let _ = write!(text, " (at most {})", Bytes(max.0));
-    }
-    let _ = write!(text, ", cpu {}", format::cpu(exit.cpu));
-    if let Some(ms) = exit.cpu_ms {
-        let _ = write!(text, ", {} of CPU time", spell(ms));
-    }
-    text
+    let memory = match (exit.memory, exit.memory_max) {
+        (Some(memory), Some(max)) => Some(format!("memory {memory} (at most {max})")),
+        (Some(memory), None) => Some(format!("memory {memory}")),
+        (None, max) => max.map(|max| format!("memory at most {max}")),
+    };
+    let cpu = exit.cpu.map(|cpu| format!("cpu {}", format::cpu(cpu)));
+    let time = exit.cpu_ms.map(|ms| format!("{} of CPU time", spell(ms)));
+    let known: Vec<String> = [memory, cpu, time].into_iter().flatten().collect();
+    if known.is_empty() { "nobody saw what it used".to_owned() } else { known.join(", ") }
 }
 
 /// Writes a duration for people: `120 ms`, `1.5 s`, `3 min`, `5 h`, `2 d`.
@@ -109,7 +112,7 @@ fn time(ms: u64) -> String {
 pub mod samples {
     //! Ends for tests.
 
-    use rpm_model::{Life, WorkerId};
+    use rpm_model::{Bytes, Life, WorkerId};
 
     use super::*;
 
@@ -126,9 +129,9 @@ pub mod samples {
             uptime_ms: 78,
             exit: Exit::Code(3),
             oom: Some(false),
-            memory: Bytes(0),
+            memory: Some(Bytes(0)),
             memory_max: Some(Bytes(40 << 20)),
-            cpu: 0.0,
+            cpu: Some(0.0),
             cpu_ms: Some(60),
             asked: None,
             out: Vec::new(),
@@ -152,9 +155,16 @@ mod tests {
         assert_eq!(ending(&oom), "killed by the kernel for want of memory (SIGKILL) after 78 ms");
         let shot = ExitRecord { exit: killed, ..crash.clone() };
         assert_eq!(ending(&shot), "SIGKILL after 78 ms, not sent by rpm");
+        let unclear = ExitRecord { oom: None, ..shot };
+        let text = "SIGKILL after 78 ms, nobody knows by whom: perhaps by the kernel for want of memory";
+        assert_eq!(ending(&unclear), text);
         let asked = Asked { cause: "stop".into(), by: Some("root on pts/3 (rpm stop api)".into()), detail: None };
         let stopped = ExitRecord { asked: Some(asked), ..crash.clone() };
         assert_eq!(ending(&stopped), "exit code 3 after 78 ms, asked to leave: stop by root on pts/3 (rpm stop api)");
         assert_eq!(figures(&crash), "memory 0b (at most 40mb), cpu 0%, 60 ms of CPU time");
+        let missed = ExitRecord { memory: None, cpu: None, ..crash };
+        assert_eq!(figures(&missed), "memory at most 40mb, 60 ms of CPU time");
+        let nothing = ExitRecord { memory_max: None, cpu_ms: None, ..missed };
+        assert_eq!(figures(&nothing), "nobody saw what it used");
     }
 }
