@@ -64,6 +64,34 @@ fn an_end_that_was_asked_for_says_by_whom_and_is_no_crash() {
     assert_eq!(crashes(&rpm, &["idle", "--all"]).len(), 2);
 }
 
+/// Crashes and ends that were asked for shared a file: a few restarts of a chatty app, and its crash was forgotten.
+#[test]
+fn restarts_of_a_chatty_app_push_no_crash_out_of_the_record() {
+    let rpm = Rpm::new();
+    let gate = rpm.home().join("crashed");
+    let line = format!(
+        "i=0; while [ $i -lt 250 ]; do echo $i {0}; i=$((i + 1)); done; \
+         [ -e {1} ] || {{ touch {1}; exit 42; }}; exec sleep 100000",
+        "x".repeat(300),
+        gate.to_str().expect("plain letters")
+    );
+    let script = json!({ "name": "chatty", "script": "/bin/sh", "args": ["-c", line] });
+    rpm.fails(&["start", &rpm.file_of(script, &json!({ "restart_delay": 10 }))]);
+    let ends = until_recorded(&rpm, &["chatty"], 1);
+    let lines = ends[0]["out"].as_array().expect("lines");
+    assert!(lines.len() == 200 && lines[199].as_str().is_some_and(|line| line.starts_with("249 ")), "{}", lines.len());
+    rpm.until("online again", "chatty", |list| list[0]["pm2_env"]["status"] == "online");
+    for _ in 0..20 {
+        rpm.ok(&["restart", "chatty"]);
+    }
+    until("a restart on record", || crashes(&rpm, &["chatty", "--all", "-n", "1"])[0]["asked"]["cause"] == "restart");
+    let ends = crashes(&rpm, &["chatty"]);
+    assert_eq!((ends.len(), &ends[0]["exit"]["code"]), (1, &json!(42)));
+    assert!(rpm.ok(&["why", "chatty"]).contains("crashes in the last hour 1"));
+    let text = rpm.ok(&["crashes", "chatty", "-n", "0"]);
+    assert!(text.contains("on record of chatty: 1 crash; none is shown"), "{text}");
+}
+
 #[test]
 fn a_signal_from_outside_is_told_as_one() {
     let rpm = Rpm::new();

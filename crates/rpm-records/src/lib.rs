@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! RPM_HOME/events.jsonl        one event a line; events.jsonl.1 is the part before
-//! RPM_HOME/crashes/APP.jsonl   one exit of an app a line, with the last lines it wrote; APP.jsonl.1 likewise
+//! RPM_HOME/crashes/APP.jsonl   one crash of an app a line, with the last lines it wrote; APP.jsonl.1 likewise
+//! RPM_HOME/exits/APP.jsonl     its other ends likewise: however many there are, no crash is pushed out by them
 //! ```
 //!
 //! The daemon hands both to the [`Recorder`], a thread of its own, so that no disk is waited for in a turn. The command
@@ -37,13 +38,33 @@ pub fn events_path(root: &Path) -> PathBuf {
     root.join("events.jsonl")
 }
 
-/// Returns the directory of the exits.
-pub fn crashes_path(root: &Path) -> PathBuf {
-    root.join("crashes")
+/// What sort of ends a file has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    /// Something went wrong.
+    Crash,
+    /// It was asked for, or ended well.
+    Exit,
 }
 
-/// Returns the file of one app's exits. Bytes that a file name should not have are written as `%2F`.
-fn app_path(root: &Path, app: &str) -> PathBuf {
+impl Sort {
+    const ALL: [Self; 2] = [Self::Crash, Self::Exit];
+
+    fn of(record: &ExitRecord) -> Self {
+        if record.is_crash() { Self::Crash } else { Self::Exit }
+    }
+
+    /// Returns the directory of such files.
+    fn path(self, root: &Path) -> PathBuf {
+        match self {
+            Self::Crash => root.join("crashes"),
+            Self::Exit => root.join("exits"),
+        }
+    }
+}
+
+/// Returns the file of one app's ends of a sort. Bytes that a file name should not have are written as `%2F`.
+fn app_path(root: &Path, sort: Sort, app: &str) -> PathBuf {
     use std::fmt::Write as _;
     let mut name = String::new();
     for byte in app.bytes() {
@@ -58,7 +79,7 @@ fn app_path(root: &Path, app: &str) -> PathBuf {
     }
     // A file name has 255 bytes; two names that share their first 200 share a file, and their records say whose they are.
     name.truncate(200);
-    crashes_path(root).join(format!("{name}.jsonl"))
+    sort.path(root).join(format!("{name}.jsonl"))
 }
 
 #[cfg(test)]
@@ -67,7 +88,7 @@ mod tests {
 
     #[test]
     fn no_name_leaves_the_directory() {
-        let name = |app: &str| app_path(Path::new("/h"), app).display().to_string();
+        let name = |app: &str| app_path(Path::new("/h"), Sort::Crash, app).display().to_string();
         assert_eq!(name("api-1.2"), "/h/crashes/api-1.2.jsonl");
         assert_eq!(name("../../etc"), "/h/crashes/%2E.%2F..%2Fetc.jsonl");
         assert_eq!(name("a b"), "/h/crashes/a%20b.jsonl");

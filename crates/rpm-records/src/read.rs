@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use crate::event::EventRecord;
 use crate::exit::ExitRecord;
 use crate::ledger::before;
-use crate::{app_path, crashes_path, events_path};
+use crate::{Sort, app_path, events_path};
 
 /// Returns the events that are wanted, oldest first.
 ///
@@ -25,7 +25,10 @@ pub fn events(root: &Path, wanted: impl Fn(&EventRecord) -> bool) -> io::Result<
 /// # Errors
 /// When a file is there and cannot be read.
 pub fn exits(root: &Path, app: &str) -> io::Result<Vec<ExitRecord>> {
-    let mut exits: Vec<ExitRecord> = lines(&app_path(root, app))?;
+    let mut exits: Vec<ExitRecord> = Vec::new();
+    for sort in Sort::ALL {
+        exits.extend(lines::<ExitRecord>(&app_path(root, sort, app))?);
+    }
     exits.retain(|exit| exit.app == app);
     // Those of a time when no daemon ran are written when the next one is there.
     exits.sort_by_key(|exit| exit.at_ms);
@@ -35,18 +38,20 @@ pub fn exits(root: &Path, app: &str) -> io::Result<Vec<ExitRecord>> {
 /// Returns the names of all apps that have exits on record, in order.
 ///
 /// # Errors
-/// When the directory is there and cannot be read.
+/// When a directory is there and cannot be read.
 pub fn apps(root: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
-    let entries = match std::fs::read_dir(crashes_path(root)) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(names),
-        Err(error) => return Err(error),
-    };
-    for entry in entries {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "jsonl") {
-            names.extend(lines::<ExitRecord>(&path)?.into_iter().map(|exit| exit.app));
+    for sort in Sort::ALL {
+        let entries = match std::fs::read_dir(sort.path(root)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "jsonl") {
+                names.extend(lines::<ExitRecord>(&path)?.into_iter().map(|exit| exit.app));
+            }
         }
     }
     names.sort_unstable();

@@ -18,15 +18,18 @@ use crate::exit::ExitRecord;
 use crate::ledger::Ledger;
 use crate::queue::{Receiver, Sender, bounded};
 use crate::tail::last_lines;
-use crate::{app_path, crashes_path, events_path};
+use crate::{Sort, app_path, events_path};
 
 /// Twice this is the most that events take: some 40,000 of them.
 const EVENTS_MAX: u64 = 4 << 20;
 
-/// Twice this is the most that the exits of one app take: thirty with all their lines, thousands without.
-const EXITS_MAX: u64 = 1 << 20;
+/// Twice this is the most that the crashes of one app take: thirty with all their lines, thousands without.
+const CRASHES_MAX: u64 = 2 << 20;
 
-/// Apps whose exits are kept. At the bound the one that has been quiet longest is forgotten.
+/// Twice this is the most that its other ends take. What one said that left as it was asked to is seldom read.
+const EXITS_MAX: u64 = 512 << 10;
+
+/// Apps whose ends of a sort are kept. At the bound the one that has been quiet longest is forgotten.
 const APPS_MAX: usize = 200;
 
 /// Files that are held open.
@@ -35,8 +38,8 @@ const OPEN_MAX: usize = 16;
 /// Lines of each stream that are kept with an exit.
 const LINES: usize = 200;
 
-/// Bytes of each stream that are looked through for them.
-const REACH: u64 = 32 << 10;
+/// Bytes of each stream that are looked through for them: lines of 320 letters, on average.
+const REACH: u64 = 64 << 10;
 
 /// Jobs that may wait for the disk. At the bound they are dropped and counted: no worker waits for a record.
 const WAITING: usize = 8192;
@@ -158,8 +161,8 @@ struct Writer<F> {
     root: PathBuf,
     on_written: F,
     events: Ledger,
-    /// Files of apps, the one used last at the end.
-    exits: VecDeque<(String, Ledger)>,
+    /// Files of apps by their paths, the one used last at the end.
+    exits: VecDeque<(PathBuf, Ledger)>,
     waiting: BTreeMap<Life, Waiting>,
     fails: bool,
 }
@@ -233,7 +236,7 @@ impl<F: Fn(Life)> Writer<F> {
             part.map(|part| last_lines(&part.path, part.from, LINES, REACH)).unwrap_or_default()
         };
         (record.out, record.err) = (lines(out), lines(err));
-        let written = self.ledger(&record.app).append(&record);
+        let written = self.ledger(&record.app, Sort::of(&record)).append(&record);
         self.look(written);
         // What cannot be written is not told again for ever either.
         (self.on_written)(record.life);
@@ -255,17 +258,21 @@ impl<F: Fn(Life)> Writer<F> {
         known.iter().rev().take(COMPARED).any(|other| other.is_same(record))
     }
 
-    fn ledger(&mut self, app: &str) -> &mut Ledger {
-        let ledger = match self.exits.iter().position(|(name, _)| name == app) {
+    fn ledger(&mut self, app: &str, sort: Sort) -> &mut Ledger {
+        let path = app_path(&self.root, sort, app);
+        let ledger = match self.exits.iter().position(|(known, _)| *known == path) {
             Some(index) => self.exits.remove(index),
             None => None,
         };
         let ledger = ledger.unwrap_or_else(|| {
-            let path = app_path(&self.root, app);
             if !path.exists() {
-                self.make_room();
+                self.make_room(sort);
             }
-            (app.to_owned(), Ledger::new(path, EXITS_MAX))
+            let max = match sort {
+                Sort::Crash => CRASHES_MAX,
+                Sort::Exit => EXITS_MAX,
+            };
+            (path.clone(), Ledger::new(path, max))
         });
         if self.exits.len() >= OPEN_MAX {
             self.exits.pop_front();
@@ -275,8 +282,8 @@ impl<F: Fn(Life)> Writer<F> {
     }
 
     /// Forgets the apps that have been quiet longest, where there are too many.
-    fn make_room(&self) {
-        let Ok(entries) = std::fs::read_dir(crashes_path(&self.root)) else { return };
+    fn make_room(&self, sort: Sort) {
+        let Ok(entries) = std::fs::read_dir(sort.path(&self.root)) else { return };
         let mut files: Vec<_> = entries
             .flatten()
             .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "jsonl"))
@@ -372,6 +379,28 @@ mod tests {
         recorder.ended(Ended { maybe_known: true, ..ended(record("api", 2)) });
         drop(recorder);
         assert_eq!(crate::exits(home.path(), "api").unwrap().len(), 2);
+    }
+
+    /// Nine reloads of a chatty app within half a minute, and its crash was on record no more.
+    #[test]
+    fn no_number_of_ends_that_were_asked_for_pushes_out_a_crash() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("log");
+        std::fs::write(&path, format!("{}\n", "x".repeat(300)).repeat(200)).unwrap();
+        let recorder = Recorder::start(home.path(), |_| {}).unwrap();
+        recorder.ended(ended(record("api", 1)));
+        for generation in 2..100 {
+            let asked = Some(crate::Asked { cause: "reload".to_owned(), by: None, detail: None });
+            let record = ExitRecord { asked, ..record("api", generation) };
+            recorder.ended(Ended { out: Some(LogPart { path: path.clone(), from: 0 }), ..ended(record) });
+        }
+        drop(recorder);
+        let exits = crate::exits(home.path(), "api").unwrap();
+        assert!(exits[0].is_crash() && exits.iter().filter(|exit| exit.is_crash()).count() == 1);
+        assert_eq!(exits.last().unwrap().life, Life::new(WorkerId(3), 99));
+        assert!(exits.len() < 50, "they are bounded");
+        assert_eq!(exits.last().unwrap().out.len(), LINES);
+        assert_eq!(crate::read::apps(home.path()).unwrap(), ["api"]);
     }
 
     #[test]
