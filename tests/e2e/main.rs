@@ -28,6 +28,7 @@ mod key_effects;
 mod keys;
 mod log_bytes;
 mod logs;
+mod metrics;
 mod misuse;
 mod modules;
 mod monit;

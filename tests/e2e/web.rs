@@ -9,13 +9,13 @@ use rpm_tests::{Rpm, app, deps, until};
 use serde_json::{Value, json};
 
 /// A web server of a daemon.
-struct Web {
+pub(crate) struct Web {
     port: u16,
     token: String,
 }
 
 impl Web {
-    fn start(rpm: &Rpm, more: &[&str]) -> Self {
+    pub(crate) fn start(rpm: &Rpm, more: &[&str]) -> Self {
         // The kernel gives a port that nobody has; it is free again when the server takes it.
         let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
         rpm.ok(&[&["web", "--listen", &format!("127.0.0.1:{port}")], more].concat());
@@ -25,13 +25,13 @@ impl Web {
     }
 
     /// Asks with these headers; returns status, head and body.
-    fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String, String) {
+    pub(crate) fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String, String) {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         let host = if headers.contains("Host:") { "" } else { "Host: localhost\r\n" };
         exchange(stream, &format!("{method} {path} HTTP/1.1\r\n{host}{headers}"), body)
     }
 
-    fn with_token(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+    pub(crate) fn with_token(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
         let (status, _, body) = self.ask(method, path, &format!("Authorization: Bearer {}\r\n", self.token), body);
         (status, serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}: {body}")))
     }
@@ -131,7 +131,7 @@ fn metrics_are_what_promtool_takes() {
 }
 
 /// Returns the value of a series by its name and labels.
-fn series(text: &str, name: &str) -> Option<u64> {
+pub(crate) fn series(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
     Some(line.parse().unwrap_or_else(|error| panic!("{name} {line}: {error}")))
 }

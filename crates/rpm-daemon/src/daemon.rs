@@ -25,7 +25,7 @@ use crate::clients::{Inbound, Line};
 use crate::cron::Cron;
 use crate::door::Doorman;
 use crate::edge::Edges;
-use crate::forensics::Forensics;
+use crate::forensics::{Forensics, Owner};
 use crate::health::Checks;
 use crate::hooks::Hooks;
 use crate::leftovers::Leftovers;
@@ -101,8 +101,8 @@ pub(crate) struct Daemon {
     pub(crate) from_shells: FromShells,
     pub(crate) cgroups: Cgroups,
     pub(crate) seats: BTreeMap<WorkerId, SeatFiles>,
-    /// The names of the apps of seats that may be deleted: the core forgets a seat before its end is told.
-    pub(crate) names: BTreeMap<WorkerId, String>,
+    /// Whose the seats are that may be deleted: the core forgets a seat before its end is told.
+    pub(crate) names: BTreeMap<WorkerId, Owner>,
     /// Leftover processes of lives that ended, by life: descendants that still run.
     pub(crate) leftovers: BTreeMap<Life, Leftovers>,
     /// Lives of which nobody could say yet whether they left something: asked again in the next pass.
@@ -302,7 +302,7 @@ impl Daemon {
     fn remember_names(&mut self) {
         for app in self.core.apps() {
             for worker in app.workers {
-                self.names.insert(worker.id, app.spec.name.clone());
+                self.names.insert(worker.id, Owner::of(app.id, app.spec));
             }
         }
     }

@@ -14,6 +14,7 @@ use rpm_sys::fail;
 
 use crate::daemon::Daemon;
 use crate::edge;
+use crate::forensics::Owner;
 use crate::launch::{self, Descriptors, Seat};
 use crate::notify;
 use crate::output::LogNames;
@@ -504,9 +505,13 @@ impl Daemon {
     }
 
     pub(crate) fn app_name(&self, worker: WorkerId) -> String {
-        let spec = self.core.app_of(worker).and_then(|app| self.core.spec(app));
-        let name = spec.map(|spec| spec.name.clone()).or_else(|| self.names.get(&worker).cloned());
-        name.unwrap_or_default()
+        self.owner(worker).map(|owner| owner.name).unwrap_or_default()
+    }
+
+    /// Returns whose a seat is, or was.
+    pub(crate) fn owner(&self, worker: WorkerId) -> Option<Owner> {
+        let now = self.core.app_of(worker).and_then(|app| Some(Owner::of(app, self.core.spec(app)?)));
+        now.or_else(|| self.names.get(&worker).cloned())
     }
 
     /// Tells the keeper which listening sockets to hold.

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rpm_ipc::Request;
-use rpm_model::{AppId, AppSpec, Bytes, Exit, Home, Life, Moment, WorkerId};
+use rpm_model::{AppId, AppSpec, Bytes, DEFAULT_NAMESPACE, Exit, Home, Life, Moment, WorkerId};
 use rpm_records::{Asked, Ended, EventRecord, ExitRecord, LogPart, Recorder};
 use rpm_supervise::{Cause, Command, Happening, Saved};
 use rpm_sys::oom::{Kills, Log};
@@ -35,6 +35,22 @@ pub(crate) struct Usage {
     pub(crate) cpu_micros: u64,
     /// The largest resident set it ever had.
     pub(crate) memory_max: Bytes,
+}
+
+/// Owner something is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) app: AppId,
+    pub(crate) name: String,
+    /// Nothing for the default one.
+    pub(crate) namespace: Option<String>,
+}
+
+impl Owner {
+    pub(crate) fn of(app: AppId, spec: &AppSpec) -> Self {
+        let namespace = Some(spec.namespace.clone()).filter(|namespace| namespace != DEFAULT_NAMESPACE);
+        Self { app, name: spec.name.clone(), namespace }
+    }
 }
 
 /// The room.
@@ -199,7 +215,7 @@ impl Daemon {
                 None => record.exit.to_string(),
             };
             let (event, worker, detail) = ("crash".to_owned(), Some(record.worker), Some(detail));
-            self.forensics.tell(&EventRecord { at_ms, event, app, worker, detail, by: None });
+            self.forensics.tell(&EventRecord { at_ms, event, app, worker, detail, ..EventRecord::default() });
         }
         self.forensics.ended(ended)
     }
@@ -234,10 +250,13 @@ impl Daemon {
             | Happening::Errored
             | Happening::Deleted => None,
         };
+        let owner = self.owner(happened.worker);
         self.forensics.event(EventRecord {
             at_ms: happened.at_ms,
             event: happened.event.clone(),
             app: Some(happened.app.clone()),
+            app_id: owner.as_ref().map(|owner| owner.app),
+            namespace: owner.and_then(|owner| owner.namespace),
             worker: Some(happened.worker),
             detail: happened.detail.clone(),
             by,
@@ -247,7 +266,8 @@ impl Daemon {
     /// Tells everybody what was decided of an app as a whole.
     pub(crate) fn publish_of_app(&mut self, app: AppId, event: &str, detail: String) {
         let Some(view) = self.core.app(app) else { return };
-        let (name, first) = (view.spec.name.clone(), view.workers.first().map(|worker| worker.id));
+        let (owner, first) = (Owner::of(app, view.spec), view.workers.first().map(|worker| worker.id));
+        let name = owner.name.clone();
         tracing::info!("app [{name}] {event} ({detail})");
         let at_ms = proc::wall_clock_millis();
         if let Some(worker) = first {
@@ -258,6 +278,8 @@ impl Daemon {
             at_ms,
             event: event.to_owned(),
             app: Some(name),
+            app_id: Some(app),
+            namespace: owner.namespace,
             detail: Some(detail),
             ..EventRecord::default()
         });
@@ -325,9 +347,9 @@ impl Daemon {
             at_ms,
             event: "command".to_owned(),
             app,
-            worker: None,
             detail: Some(detail.clone()),
             by: Some(by.clone()),
+            ..EventRecord::default()
         };
         if names.is_empty() {
             return self.forensics.event(event(None));

@@ -126,15 +126,18 @@ impl Daemon {
     }
 
     fn record_failed_hook(&self, hook: Hook, worker: WorkerId, why: &str) {
-        let app = self.app_name(worker);
+        let owner = self.owner(worker);
+        let app = owner.as_ref().map(|owner| owner.name.clone()).unwrap_or_default();
         tracing::warn!("app [{app}:{worker}] its {hook} hook failed: {why}");
         self.forensics.event(EventRecord {
             at_ms: rpm_sys::proc::wall_clock_millis(),
             event: "hook failed".to_owned(),
             app: Some(app),
+            app_id: owner.as_ref().map(|owner| owner.app),
+            namespace: owner.and_then(|owner| owner.namespace),
             worker: Some(worker),
             detail: Some(format!("{hook}: {why}")),
-            by: None,
+            ..EventRecord::default()
         });
     }
 }

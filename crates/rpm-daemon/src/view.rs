@@ -111,6 +111,7 @@ fn worker_figures(
         id: view.id,
         instance: view.instance,
         status: view.status,
+        health: view.health,
         between_runs: BetweenRuns::of(spec, view.status, view.is_parked, view.last_exit.map(|(exit, _)| exit)),
         pid: view.pid,
         started_at_ms: view.started_at.map(|at| clock.wall_ms(at)),

@@ -3,7 +3,7 @@
 //! A look at 500 workers once a second, or for each question of Prometheus, is to cost next to nothing, so what is not
 //! there is not written, and no spec, path or environment is.
 
-use rpm_model::{AppId, Bytes, ExecMode, Status, WorkerId};
+use rpm_model::{AppId, Bytes, ExecMode, Health, Status, WorkerId};
 use serde::{Deserialize, Serialize};
 
 use crate::reply::{AutoscaleInfo, BetweenRuns, Contact, DaemonInfo};
@@ -131,6 +131,9 @@ pub struct WorkerFigures {
     pub instance: u32,
     /// How it fares.
     pub status: Status,
+    /// How its process fares as to requests, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
     /// How it fares as a job, between two runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub between_runs: Option<BetweenRuns>,
@@ -171,6 +174,26 @@ pub struct WorkerFigures {
     /// What the app measures itself (`axm:monitor`).
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub monitor: Contact,
+}
+
+impl WorkerFigures {
+    /// Returns whether it gets requests, and answers them.
+    pub fn serves(&self) -> bool {
+        self.status == Status::Online && self.health.is_none_or(|health| health == Health::Ready)
+    }
+
+    /// Returns whether it is to run: it was not stopped, and has not ended for good.
+    pub fn is_wanted(&self) -> bool {
+        self.status != Status::Stopped
+    }
+
+    /// Returns the word for how it fares: its status, but where it is online and ill.
+    pub fn state(&self) -> &'static str {
+        match (self.status, self.health) {
+            (Status::Online, Some(Health::Unhealthy)) => Health::Unhealthy.as_str(),
+            (status, _) => status.as_str(),
+        }
+    }
 }
 
 fn is_none<N: PartialEq + Default>(count: &N) -> bool {

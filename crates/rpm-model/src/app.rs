@@ -24,6 +24,9 @@ use crate::time::duration_ms;
 use crate::unknown::Unknown;
 use crate::webhook::Webhook;
 
+/// The namespace of an app that names none.
+pub const DEFAULT_NAMESPACE: &str = "default";
+
 /// Names one app within one daemon; never reused while the daemon's state lives.
 ///
 /// Needed beside the name because PM2 allows two apps of the same name (`start -f`).
@@ -207,7 +210,7 @@ impl AppSpec {
     pub fn new(name: impl Into<String>, script: impl Into<PathBuf>, cwd: impl Into<PathBuf>) -> Self {
         Self {
             name: name.into(),
-            namespace: "default".into(),
+            namespace: DEFAULT_NAMESPACE.into(),
             script: script.into(),
             interpreter: None,
             interpreter_args: Vec::new(),

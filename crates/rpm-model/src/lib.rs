@@ -44,8 +44,8 @@ pub mod webhook;
 pub mod worker;
 
 pub use app::{
-    AppId, AppSpec, Dependency, Environment, ExecMode, LogFormat, LogSpec, LogTarget, ProxySocket, RestartPolicy,
-    SocketMode, StopPolicy, WatchSpec, is_inheritable,
+    AppId, AppSpec, DEFAULT_NAMESPACE, Dependency, Environment, ExecMode, LogFormat, LogSpec, LogTarget, ProxySocket,
+    RestartPolicy, SocketMode, StopPolicy, WatchSpec, is_inheritable,
 };
 pub use autoscale::{AutoscaleSpec, Load, LoadKind};
 pub use bytes::Bytes;

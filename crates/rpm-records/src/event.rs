@@ -1,6 +1,6 @@
 //! One event.
 
-use rpm_model::WorkerId;
+use rpm_model::{AppId, WorkerId};
 use serde::{Deserialize, Serialize};
 
 /// Something that happened.
@@ -14,6 +14,12 @@ pub struct EventRecord {
     /// The app it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<String>,
+    /// The app's number, which tells it from others of that name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_id: Option<AppId>,
+    /// The app's namespace; nothing for the default one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
     /// The worker it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<WorkerId>,

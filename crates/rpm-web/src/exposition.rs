@@ -37,18 +37,17 @@ impl<'a> Family<'a> {
         self.part("", first, labels, value);
     }
 
-    /// Adds a histogram with buckets up to these bounds in microseconds.
-    pub(crate) fn histogram(&mut self, labels: Labels<'_>, bounds: &[u64], latency: &Latency) {
-        let first = written(labels);
+    /// Adds a histogram with buckets up to these bounds in microseconds; its labels are [written](written) already.
+    pub(crate) fn histogram(&mut self, first: &str, bounds: &[u64], latency: &Latency) {
         for bound in bounds.iter().copied() {
             // A bucket that reaches over the bound is not wholly below it.
             let below: u64 = latency.buckets.range(..=bound).map(|(_, count)| count).sum();
             let bound = (bound as f64 / 1e6).to_string();
-            self.part("_bucket", &first, &[("le", &bound)], below as f64);
+            self.part("_bucket", first, &[("le", &bound)], below as f64);
         }
-        self.part("_bucket", &first, &[("le", "+Inf")], latency.count as f64);
-        self.part("_sum", &first, &[], latency.sum_us as f64 / 1e6);
-        self.part("_count", &first, &[], latency.count as f64);
+        self.part("_bucket", first, &[("le", "+Inf")], latency.count as f64);
+        self.part("_sum", first, &[], latency.sum_us as f64 / 1e6);
+        self.part("_count", first, &[], latency.count as f64);
     }
 
     fn part(&mut self, suffix: &str, first: &str, labels: Labels<'_>, value: f64) {
@@ -125,7 +124,7 @@ mod tests {
         let buckets = [(900, 3), (4_000, 2), (60_000_000, 1)].into_iter().collect();
         let latency = Latency { count: 6, sum_us: 60_010_700, buckets, ..Latency::default() };
         let mut text = String::new();
-        Family::new(&mut text, "x", "histogram", "Help.").histogram(&[], &REQUEST_BOUNDS, &latency);
+        Family::new(&mut text, "x", "histogram", "Help.").histogram("", &REQUEST_BOUNDS, &latency);
         assert!(text.contains("x_bucket{le=\"0.001\"} 3\n") && text.contains("x_bucket{le=\"0.005\"} 5\n"), "{text}");
         assert!(text.contains("x_bucket{le=\"10\"} 5\nx_bucket{le=\"+Inf\"} 6\nx_sum 60.0107\nx_count 6\n"), "{text}");
     }

@@ -7,12 +7,12 @@ mod compat;
 use std::collections::{BTreeMap, BTreeSet};
 
 use rpm_ipc::{AppFigures, AutoscaleFigures};
-use rpm_model::edge::ServerState;
-use rpm_model::{AppId, ExecMode, Status};
+use rpm_model::edge::{BalancerStats, EdgeStats, ServerState};
+use rpm_model::{AppId, ExecMode, Health, Status};
 
 use crate::exposition::{Family, REQUEST_BOUNDS, written};
 use crate::look::{Measured, Snapshot};
-use crate::tally::{RELOAD_BOUNDS, Tally};
+use crate::tally::{Counts, RELOAD_BOUNDS, Tally};
 
 /// The media type of the text.
 pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -37,7 +37,7 @@ pub(crate) fn text(snapshot: &Snapshot, tally: &Tally, as_pm2: bool) -> String {
     apps(&mut text, snapshot, &names);
     logs(&mut text, snapshot, &names);
     autoscaled(&mut text, snapshot, &names);
-    happened(&mut text, tally);
+    happened(&mut text, tally, &names);
     custom(&mut text, snapshot, &names);
     edge(&mut text, snapshot);
     if as_pm2 {
@@ -106,9 +106,7 @@ fn workers(text: &mut String, snapshot: &Snapshot, names: &Names) {
             }
         }
     };
-    each("rpm_worker_up", "gauge", "Whether the worker serves.", &|of| {
-        Some(if of.worker.status == Status::Online { 1.0 } else { 0.0 })
-    });
+    each("rpm_worker_up", "gauge", "Whether the worker serves.", &|of| Some(f64::from(u8::from(of.worker.serves()))));
     each("rpm_worker_cpu_seconds_total", "counter", "CPU time that the present process used.", &|of| {
         of.measured.map(|seen| seen.cpu_seconds)
     });
@@ -142,8 +140,7 @@ fn workers(text: &mut String, snapshot: &Snapshot, names: &Names) {
     });
     let mut state = Family::new(text, "rpm_worker_state", "gauge", "1 for the state that the worker is in.");
     for of in &all {
-        let status = of.worker.status.to_string();
-        state.add_of(&of.labels, &[("state", &status)], 1.0);
+        state.add_of(&of.labels, &[("state", of.worker.state())], 1.0);
     }
 }
 
@@ -167,9 +164,16 @@ fn apps(text: &mut String, snapshot: &Snapshot, names: &Names) {
             family.add(&[("app", &names[&app.id]), ("namespace", &app.namespace)], value(app));
         }
     };
-    each("rpm_app_instances_desired", "Workers that are wanted.", &|app| app.workers.len() as f64);
+    each(
+        "rpm_app_instances_desired",
+        "Workers that are to run; one that was stopped, or has ended for good, is not.",
+        &|app| app.workers.iter().filter(|worker| worker.is_wanted()).count() as f64,
+    );
     each("rpm_app_instances_ready", "Workers that serve.", &|app| {
-        app.workers.iter().filter(|worker| worker.status == Status::Online).count() as f64
+        app.workers.iter().filter(|worker| worker.serves()).count() as f64
+    });
+    each("rpm_app_instances_unhealthy", "Workers that run and fail their health check, or hang.", &|app| {
+        app.workers.iter().filter(|worker| worker.health == Some(Health::Unhealthy)).count() as f64
     });
     each("rpm_app_rolling", "Whether the app's workers are being replaced.", &|app| f64::from(u8::from(app.rolling)));
     each("rpm_app_unstable", "Whether a worker has ended too soon at its last start, or was given up.", &|app| {
@@ -225,31 +229,46 @@ fn autoscaled(text: &mut String, snapshot: &Snapshot, names: &Names) {
 }
 
 /// What has happened since this process runs.
-fn happened(text: &mut String, tally: &Tally) {
+fn happened(text: &mut String, tally: &Tally, names: &Names) {
+    // Apps that are gone keep what was counted; one of the same name goes on with it.
+    let mut apps: BTreeMap<[&str; 2], Counts> = BTreeMap::new();
+    for (whose, counts) in &tally.apps {
+        let is_own = |label: &&String| {
+            label.strip_prefix(&whose.name).is_some_and(|rest| rest.is_empty() || rest.starts_with('#'))
+        };
+        let label = whose.id.and_then(|id| names.get(&id)).filter(is_own).unwrap_or(&whose.name);
+        apps.entry([label, &whose.namespace]).or_default().add(counts);
+    }
+    let apps: Vec<(String, Counts)> = apps
+        .into_iter()
+        .map(|([app, namespace], counts)| (written(&[("app", app), ("namespace", namespace)]), counts))
+        .collect();
     let help = "What happened to the workers since `rpm web` runs: exit, restart, online, ...";
     let mut events = Family::new(text, "rpm_app_events_total", "counter", help);
-    for ((app, event), count) in &tally.events {
-        events.add(&[("app", app), ("event", event)], *count as f64);
+    for (app, counts) in &apps {
+        counts.events.iter().for_each(|(event, count)| events.add_of(app, &[("event", event)], *count as f64));
     }
     let help = "Workers started again since `rpm web` runs, by reason.";
     let mut restarts = Family::new(text, "rpm_app_restarts_total", "counter", help);
-    for ((app, reason), count) in &tally.restarts {
-        restarts.add(&[("app", app), ("reason", reason)], *count as f64);
+    for (app, counts) in &apps {
+        counts.restarts.iter().for_each(|(reason, count)| restarts.add_of(app, &[("reason", reason)], *count as f64));
     }
     let help = "Ends of workers since `rpm web` runs, by exit code or signal.";
     let mut exits = Family::new(text, "rpm_app_exits_total", "counter", help);
-    for ((app, code, signal), count) in &tally.exits {
-        exits.add(&[("app", app), ("code", code), ("signal", signal)], *count as f64);
+    for (app, counts) in &apps {
+        for ((code, signal), count) in &counts.exits {
+            exits.add_of(app, &[("code", code), ("signal", signal)], *count as f64);
+        }
     }
     let help = "Reloads since `rpm web` runs, by how they ended.";
     let mut reloads = Family::new(text, "rpm_app_reloads_total", "counter", help);
-    for ((app, end), count) in &tally.reloads {
-        reloads.add(&[("app", app), ("result", end)], *count as f64);
+    for (app, counts) in &apps {
+        counts.reloads.iter().for_each(|(end, count)| reloads.add_of(app, &[("result", end)], *count as f64));
     }
     let help = "From the beginning of a reload to its end.";
     let mut times = Family::new(text, "rpm_app_reload_duration_seconds", "histogram", help);
-    for (app, took) in &tally.reload_times {
-        times.histogram(&[("app", app)], &RELOAD_BOUNDS, took);
+    for (app, counts) in apps.iter().filter(|(_, counts)| counts.reload_times.count > 0) {
+        times.histogram(app, &RELOAD_BOUNDS, &counts.reload_times);
     }
 }
 
@@ -266,8 +285,13 @@ fn custom(text: &mut String, snapshot: &Snapshot, names: &Names) {
             for (name, entry) in worker.monitor.iter().take(CUSTOM_MAX) {
                 let Some(value) = entry.get("value").and_then(number) else { continue };
                 let unit = entry.get("unit").and_then(serde_json::Value::as_str).unwrap_or_default();
-                let labels =
-                    [("app", names[&app.id].as_str()), ("instance", &instance), ("name", name), ("unit", unit)];
+                let labels = [
+                    ("app", names[&app.id].as_str()),
+                    ("namespace", &app.namespace),
+                    ("instance", &instance),
+                    ("name", name),
+                    ("unit", unit),
+                ];
                 family.add(&labels, value);
             }
         }
@@ -289,10 +313,15 @@ fn number(value: &serde_json::Value) -> Option<f64> {
 
 fn edge(text: &mut String, snapshot: &Snapshot) {
     let running: Vec<_> = snapshot.balancers.iter().filter_map(|one| one.stats.as_ref()).collect();
-    let balancers: Vec<_> = running.iter().flat_map(|stats| &stats.balancers).collect();
-    let mut each = |name, kind, help, value: &dyn Fn(&rpm_model::edge::BalancerStats) -> u64| {
+    let mut balancers: Vec<(String, &BalancerStats)> = Vec::new();
+    for stats in &running {
+        let app = only_app(stats);
+        let labels = |one: &BalancerStats| written(&[("balancer", &one.name), ("app", app)]);
+        balancers.extend(stats.balancers.iter().map(|one| (labels(one), one)));
+    }
+    let mut each = |name, kind, help, value: &dyn Fn(&BalancerStats) -> u64| {
         let mut family = Family::new(text, name, kind, help);
-        balancers.iter().for_each(|one| family.add(&[("balancer", &one.name)], value(one) as f64));
+        balancers.iter().for_each(|(labels, one)| family.add_of(labels, &[], value(one) as f64));
     };
     each("rpm_lb_connections_active", "gauge", "Clients' connections that are open.", &|one| one.connections);
     each("rpm_lb_connections_total", "counter", "Clients' connections so far.", &|one| one.connections_total);
@@ -300,12 +329,12 @@ fn edge(text: &mut String, snapshot: &Snapshot) {
     each("rpm_lb_limited_total", "counter", "Requests refused by the rate limit.", &|one| one.limited);
     each("rpm_lb_refused_total", "counter", "Requests that were no HTTP, too long, or too slow.", &|one| one.refused);
     let mut bytes = Family::new(text, "rpm_lb_bytes_total", "counter", "Bytes from and to clients.");
-    for one in &balancers {
-        bytes.add(&[("balancer", &one.name), ("direction", "in")], one.bytes_in as f64);
-        bytes.add(&[("balancer", &one.name), ("direction", "out")], one.bytes_out as f64);
+    for (labels, one) in &balancers {
+        bytes.add_of(labels, &[("direction", "in")], one.bytes_in as f64);
+        bytes.add_of(labels, &[("direction", "out")], one.bytes_out as f64);
     }
     let mut requests = Family::new(text, "rpm_lb_requests_total", "counter", "Answers by class of status.");
-    for one in &balancers {
+    for (labels, one) in &balancers {
         let by = &one.answers;
         let classes = [
             ("1xx", by.informational),
@@ -315,13 +344,22 @@ fn edge(text: &mut String, snapshot: &Snapshot) {
             ("5xx", by.server_error),
         ];
         for (class, count) in classes {
-            requests.add(&[("balancer", &one.name), ("code", class)], count as f64);
+            requests.add_of(labels, &[("code", class)], count as f64);
         }
     }
     let help = "From a request's head to the last byte of its answer.";
     let mut duration = Family::new(text, "rpm_lb_request_duration_seconds", "histogram", help);
-    balancers.iter().for_each(|one| duration.histogram(&[("balancer", &one.name)], &REQUEST_BOUNDS, &one.latency));
+    balancers.iter().for_each(|(labels, one)| duration.histogram(labels, &REQUEST_BOUNDS, &one.latency));
     servers(text, &running);
+}
+
+/// Returns the one app that a balancer sends to; nothing where there are several, or servers that are no workers.
+fn only_app(stats: &EdgeStats) -> &str {
+    let mut apps = stats.upstreams.iter().flat_map(|upstream| &upstream.servers).map(|server| server.app.as_deref());
+    match apps.next().flatten() {
+        Some(first) if apps.all(|app| app == Some(first)) => first,
+        Some(_) | None => "",
+    }
 }
 
 fn servers(text: &mut String, running: &[&rpm_model::edge::EdgeStats]) {

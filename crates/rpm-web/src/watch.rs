@@ -1,11 +1,15 @@
-//! Asks the daemon: a thread that looks, and a thread that hears what happens.
+//! Asks the daemon: a thread that looks, and a thread that hears what happens; a third one counts it from the record.
 
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rpm_ipc::{AppInfo, AppKind, CallError, Client, Happened, Notice, Reply, Request};
+use rpm_logs::Follower;
+use rpm_logs::follow::Begin;
 use rpm_model::{AppId, Home};
+use rpm_records::EventRecord;
 use tokio::sync::broadcast;
 
 use crate::history::{EVERY, History, Point};
@@ -64,14 +68,18 @@ struct State {
 }
 
 impl Watch {
-    /// Starts both threads.
+    /// Starts the threads.
     pub(crate) fn start(home: Home) -> Arc<Self> {
         let (news, _) = broadcast::channel(STREAM_DEPTH);
         let (state, link, wanted) = (Mutex::default(), Mutex::default(), Condvar::new());
         let watch = Arc::new(Self { home, state, link, wanted, news });
-        let (looks, hears) = (watch.clone(), watch.clone());
+        let (looks, hears, counts) = (watch.clone(), watch.clone(), watch.clone());
+        // What happens from now on, not from when the thread comes to it.
+        let events = rpm_records::events_path(watch.home.root());
+        let end = std::fs::metadata(&events).map_or(0, |meta| meta.len());
         std::thread::spawn(move || looks.look_on());
         std::thread::spawn(move || hears.hear());
+        std::thread::spawn(move || counts.count(&events, end));
         watch
     }
 
@@ -176,13 +184,34 @@ impl Watch {
         }
     }
 
+    /// Counts what is added to the record of events: what no daemon saw, and what is told before this process is connected
+    /// again to the next one, is in it as well.
+    fn count(&self, events: &Path, end: u64) {
+        while !events.exists() {
+            std::thread::sleep(AGAIN_AFTER);
+        }
+        let counted = || -> std::io::Result<()> {
+            let mut follower = Follower::new()?;
+            follower.add((), events.to_owned(), Begin::Offset(end));
+            while let Some(line) = follower.next()? {
+                // What is no event is half of one that a power failure has cut.
+                if let Ok(event) = serde_json::from_slice::<EventRecord>(&line.bytes) {
+                    lock(&self.state).tally.note(&event);
+                }
+            }
+            Ok(())
+        };
+        if let Err(error) = counted() {
+            tracing::error!("what happens is not counted: {}: {error}", events.display());
+        }
+    }
+
     fn hear(&self) {
         loop {
             let began = Instant::now();
             if let Ok(mut client) = connect(&self.home, None) {
                 let _ = client.call(Request::Events, |notice| {
                     if let Notice::Happened(happened) = notice {
-                        lock(&self.state).tally.note(&happened);
                         let _ = self.news.send(News::Happened(Arc::new(happened)));
                     }
                 });

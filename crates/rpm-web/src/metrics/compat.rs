@@ -20,6 +20,7 @@ pub(super) fn pm2(text: &mut String, snapshot: &Snapshot, names: &Names) {
             }
         }
     };
+    // As PM2 has it, who knows of no health.
     let is_up = |worker: &WorkerFigures| worker.status == Status::Online;
     each("pm2_up", "Whether the worker is online.", &|_, worker| Some(f64::from(u8::from(is_up(worker)))));
     each("pm2_cpu", "CPU in percent of one core.", &|_, worker| worker.pid.map(|_| f64::from(worker.cpu)));
