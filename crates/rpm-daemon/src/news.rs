@@ -14,7 +14,7 @@ use crate::effects::Names;
 use crate::forensics::Usage;
 use crate::output::LogNames;
 use crate::pm2::News;
-use crate::process::Running;
+use crate::process::{Process, Running};
 use crate::sampling::Sampler;
 use crate::watch::Token;
 use crate::{DaemonError, notify, tasks, view};
@@ -83,7 +83,12 @@ impl Daemon {
                     None => self.task_spawned(&key, pid, Pidfd::from_fd(pidfd)),
                 },
                 Message::SpawnFailed { key, step, errno } => {
-                    let why = format!("{step}: {}", std::io::Error::from_raw_os_error(errno));
+                    let error = std::io::Error::from_raw_os_error(errno);
+                    let program = Life::parse(&key).and_then(|life| self.processes.get(&life)).map(program);
+                    let why = match program.filter(|_| step == "execve") {
+                        Some(program) => format!("{program} cannot be run: {error}"),
+                        None => format!("{step}: {error}"),
+                    };
                     match Life::parse(&key) {
                         Some(life) => {
                             self.let_go(life);
@@ -480,6 +485,11 @@ fn merge(contact: &mut rpm_ipc::Contact, key: &str, data: &Value) {
             }
         }
     }
+}
+
+/// Returns what a process was to run, as it was written.
+fn program(process: &Process) -> String {
+    process.spec.interpreter.clone().unwrap_or_else(|| process.spec.script.display().to_string())
 }
 
 pub(crate) fn exit_of(exit: ExitStatus) -> Exit {

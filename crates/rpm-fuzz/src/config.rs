@@ -18,17 +18,22 @@ pub fn toml(bytes: &[u8]) {
     read(bytes, Format::Toml);
 }
 
-fn read(bytes: &[u8], format: Format) {
-    let Ok(text) = std::str::from_utf8(bytes) else { return };
+/// Where everything is read.
+pub(crate) fn context() -> Context {
     // Nothing is on this PATH: what is no JSON is not run as JavaScript.
     let shell_env = [("HOME", "/home/me"), ("PATH", "")].map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let context = Context {
+    Context {
         cwd: "/bin".into(),
         shell_env: shell_env.into(),
         cpus: 2,
         home: "/home/me/.rpm".into(),
         program: "/bin/sh".into(),
-    };
+    }
+}
+
+fn read(bytes: &[u8], format: Format) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let context = context();
     let with_environment = AppOptions { env_name: Some("production".into()), ..AppOptions::default() };
     for options in [AppOptions::default(), with_environment] {
         match load_text(text, format, "stdin", &options, &context) {

@@ -9,6 +9,7 @@
 //! | [`node_ipc`] | a Node worker |
 //! | [`axon`] | PM2's clients |
 //! | [`json`](config::json), [`yaml`](config::yaml), [`toml`](config::toml) | ecosystem files |
+//! | [`nginx`](foreign::nginx), [`haproxy`](foreign::haproxy), [`dotenv`](foreign::dotenv) | files of others |
 //! | [`state`](saved::state), [`dump`](saved::dump) | files in the home |
 //! | [`keeper`] | keeper and daemon, to each other |
 //! | [`lines`](logs::lines), [`ledger`](logs::ledger) | an app's output, and what lies beside a log |
@@ -19,6 +20,7 @@
 
 pub mod axon;
 pub mod config;
+pub mod foreign;
 pub mod keeper;
 pub mod logs;
 pub mod node_ipc;
@@ -33,11 +35,14 @@ pub type Target = fn(&[u8]);
 /// All targets, by the names of their corpora.
 pub const TARGETS: &[(&str, Target)] = &[
     ("axon", axon::axon),
+    ("dotenv", foreign::dotenv),
     ("dump", saved::dump),
+    ("haproxy", foreign::haproxy),
     ("json", config::json),
     ("keeper", keeper::keeper),
     ("ledger", logs::ledger),
     ("lines", logs::lines),
+    ("nginx", foreign::nginx),
     ("node_ipc", node_ipc::node_ipc),
     ("socket", socket::socket),
     ("state", saved::state),
