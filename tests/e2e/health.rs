@@ -170,9 +170,9 @@ fn a_node_worker_that_hangs_is_found_by_its_watchdog() {
     web["watchdog"] = json!("600ms");
     rpm.ok(&["start", &ecosystem(&rpm, &web)]);
     let before = rpm.pids("web");
-    let hung = hang(&rpm, port, &before);
-    let at = before.iter().position(|pid| *pid == hung).expect("one of ours");
-    until("it is replaced", || rpm.pids("web").get(at).is_some_and(|pid| *pid != hung && *pid > 0));
+    make(&control(&rpm), &format!("hang.{}", before[0]));
+    let _asked = std::thread::spawn(move || http::get(port, "/"));
+    until("it is replaced", || rpm.pids("web").first().is_some_and(|pid| *pid != before[0] && *pid > 0));
     assert!(events(&rpm, "web").contains("no sign of life for"), "{}", events(&rpm, "web"));
     assert!(rpm.ok(&["why", "web"]).contains("a hang"), "{}", rpm.ok(&["why", "web"]));
     assert_eq!(rpm.restarts("web"), [1]);
@@ -240,6 +240,35 @@ fn a_compiled_worker_that_accepts_nothing_is_replaced() {
     until("it is replaced", || rpm.pids("c").first().is_some_and(|pid| *pid != before[0] && *pid > 0));
     assert_eq!(rpm.pids("c")[1], before[1]);
     assert!(events(&rpm, "c").contains("it accepts no connection"), "{}", events(&rpm, "c"));
+}
+
+/// Only a worker's own slot was looked at.
+#[test]
+fn who_accepts_nothing_is_found_where_it_listens_by_itself_and_where_all_share_a_socket() {
+    let server = "import os, socket\n\
+                  if os.environ.get('LISTEN_FDS'): s = socket.socket(fileno=3)\n\
+                  else: s = socket.create_server(('127.0.0.1', int(os.environ['PORT'])))\n\
+                  while True:\n    c, _ = s.accept(); c.recv(99); c.sendall(b'HTTP/1.1 200 OK\\r\\ncontent-length: 2\\r\\n\\r\\nok'); c.close()\n";
+    for more in [json!({ "exec_mode": "fork" }), json!({ "exec_mode": "socket", "socket_mode": "shared" })] {
+        let (rpm, port) = (Rpm::new(), free_port());
+        let script = rpm.home().join("server.py");
+        std::fs::write(&script, server).expect("a script");
+        let mut py = json!({ "name": "py", "script": script, "watchdog": "600ms", "kill_timeout": 100 });
+        for (key, value) in more.as_object().expect("an object") {
+            py[key] = value.clone();
+        }
+        match py["exec_mode"] == "fork" {
+            true => py["env"] = json!({ "PORT": port }),
+            false => py["listen"] = json!(format!("127.0.0.1:{port}")),
+        }
+        rpm.ok(&["start", &ecosystem(&rpm, &py)]);
+        until("it answers", || http::get(port, "/").is_ok());
+        let before = rpm.pids("py");
+        signal(before[0], SIGSTOP);
+        let _waiting: Vec<_> = (0..3).map(|_| std::thread::spawn(move || http::get(port, "/"))).collect();
+        until("it is replaced", || rpm.pids("py").first().is_some_and(|pid| *pid != before[0] && *pid > 0));
+        assert!(events(&rpm, "py").contains("it accepts no connection"), "{}", events(&rpm, "py"));
+    }
 }
 
 const SIGSTOP: i32 = 19;

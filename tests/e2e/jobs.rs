@@ -261,3 +261,18 @@ fn what_cannot_stand_beside_a_schedule_is_refused() {
     }
     assert!(rpm.jlist().is_empty());
 }
+
+/// It was said to have met the limit of restarts, of which it has none.
+#[test]
+fn a_job_whose_hook_fails_is_errored_and_events_say_why() {
+    let rpm = Rpm::new();
+    let job = json!({ "name": "report", "script": app("idle.sh"), "schedule": "@yearly",
+                      "hooks": { "pre_start": ["sh", "-c", "exit 3"] } });
+    let path = rpm.home().join("eco.json");
+    std::fs::write(&path, json!({ "apps": [job] }).to_string()).expect("a file");
+    rpm.ok(&["start", &path.to_string_lossy()]);
+    rpm.fails(&["run", "report"]);
+    let events = rpm.ok(&["events", "report"]);
+    assert!(events.contains("errored") && events.contains("its pre_start hook failed: exit code 3"), "{events}");
+    assert!(!events.contains("overlimit"), "{events}");
+}

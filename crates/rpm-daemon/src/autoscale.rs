@@ -109,7 +109,7 @@ impl Daemon {
         let mut load = Load {
             in_flight: targets.in_flight.and(carried).map(|carried| carried.in_flight),
             rate: targets.rate.and(carried).and_then(|carried| carried.rate),
-            queue: targets.queue.map(|_| f64::from(self.ports.waiting_for(app))),
+            queue: targets.queue.and_then(|_| self.ports.waiting_for(app)).map(f64::from),
             ..Load::default()
         };
         let samplers = self.processes.values_mut().filter(|process| process.app == app && !process.leaving);

@@ -468,6 +468,11 @@ impl Daemon {
             Happening::Started { cause: Cause::Watch } | Happening::Stopping { cause: Cause::Watch } => {
                 self.changes.why(self.core.app_of(worker)?)
             }
+            // What is never restarted has met no limit of restarts.
+            Happening::Errored => {
+                let worker = self.core.worker(worker).filter(|worker| !worker.spec.restart.autorestart)?;
+                worker.why
+            }
             Happening::Started { cause: Cause::Crash } => {
                 self.forensics.has_starved(worker).then(|| "out of memory".to_owned())
             }

@@ -245,12 +245,13 @@ pub(crate) fn happened(
         Happening::Healthy => ("healthy", None),
         Happening::Exited { .. } => ("exit", None),
         Happening::Stopped => ("stop", None),
+        Happening::Errored if why.is_some() => ("errored", None),
         Happening::Errored => ("restart overlimit", None),
         Happening::Deleted => ("delete", None),
     };
     let detail = match happening {
         Happening::Exited { exit } => Some(exit.to_string()),
-        Happening::Unhealthy => why,
+        Happening::Unhealthy | Happening::Errored => why,
         _ => detail.map(|detail| why.map_or_else(|| detail.to_owned(), |why| format!("{detail}: {why}"))),
     };
     let at_ms = rpm_sys::proc::wall_clock_millis();

@@ -17,7 +17,7 @@ pub fn event(event: &EventRecord) -> String {
         (None, _) => String::new(),
     };
     let style = match event.event.as_str() {
-        "restart overlimit" | "unhealthy" => RED,
+        "errored" | "restart overlimit" | "unhealthy" => RED,
         "exit" | "lost" => YELLOW,
         _ => BOLD,
     };

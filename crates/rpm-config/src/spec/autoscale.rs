@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rpm_model::{AppSpec, AutoscaleSpec, Load};
+use rpm_model::{AppSpec, AutoscaleSpec, ExecMode, Load};
 
 use super::Reader;
 use crate::balance::section::Section;
@@ -69,6 +69,16 @@ fn read(section: &mut Section<'_, '_>, spec: &AppSpec) -> Option<AutoscaleSpec> 
     }
     if !section.has("max") {
         section.refuse_whole("it has no `max`", "expected `max`: never more workers than this");
+    }
+    let blind = match spec.exec_mode {
+        ExecMode::Fork => Some("fork"),
+        ExecMode::Proxy => Some("proxy"),
+        ExecMode::Cluster | ExecMode::Socket => None,
+    };
+    if let (Some(mode), Some((_, setting))) = (blind, section.find("queue")) {
+        let why =
+            format!("the queue is seen where workers share a port (cluster and socket mode), and this is {mode} mode");
+        section.refuse(&setting, &why);
     }
     if !has_target {
         section
@@ -149,6 +159,7 @@ mod tests {
             (r#"{ "max": 4, "cpu": 70, "cool_down": "2d" }"#, "expected at most 24 h"),
             (r#"{ "max": 4, "cpu": 70, "step_up": 0 }"#, "at least 1"),
             (r#"{ "max": 4, "in_flights": 5 }"#, "in_flight"),
+            (r#"{ "max": 4, "queue": 2 }"#, "and this is fork mode"),
             (r#"70"#, "an object"),
         ] {
             let error = load(&format!(r#""autoscale": {policy}"#)).expect_err(policy);

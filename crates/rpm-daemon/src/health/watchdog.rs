@@ -4,11 +4,12 @@
 //! on its channel that Node itself gives from its event loop, without the app's help. The clock runs from the first sign
 //! on: a program that never gives one is not taken for hung.
 //!
-//! Nobody accepts: connections wait in the worker's own slot, at every look for the whole time, and never become fewer.
+//! Nobody accepts: connections wait in the worker's own slot, or in a TCP socket that it listens on, at every look for the
+//! whole time, and never become fewer.
 
 use std::time::Duration;
 
-use rpm_model::{Environment, Life, Moment, Runtime, StackDump};
+use rpm_model::{Environment, ExecMode, Life, Moment, Runtime, SocketMode, StackDump};
 use rpm_supervise::Event;
 
 use crate::daemon::Daemon;
@@ -78,7 +79,7 @@ impl Daemon {
     /// Looks at those whose turn it is.
     pub(crate) fn look_at_watchdogs(&mut self, now: Moment) {
         while let Some(life) = super::pop_due(&mut self.checks.looks, now) {
-            let waiting = self.ports.waiting(life);
+            let waiting = self.waiting_for_worker(life);
             let Some(process) = self.processes.get_mut(&life) else { continue };
             let (Some(allowed), Some(watchdog), false) =
                 (process.spec.watchdog, &mut process.watchdog, process.leaving)
@@ -99,6 +100,23 @@ impl Daemon {
             }
             self.flush_channel(life);
             self.checks.looks.insert((now + (allowed / LOOKS).max(Duration::from_millis(10)), life));
+        }
+    }
+
+    /// Returns how many connections wait for a worker: in its slots, or where it listens by itself. In a socket that all workers
+    /// have, nothing becomes fewer only if none of them accepts.
+    fn waiting_for_worker(&self, life: Life) -> u32 {
+        let Some(process) = self.processes.get(&life).filter(|process| process.spec.watchdog.is_some()) else {
+            return 0;
+        };
+        let has_slots = match process.spec.exec_mode {
+            ExecMode::Cluster => true,
+            ExecMode::Socket => process.spec.socket_mode == SocketMode::Reuseport,
+            ExecMode::Fork | ExecMode::Proxy => false,
+        };
+        match process.pid() {
+            Some(pid) if !has_slots => rpm_sys::net::waiting_at(pid),
+            _ => self.ports.waiting(life),
         }
     }
 

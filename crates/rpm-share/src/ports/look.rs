@@ -168,14 +168,15 @@ impl Ports {
         slots.flat_map(|slots| slots.of(life)).map(Slot::waiting).sum()
     }
 
-    /// Returns how many connections wait for any worker of an app.
-    pub fn waiting_for(&self, app: AppId) -> u32 {
-        let ports = self.ports.iter().filter(|((owner, _), _)| *owner == app);
+    /// Returns how many connections wait for any worker of an app; nothing where its workers share no port.
+    pub fn waiting_for(&self, app: AppId) -> Option<u32> {
+        let mut ports = self.ports.iter().filter(|((owner, _), _)| *owner == app).peekable();
+        ports.peek()?;
         let waiting = ports.map(|(_, port)| match port {
             Port::Slots(slots) => slots.all().map(Slot::waiting).sum(),
             Port::Handle(handle) => handle.waiting(),
         });
-        waiting.sum()
+        Some(waiting.sum())
     }
 }
 

@@ -117,6 +117,14 @@ pub fn listeners(at: SocketAddr) -> Result<Vec<u64>> {
     Ok(all.into_iter().filter(|socket| socket.local.ip() == at.ip()).map(|socket| socket.inode).collect())
 }
 
+/// Returns the inode of every TCP socket that listens, and how many connections wait in it.
+pub(crate) fn queues() -> Result<Vec<(u64, u32)>> {
+    let mut all = sockets(0, Family::V4, 1 << TCP_LISTEN)?;
+    all.extend(sockets(0, Family::V6, 1 << TCP_LISTEN)?);
+    // The kernel tells it where other sockets have their unread bytes.
+    Ok(all.into_iter().map(|socket| (socket.inode, socket.unread)).collect())
+}
+
 fn sockets(port: u16, family: Family, states: u32) -> Result<Vec<Connection>> {
     let mut request = Vec::with_capacity(INET_REQUEST);
     let number = match family {

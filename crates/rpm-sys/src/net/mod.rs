@@ -22,6 +22,6 @@ pub use address::Address;
 pub use connect::{begin_connection, receive_now, send_now};
 pub use diag::{Connection, Family, connections};
 pub use listen::{Listen, listen};
-pub use owner::{Owner, listener_owner, listening_ports, socket_inodes, unix_listeners};
+pub use owner::{Owner, listener_owner, listening_ports, socket_inodes, unix_listeners, waiting_at};
 pub use queue::queue_length;
 pub use steer::{Steering, steer};

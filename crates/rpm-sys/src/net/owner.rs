@@ -3,6 +3,9 @@
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
 
+use crate::net::diag;
+use crate::proc;
+
 /// A process that listens on a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
@@ -43,6 +46,19 @@ pub fn listening_ports(pids: &[i32]) -> Vec<u16> {
     let ports = tables.flat_map(|table| table.lines().filter_map(listener).collect::<Vec<_>>());
     let ports: BTreeSet<u16> = ports.filter(|(_, inode)| own.contains(inode)).map(|(port, _)| port).collect();
     ports.into_iter().collect()
+}
+
+/// Returns how many connections wait in the TCP sockets on which a process or a descendant of it listens.
+pub fn waiting_at(pid: i32) -> u32 {
+    let mut queues = diag::queues().unwrap_or_default();
+    queues.retain(|(_, waiting)| *waiting > 0);
+    // Mostly nothing waits anywhere, and nobody's descriptors are looked at.
+    if queues.is_empty() {
+        return 0;
+    }
+    let pids = std::iter::once(pid).chain(proc::descendants(pid));
+    let own: HashSet<u64> = pids.flat_map(socket_inodes).collect();
+    queues.iter().filter(|(inode, _)| own.contains(inode)).map(|(_, waiting)| waiting).sum()
 }
 
 /// Returns the inodes of the sockets that listen at a path.
@@ -93,7 +109,7 @@ fn listener(line: &str) -> Option<(u16, u64)> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
     use super::*;
 
@@ -107,6 +123,19 @@ mod tests {
         assert!(socket_inodes(-1).is_empty());
         assert!(listening_ports(&[owner.pid]).contains(&listener.local_addr().unwrap().port()));
         assert!(listening_ports(&[-1]).is_empty());
+    }
+
+    #[test]
+    fn what_waits_for_a_process_is_counted() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        let _waits = [TcpStream::connect(at).unwrap(), TcpStream::connect(at).unwrap()];
+        // Other tests of this process may listen, too.
+        assert!(waiting_at(std::process::id() as i32) >= 2);
+        assert_eq!(waiting_at(child.id() as i32), 0, "somebody else's");
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]
