@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
+use rpm_bench::process::pss_mib;
 
 /// A round of one way takes about this long at the speed of a pipe.
 const BYTES: [(usize, u64); 3] = [(100, 48 << 20), (4 << 10, 512 << 20), (64 << 10, 1 << 30)];
@@ -120,10 +121,12 @@ struct Bench {
 impl Bench {
     fn throughput(&self, rounds: usize) -> Result<()> {
         let ways: Vec<&Way> = WAYS.iter().chain(PM2_WAYS.iter().filter(|_| self.pm2.is_some())).collect();
-        println!("MB/s written by the app (ratio to `program > file`), median of {rounds}; daemon CPU seconds per GB");
+        println!(
+            "MB/s written by the app (ratio to `program > file`), median of {rounds}; daemon: CPU seconds per GB, MiB (PSS)"
+        );
         for (n, (size, total)) in BYTES.into_iter().enumerate() {
             let mut bare = Vec::new();
-            let mut rates: Vec<Vec<(f64, f64)>> = ways.iter().map(|_| Vec::new()).collect();
+            let mut rates: Vec<Vec<[f64; 3]>> = ways.iter().map(|_| Vec::new()).collect();
             for round in 0..rounds {
                 bare.push(self.bare(size, total)?);
                 for turn in 0..ways.len() {
@@ -136,9 +139,9 @@ impl Bench {
             let bare = median(bare);
             println!("\n{size} bytes: program > file {bare:.0} MB/s");
             for (way, rates) in ways.iter().zip(rates) {
-                let (rate, cpu): (Vec<f64>, Vec<f64>) = rates.into_iter().unzip();
-                let (rate, cpu) = (median(rate), median(cpu));
-                println!("  {:24} {rate:8.1} MB/s  {:6.3}  {cpu:6.2} s/GB", way.name, rate / bare);
+                let [rate, cpu, memory] = [0, 1, 2].map(|at| median(rates.iter().map(|round| round[at]).collect()));
+                let ratio = rate / bare;
+                println!("  {:24} {rate:8.1} MB/s  {ratio:6.3}  {cpu:6.2} s/GB  {memory:6.1} MiB", way.name);
             }
         }
         Ok(())
@@ -160,8 +163,8 @@ impl Bench {
         Ok(total as f64 / 1e6 / seconds?)
     }
 
-    /// The same under a manager; also the CPU that its daemon used for a gigabyte.
-    fn managed(&self, way: &Way, size: usize, total: u64) -> Result<(f64, f64)> {
+    /// The same under a manager; also the CPU that its daemon used for a gigabyte, and its memory right after that.
+    fn managed(&self, way: &Way, size: usize, total: u64) -> Result<[f64; 3]> {
         let report = self.dir.path().join("report");
         let config = self.dir.path().join("app.json");
         let app = format!(
@@ -179,11 +182,12 @@ impl Bench {
         // What is still in the pipe is carried, too.
         std::thread::sleep(Duration::from_millis(300));
         let cpu = self.daemon_cpu(way.is_pm2)? - before;
+        let memory = pss_mib(&[self.daemon(way.is_pm2)?])?;
         self.run(way.is_pm2, &["delete", "w"])?;
         let logs = self.home(way.is_pm2).join("logs");
         let _ = std::fs::remove_dir_all(&logs);
         std::fs::create_dir_all(&logs)?;
-        Ok((total as f64 / 1e6 / seconds, cpu / (total as f64 / 1e9)))
+        Ok([total as f64 / 1e6 / seconds, cpu / (total as f64 / 1e9), memory])
     }
 
     /// The median of the time from a write to the line that a follower prints.
@@ -244,11 +248,14 @@ impl Bench {
         Ok(())
     }
 
+    fn daemon(&self, is_pm2: bool) -> Result<i32> {
+        let file = if is_pm2 { "pm2.pid" } else { "rpm.pid" };
+        Ok(std::fs::read_to_string(self.home(is_pm2).join(file))?.trim().parse()?)
+    }
+
     /// Returns the seconds that the daemon has computed so far.
     fn daemon_cpu(&self, is_pm2: bool) -> Result<f64> {
-        let file = if is_pm2 { "pm2.pid" } else { "rpm.pid" };
-        let pid = std::fs::read_to_string(self.home(is_pm2).join(file))?;
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()))?;
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.daemon(is_pm2)?))?;
         let fields: Vec<&str> = stat.rsplit(')').next().context("a stat line")?.split_whitespace().collect();
         let ticks = fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;
         Ok(ticks / TICKS)
