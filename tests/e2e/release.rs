@@ -414,6 +414,25 @@ fn a_bad_canary_is_aborted_by_itself_at_no_more_than_its_share() {
 }
 
 #[test]
+fn a_canary_that_answers_nothing_is_aborted() {
+    // Only what had come to its end was counted: of a release that hangs, nothing.
+    let (rpm, port) = (Rpm::new(), free_port());
+    rpm.ok(&["start", &balanced(&rpm, port, "one", |_| {})]);
+    let load = Load::start(port, "/", 16);
+    load.wait_for(50);
+    let error = rpm.fails(&[
+        "reload",
+        &balanced(&rpm, port, "two", |app| {
+            app["env"]["SLOW"] = json!(3_600_000);
+            app["canary"]["duration"] = json!("60s");
+        }),
+    ]);
+    assert!(error.contains("worker 0 did worse than the others: 100.0 % of"), "{error}");
+    assert_eq!(versions(port), ["one"]);
+    drop(load);
+}
+
+#[test]
 fn a_good_canary_is_promoted_by_itself() {
     let (rpm, port) = (Rpm::new(), free_port());
     rpm.ok(&["start", &balanced(&rpm, port, "one", |_| {})]);

@@ -1,6 +1,6 @@
 //! What balancers send to apps: asked about each second while somebody goes by it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use rpm_model::edge::{Ask, EdgeStats, Latency, ServerStats};
@@ -14,6 +14,13 @@ use crate::daemon::Daemon;
 /// How long a look waits for the counters of the balancers: one that is stopped must not hold up what the others say.
 const PATIENCE: Duration = Duration::from_millis(300);
 
+/// A request that has no answer after so many times what 95 % of the others' take, and this time at least, counts as failed: an
+/// app that hangs fails nothing by itself.
+const UNANSWERED: (u32, Duration) = (10, Duration::from_secs(2));
+
+/// Looks are kept for so long: longer nobody waits for a canary's answer.
+const LOOKS_KEPT: Duration = Duration::from_secs(60);
+
 /// The counters of the balancers' processes that were asked.
 #[derive(Debug, Default)]
 pub(crate) struct Traffic {
@@ -25,10 +32,15 @@ pub(crate) struct Traffic {
     until: Moment,
     /// What the servers of apps with a canary had answered when it was let in, and since when that canary is watched.
     at_first: BTreeMap<AppId, (Moment, BTreeMap<Server, Answered>)>,
+    /// How many requests had been sent to those servers at the looks since.
+    sent: BTreeMap<AppId, VecDeque<Look>>,
 }
 
 /// A server of an upstream, at one process of a balancer.
 type Server = (Life, String, String);
+
+/// How many requests had been sent to each server at one moment.
+type Look = (Moment, BTreeMap<Server, u64>);
 
 /// What a server has answered.
 #[derive(Debug, Clone, Default)]
@@ -113,6 +125,7 @@ impl Traffic {
         let first = self.at_first.entry(id).or_insert_with(|| (since, BTreeMap::new()));
         if first.0 != since || first.1.is_empty() {
             *first = (since, counts().map(|(key, server)| (key, Answered::by(server))).collect());
+            self.sent.remove(&id);
             return None;
         }
         let (mut canary, mut others, mut before) = (Answered::default(), Answered::default(), Answered::default());
@@ -127,12 +140,38 @@ impl Traffic {
                 before.add(first.1.get(&key).unwrap_or(&Answered::default()));
             }
         }
-        Some((canary.since(&Answered::default()), others.since(&before)))
+        let (mut ours_so_far, mut others_so_far) = (canary.since(&Answered::default()), others.since(&before));
+        // Where nothing is ever answered (plain connections) nothing is missing.
+        if others_so_far.requests > 0 {
+            let (times, least) = UNANSWERED;
+            let patience = others_so_far.p95.map_or(least, |usual| (usual * times).max(least));
+            let now = self.now.values().map(|counted| counted.at).max().unwrap_or_default();
+            let looks = self.sent.entry(id).or_default();
+            let then = looks.iter().rev().find(|(at, _)| *at + patience <= now).map(|(_, sent)| sent);
+            for (key, server) in counts() {
+                let sent = then.and_then(|sent| sent.get(&key)).copied().unwrap_or_default();
+                // Whose client has left is not counted, and in flight no more.
+                let missing = sent.saturating_sub(Answered::by(server).requests).min(server.in_flight);
+                let seat = server.name.rsplit_once('.').map_or(server.name.as_str(), |(seat, _)| seat);
+                let side = match () {
+                    () if ours.contains(&server.name) => &mut ours_so_far,
+                    () if !seats.contains(seat) => &mut others_so_far,
+                    () => continue,
+                };
+                (side.requests, side.errors) = (side.requests + missing, side.errors + missing);
+            }
+            looks.push_back((now, counts().map(|(key, server)| (key, server.requests)).collect()));
+            while looks.front().is_some_and(|(at, _)| *at + LOOKS_KEPT < now) {
+                looks.pop_front();
+            }
+        }
+        Some((ours_so_far, others_so_far))
     }
 
     /// Forgets the canaries that are not watched any more.
     pub(crate) fn keep_canaries(&mut self, watched: &BTreeSet<AppId>) {
         self.at_first.retain(|app, _| watched.contains(app));
+        self.sent.retain(|app, _| watched.contains(app));
     }
 
     /// Returns what an app carries; nothing where no balancer has it, or has told in time.
@@ -242,6 +281,26 @@ mod tests {
         assert_eq!(first, None);
         let later = look(answers(&[("api:0.2", 40, 2), ("api:1.1", 1100, 8), ("api:2.1", 20, 0)]));
         assert_eq!(later, Some([(42, 2), (121, 1)]));
+    }
+
+    #[test]
+    fn a_canary_that_answers_nothing_fails() {
+        let (edge, app) = (Life::new(WorkerId(9), 1), AppId(3));
+        let (ours, seats) = (["api:0.2".to_owned()].into(), ["api:0".to_owned()].into());
+        let mut traffic = Traffic::default();
+        let mut look = |seconds, hangs: u64, answered: u64| {
+            let servers = [("api", "api:0.2", hangs, hangs), ("api", "api:1.1", answered + 1, 1)];
+            let mut counted = counted(seconds, &servers, 0);
+            counted.stats.upstreams[0].servers[1].answers.success = answered;
+            traffic.now = [(edge, counted)].into();
+            let (canary, others) = traffic.of_canary((app, "api"), Moment(7), &ours, &seats)?;
+            Some([(canary.requests, canary.errors), (others.requests, others.errors)])
+        };
+        assert_eq!(look(1, 0, 10), None);
+        assert_eq!(look(2, 20, 30), Some([(0, 0), (20, 0)]));
+        // What was sent less than two seconds ago may still be answered.
+        assert_eq!(look(3, 40, 50), Some([(0, 0), (40, 0)]));
+        assert_eq!(look(4, 60, 70), Some([(20, 20), (60, 0)]));
     }
 
     #[test]
