@@ -223,6 +223,43 @@ fn what_lost_keeper_and_daemon_at_once_is_taken_over_or_replaced_but_never_doubl
     apps.ends_without_a_trace();
 }
 
+/// The pipes of a worker had their other ends in the two that died: its next line was EPIPE and its input at an end.
+#[test]
+fn a_worker_that_writes_and_reads_while_nobody_is_there_goes_on() {
+    let rpm = Rpm::new();
+    rpm.ok(&["start", &app("says.sh"), "--name", "says", "--time"]);
+    let repeats = ["start", "/bin/cat", "--name", "repeats", "--time", "--interpreter", "none"];
+    rpm.ok(&repeats);
+    let pids = [rpm.pids("says"), rpm.pids("repeats")].concat();
+    let wrote = |pid: i32| {
+        let io = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+        io.lines().find_map(|line| line.strip_prefix("wchar: ")?.parse::<u64>().ok())
+    };
+    for round in 1..=3 {
+        let (keeper, daemon, before) = (rpm.keeper_pid(), rpm.daemon_pid(), wrote(pids[0]));
+        // Stopped first, or it may have handed over in the moment between the two.
+        signal(daemon, 19);
+        kill_together(&[keeper, daemon]);
+        until("the death of both", || !is_alive(keeper) && !is_alive(daemon));
+        signal(pids[0], 12);
+        until("a word that nobody hears", || wrote(pids[0]) > before);
+        rpm.ok(&["ping"]);
+        let said = format!("said {round}\n");
+        until("the word", || rpm.log("says-out.log").ends_with(&said));
+        rpm.ok(&["send", "repeats", &format!("word {round}")]);
+        until("its answer", || rpm.log("repeats-out.log").ends_with(&format!("word {round}\n")));
+        assert_eq!([rpm.pids("says"), rpm.pids("repeats")].concat(), pids);
+        assert_eq!([rpm.restarts("says"), rpm.restarts("repeats")].concat(), [0, 0]);
+    }
+    assert_eq!(rpm.log("says-out.log").lines().count(), 3);
+    assert_eq!(rpm.log("repeats-out.log").lines().count(), 3);
+    // The end of a worker is still the end of its pipe: a next life writes, and the last word of the first is there.
+    rpm.ok(&["restart", "all"]);
+    rpm.ok(&["delete", "all"]);
+    until("everything to be gone", || pids.iter().all(|pid| !is_alive(*pid)));
+    rpm.ok(&["kill"]);
+}
+
 #[test]
 fn whoever_is_killed_first_nothing_runs_twice() {
     let apps = Apps::start("10");

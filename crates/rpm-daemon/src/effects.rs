@@ -238,7 +238,7 @@ impl Daemon {
         }
         let mut child_input: Option<OwnedFd> = None;
         if spec.exec_mode == ExecMode::Fork {
-            let (read, write) = rpm_sys::fd::pipe(None).map_err(|error| failed(error.to_string()))?;
+            let (write, read) = rpm_sys::fd::pipe_outlived(None, true).map_err(|error| failed(error.to_string()))?;
             rpm_sys::fd::set_nonblocking(&write, true).map_err(|error| failed(error.to_string()))?;
             child_input = Some(read);
             process.input = Some(write);

@@ -68,7 +68,7 @@ impl Daemon {
                 continue;
             }
             let names = names(kind);
-            let (read, write) = rpm_sys::fd::pipe(Some(LOG_PIPE)).map_err(|error| error.to_string())?;
+            let (read, write) = rpm_sys::fd::pipe_outlived(Some(LOG_PIPE), false).map_err(|error| error.to_string())?;
             let staging = rpm_logs::new_staging("rpm-log").map_err(|error| error.to_string())?;
             let duplicate = |fd: BorrowedFd<'_>| rpm_sys::fd::dup(fd).map_err(|error| error.to_string());
             let ends = (duplicate(read.as_fd())?, duplicate(staging.as_fd())?);

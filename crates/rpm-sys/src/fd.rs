@@ -65,6 +65,19 @@ pub fn pipe(capacity: Option<usize>) -> Result<(OwnedFd, OwnedFd)> {
     Ok((read, write))
 }
 
+/// Makes a pipe as [`pipe`] does, whose ends are (ours, the worker's); we read, or write if `to_write`.
+///
+/// The worker's end is open for both directions, so that it is its own other end where all of ours are gone: it meets
+/// no EPIPE and no end of file, but waits until somebody opens the pipe again. For us an end of file comes as ever: with the
+/// last of the worker's descriptors its last writer is gone.
+pub fn pipe_outlived(capacity: Option<usize>, to_write: bool) -> Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = pipe(capacity)?;
+    let path = format!("/proc/self/fd/{}", read.as_raw_fd());
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    let both = named("open(/proc/self/fd)", rustix::fs::open(path, flags, rustix::fs::Mode::empty()))?;
+    Ok((if to_write { write } else { read }, both))
+}
+
 /// Makes a pair of connected stream sockets.
 pub fn socketpair_stream() -> Result<(OwnedFd, OwnedFd)> {
     socketpair(SocketType::STREAM)
@@ -359,6 +372,29 @@ mod tests {
         let mut text = String::new();
         std::fs::File::from(read).read_to_string(&mut text).unwrap();
         assert_eq!(text, "through");
+    }
+
+    #[test]
+    fn the_workers_end_of_a_pipe_outlives_ours_and_its_own_end_is_told() {
+        let (ours, its) = pipe_outlived(None, false).unwrap();
+        let reopen = || File::options().read(true).open(format!("/proc/self/fd/{}", number(&its))).unwrap();
+        drop(ours);
+        let mut worker = File::from(its.try_clone().unwrap());
+        worker.write_all(b"nobody is there").unwrap();
+        let mut next = reopen();
+        drop((its, worker));
+        let mut text = String::new();
+        next.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "nobody is there");
+
+        let (ours, its) = pipe_outlived(None, true).unwrap();
+        drop(ours);
+        set_nonblocking(&its, true).unwrap();
+        let nothing = File::from(its.try_clone().unwrap()).read(&mut [0; 8]).unwrap_err();
+        assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
+        let (mut ours, its) = pipe_outlived(None, true).map(|(ours, its)| (File::from(ours), its)).unwrap();
+        drop(its);
+        assert_eq!(ours.write_all(b"x").unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
     }
 
     #[test]
