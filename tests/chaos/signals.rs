@@ -18,6 +18,8 @@ pub(crate) const TABLE: &[Scenario] = &[
     Scenario::new("daemon_stopped_and_continued_under_load", &[WEB], stopped_and_continued).may(OUTAGES),
     Scenario::new("workers_die_while_the_daemon_is_stopped", &[IDLE], deaths_while_stopped).may(OUTAGES),
     Scenario::new("keeper_stopped_and_continued", &[WEB], keeper_stopped).may(OUTAGES),
+    Scenario::new("daemon_killed_while_its_keeper_is_stopped", &[IDLE], daemon_killed_meanwhile)
+        .may(&[May::Outages, May::Forget]),
     Scenario::new("sigterm_saves_and_stops_in_order", &[], sigterm).may(OUTAGES),
     Scenario::new("sigint_saves_and_stops", &[], sigint).may(OUTAGES),
     Scenario::new("sighup_changes_nothing", &[IDLE], sighup),
@@ -72,6 +74,26 @@ fn keeper_stopped(stage: &mut Stage) {
     assert!(stage.finish_command(start, "start").status.success());
     stage.settle();
     assert_eq!(stage.mains("late").len(), 1);
+}
+
+/// What was asked of the keeper before is done once, or never, and known in either case.
+fn daemon_killed_meanwhile(stage: &mut Stage) {
+    for _ in 0..stage.times(4, 40) {
+        let (keeper, daemon) = (stage.rpm.keeper_pid(), stage.rpm.daemon_pid());
+        stage.signal_own(keeper, Signal::STOP);
+        let script = crate::stage::script("idle.sh");
+        let start = stage.spawn(&["start", &script, "--name", "late"]);
+        std::thread::sleep(stage.random.instant(100));
+        stage.signal_own(daemon, Signal::KILL);
+        stage.signal_own(keeper, Signal::CONT);
+        stage.finish_command(start, "start");
+        stage.daemon_answers();
+        stage.settle();
+        let (listed, there) = (stage.rpm.pids("late"), stage.mains("late"));
+        assert_eq!(listed, there, "the list and the processes");
+        stage.run(&["delete", "late"]);
+        stage.settle();
+    }
 }
 
 fn ends_in_order(stage: &mut Stage, signal: Signal) {

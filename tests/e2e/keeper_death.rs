@@ -359,6 +359,64 @@ fn a_stopped_keeper_makes_commands_wait_and_nothing_else() {
     apps.ends_without_a_trace();
 }
 
+/// A start waited for ever, a stop said that the process outlived SIGKILL, and after `kill` the start was carried out all the
+/// same, of which no later daemon knew.
+#[test]
+fn who_waits_for_a_stopped_keeper_is_told_and_what_was_asked_is_done_when_it_goes_on() {
+    let rpm = Rpm::new();
+    rpm.ok(&["start", &app("idle.sh"), "--name", "stays"]);
+    rpm.ok(&["start", &app("idle.sh"), "--name", "again"]);
+    let (keeper, daemon) = (rpm.keeper_pid(), rpm.daemon_pid());
+    let before = [rpm.pids("stays"), rpm.pids("again")].concat();
+    let late = app("idle.sh");
+    let commands: [&[&str]; 3] = [&["start", &late, "--name", "late"], &["stop", "stays"], &["restart", "again"]];
+    let all_told = |commands: &[&[&str]]| {
+        let piped = |args: &&[&str]| {
+            let mut command = rpm.command(args);
+            command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("rpm runs")
+        };
+        let waiting: Vec<_> = commands.iter().map(piped).collect();
+        for (command, args) in waiting.into_iter().zip(commands) {
+            let output = command.wait_with_output().expect("it ends");
+            let told = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{args:?}: {told}");
+            assert!(told.contains(&format!("the keeper (process {keeper}) does not answer: it is stopped")), "{told}");
+            assert!(told.contains(&format!("kill -CONT {keeper}")), "{told}");
+        }
+    };
+    signal(keeper, 19);
+    all_told(&commands);
+    signal(keeper, 18);
+    rpm.until("the start", "late", |list| list.len() == 1 && list[0]["pm2_env"]["status"] == "online");
+    rpm.until("the stop", "stays", |list| list[0]["pm2_env"]["status"] == "stopped");
+    rpm.until("the restart", "again", |list| list[0]["pm2_env"]["status"] == "online");
+    assert_eq!(rpm.restarts("again"), [1]);
+    assert!(before.iter().all(|pid| !is_alive(*pid)));
+
+    // The same, with an end of everything: nothing that was asked before runs on.
+    let running = [rpm.pids("late"), rpm.pids("again")].concat();
+    signal(keeper, 19);
+    let mut overtaken = rpm.command(&["start", &late, "--name", "latest"]);
+    let overtaken = overtaken.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("rpm runs");
+    until("the request", || !rpm.processes("latest").is_empty());
+    all_told(&[&["kill"]]);
+    let overtaken = overtaken.wait_with_output().expect("it ends");
+    assert!(String::from_utf8_lossy(&overtaken.stderr).contains("overtaken by a later command"), "{overtaken:?}");
+    assert!(is_alive(daemon));
+    signal(keeper, 18);
+    until("the end of all", || ![keeper, daemon].iter().chain(&running).any(|pid| is_alive(*pid)));
+    assert!(rpm.jlist().is_empty());
+    let marks = format!("RPM_HOME={}", rpm.home().display());
+    let of_latest = |pid: &std::path::Path| {
+        let environment = std::fs::read(pid.join("environ")).unwrap_or_default();
+        let variables: Vec<&[u8]> = environment.split(|byte| *byte == 0).collect();
+        variables.contains(&marks.as_bytes()) && variables.contains(&b"name=latest".as_slice())
+    };
+    let processes = std::fs::read_dir("/proc").expect("/proc is there").flatten();
+    assert_eq!(processes.filter(|entry| of_latest(&entry.path())).count(), 0);
+    rpm.ok(&["kill"]);
+}
+
 #[test]
 fn a_stopped_daemon_makes_commands_wait_and_nothing_else() {
     let apps = Apps::start("500");

@@ -35,6 +35,7 @@ use crate::process::{Process, SeatFiles};
 use crate::rounds::Rounds;
 use crate::saving::Saving;
 use crate::secrets::{FromShells, Prepared, Resolved};
+use crate::silence::Silence;
 use crate::state::Written;
 use crate::tasks::Tasks;
 use crate::view::Clock;
@@ -73,6 +74,8 @@ pub(crate) struct Daemon {
     pub(crate) core: Supervisor,
     pub(crate) keeper: Keeper,
     pub(crate) keeper_pid: i32,
+    /// Whether it does not answer.
+    pub(crate) silence: Silence,
     /// The keeper itself, to be sure that it is gone before another one is started.
     pub(crate) keeper_process: Option<Pidfd>,
     /// How a keeper is started.
@@ -236,6 +239,7 @@ impl Daemon {
             self.restart_changed(view::now());
             self.actions.expire(view::now());
             self.answer_clients(view::now());
+            self.look_at_silence(view::now());
             self.take_recorded(None);
             self.turn();
             self.flush()?;
@@ -256,6 +260,7 @@ impl Daemon {
     pub(crate) fn turn(&mut self) {
         let now = view::now();
         if self.core.next_deadline().is_some_and(|deadline| deadline <= now) {
+            self.tell_owed();
             self.events.push_back(Event::Deadline);
         }
         let mut effects = std::mem::take(&mut self.effects);
@@ -319,6 +324,7 @@ impl Daemon {
             self.autoscale_due(),
             self.tasks.next_due(),
             self.fit_due,
+            self.silence_due(),
         ];
         rooms.into_iter().chain(own).flatten().min()
     }

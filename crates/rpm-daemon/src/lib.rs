@@ -66,6 +66,7 @@ mod sampling;
 mod saving;
 mod secrets;
 mod settle;
+mod silence;
 mod stamps;
 mod state;
 mod succession;

@@ -39,6 +39,7 @@ use crate::rounds::Rounds;
 use crate::sampling::Sampler;
 use crate::saving::Saving;
 use crate::secrets::FromShells;
+use crate::silence::Silence;
 use crate::tasks::{self, Tasks};
 use crate::watch::{Token, Watch};
 use crate::webhooks::Webhooks;
@@ -128,6 +129,7 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
         core,
         keeper,
         keeper_pid: inventory.keeper_pid,
+        silence: Silence::default(),
         keeper_process: Pidfd::open(inventory.keeper_pid).ok(),
         keeper_command: options.keeper_command.clone(),
         reapers: BTreeSet::new(),

@@ -40,6 +40,12 @@ pub enum Event {
         /// Whether descendants of it still run; [`Event::TreeGone`] follows when they have ended.
         leftovers: bool,
     },
+    /// News of the process is overdue: its start was asked for and nobody has said whether it runs, or it is gone and nobody
+    /// has said how it ended. Signals cannot hurry that.
+    Owed {
+        /// Which process.
+        life: Life,
+    },
     /// The last descendant of an ended process is gone.
     TreeGone {
         /// Which process.

@@ -119,6 +119,16 @@ impl Supervisor {
         turn.ask_for(Effect::Kill { life });
     }
 
+    /// Puts off the verdict on a killed process of which there is no news: it is not the process that does not end.
+    pub(crate) fn owed(&mut self, turn: &mut Turn<'_>, life: Life) {
+        let now = turn.now;
+        if let Some(process) = self.process_mut(life)
+            && matches!(process.phase, Phase::Killed { .. })
+        {
+            process.phase = Phase::Killed { give_up_at: process.give_up_at(now) };
+        }
+    }
+
     pub(crate) fn drained(&mut self, turn: &mut Turn<'_>, life: Life) {
         if self.process(life).is_some_and(|process| matches!(process.phase, Phase::Draining { .. })) {
             // The cause was told when the drain began.

@@ -52,14 +52,20 @@ impl Supervisor {
         process.pid = Some(pid);
         process.started_at = at;
         let cause = process.cause;
-        let starting = process.phase == Phase::Spawning;
-        if starting {
+        let phase = process.phase;
+        if phase == Phase::Spawning {
             process.phase = Phase::Starting;
         }
         turn.publish(life.worker, Happening::Started { cause });
-        if starting {
-            turn.ask_for(Effect::WatchSettling { life });
-            self.check_ready(turn, life);
+        match phase {
+            Phase::Spawning => {
+                turn.ask_for(Effect::WatchSettling { life });
+                self.check_ready(turn, life);
+            }
+            // It was not there yet when it was sent the signal.
+            Phase::Stopping { .. } => turn.ask_for(Effect::Ask { life }),
+            Phase::Killed { .. } | Phase::Stuck => turn.ask_for(Effect::Kill { life }),
+            Phase::Starting | Phase::Online | Phase::Draining { .. } | Phase::Sweeping(_) => {}
         }
     }
 

@@ -114,6 +114,7 @@ impl Supervisor {
             Event::SpawnFailed { life, why } => self.spawn_failed(turn, life, why),
             Event::BindFailed { life, taken } => self.bind_failed(turn, life, taken),
             Event::Exited { life, exit, leftovers } => self.exited(turn, life, exit, leftovers),
+            Event::Owed { life } => self.owed(turn, life),
             Event::TreeGone { life } => self.tree_gone(turn, life),
             Event::Listening { life } => self.told(turn, life, |told| &mut told.listened),
             Event::AppReady { life } => self.told(turn, life, |told| &mut told.app_ready),

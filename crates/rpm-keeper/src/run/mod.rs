@@ -21,7 +21,7 @@ use rpm_sys::pidfd::Pidfd;
 use rpm_sys::poll::{Interest, wait_all};
 use rpm_sys::proc::boot_clock_micros;
 use rpm_sys::reap::{self, Signals, Status};
-use rpm_sys::signal::{SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGTERM};
+use rpm_sys::signal::{SIGCHLD, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGTERM};
 use rpm_sys::{SysError, fail};
 
 use crate::children::Children;
@@ -273,6 +273,9 @@ impl Keeper {
         self.daemon.died();
         fail::pass("daemon", "forgotten");
         let left_alone = self.children.alive() == 0;
+        if self.daemon.leaves {
+            self.kill_left();
+        }
         if self.daemon.leaves || (self.terminating && left_alone) {
             self.end = Some(Ok(()));
             return;
@@ -286,6 +289,18 @@ impl Keeper {
             None => say(format_args!("the daemon is gone; it is started again")),
             Some(Status::Signal { signal, .. }) => {
                 say(format_args!("the daemon was killed by signal {signal}; it is started again"));
+            }
+        }
+    }
+}
+
+impl Keeper {
+    /// Kills what still runs when the daemon has left for good: it believed that nobody was there. A start that it asked
+    /// for while this keeper was stopped is carried out only now, and no later daemon would know of it.
+    fn kill_left(&self) {
+        for pidfd in self.children.iter().filter_map(|(_, child)| child.pidfd()) {
+            if let Ok(pidfd) = fd::dup(pidfd) {
+                let _gone_is_as_good = Pidfd::from_fd(pidfd).signal(SIGKILL);
             }
         }
     }

@@ -35,6 +35,7 @@ promises! {
     long_requests_are_taken
     shutdown_ends_the_keeper_after_its_daemon
     last_words_are_heard
+    what_is_started_by_last_words_does_not_stay
     a_daemon_that_cannot_work_is_not_tried_again
     a_daemon_that_failed_later_is_started_again
     sigterm_is_passed_on
@@ -399,6 +400,25 @@ fn last_words_are_heard() {
     process.signal(rpm_sys::signal::SIGKILL).unwrap();
     drop((client, raw));
     assert!(stage.keeper_leaves());
+}
+
+/// A stopped keeper finds the daemon gone, and its last words: to start something, and that it leaves. What it started ran on,
+/// and nobody knew of it.
+fn what_is_started_by_last_words_does_not_stay() {
+    let (mut stage, mut daemon) = Stage::set();
+    let keeper = Pidfd::open(daemon.hello()).unwrap();
+    let (read, write_end) = fd::pipe(None).unwrap();
+    keeper.signal(rpm_sys::signal::SIGSTOP).unwrap();
+    let args = shell("exec sleep 1000");
+    let spawn = SpawnRequest { args: &args, inherit: vec![(write_end.as_fd(), 1)], ..SpawnRequest::new("late", sh()) };
+    daemon.ask(&Request::Spawn(spawn));
+    daemon.ask(&Request::Shutdown);
+    daemon.kill();
+    drop(write_end);
+    keeper.signal(rpm_sys::signal::SIGCONT).unwrap();
+    assert!(stage.keeper_leaves());
+    // Whoever has the other end is gone.
+    assert_eq!(read_all(read), "");
 }
 
 fn a_daemon_that_cannot_work_is_not_tried_again() {

@@ -39,6 +39,31 @@ fn what_sigkill_does_not_end_is_errored_and_the_command_fails() {
     assert_eq!(stage.status(0), Status::Stopped);
 }
 
+/// With a stopped keeper, a stop of an app that had not started yet was "still there after SIGKILL", and later ran unwanted.
+#[test]
+fn one_that_is_not_started_yet_is_ended_when_it_is_and_the_command_goes_on() {
+    let mut stage = Stage::new();
+    stage.ask(Command::Start { specs: vec![fork()] });
+    let stop = stage.ask(Command::Stop { workers: ids([0]) });
+    for _ in 0..10 {
+        stage.tell(Event::Owed { life: life(0, 1) }).pass(ms(1500));
+        assert_eq!((stage.status(0), stage.replies()), (Status::Stopping, vec![]));
+    }
+    stage.spawned(life(0, 1));
+    assert_eq!(stage.effects, [Effect::Kill { life: life(0, 1) }]);
+    stage.exited(life(0, 1), 1).done(stop, [0]);
+}
+
+#[test]
+fn one_that_is_started_after_it_was_asked_to_leave_is_asked_again() {
+    let mut stage = Stage::new();
+    stage.ask(Command::Start { specs: vec![fork()] });
+    let stop = stage.ask(Command::Stop { workers: ids([0]) });
+    stage.pass(ms(100)).spawned(life(0, 1));
+    assert_eq!(stage.effects, [Effect::Ask { life: life(0, 1) }]);
+    stage.exited(life(0, 1), 0).done(stop, [0]);
+}
+
 #[test]
 fn descendants_have_the_same_grace() {
     let mut stage = Stage::with(fork());
