@@ -57,6 +57,39 @@ fn they_become_the_program_that_asks() {
     assert_eq!(rpm.pids("idle"), pids);
 }
 
+/// The keeper started the file of that name again and again, and every command waited for ten seconds in vain.
+#[test]
+fn a_program_that_breaks_afterwards_takes_nothing_with_it() {
+    let (rpm, place) = (Rpm::new(), tempfile::tempdir().expect("a directory"));
+    rpm.ok(&["start", &app("idle.sh"), "--name", "idle"]);
+    let pids = rpm.pids("idle");
+    let (newer, good) = (place.path().join("rpm"), place.path().join("good"));
+    let exe = |pid: i32| std::fs::read_link(format!("/proc/{pid}/exe")).expect("a process has a program");
+    for file in [&newer, &good] {
+        std::fs::copy(exe(rpm.keeper_pid()), file).expect("a copy");
+    }
+    let update = || std::process::Command::new(&newer).arg("update").env("RPM_HOME", rpm.home()).output();
+    assert!(update().expect("the copy runs").status.success());
+    for (bytes, mode) in [("garbage", 0o755), ("garbage", 0o644)] {
+        let broken = place.path().join("broken");
+        std::fs::write(&broken, bytes).expect("a file");
+        std::fs::set_permissions(&broken, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("its mode");
+        std::fs::rename(&broken, &newer).expect("it takes the place");
+        let (keeper, daemon) = (rpm.keeper_pid(), rpm.daemon_pid());
+        rpm.kill_daemon();
+        rpm_tests::signal(keeper, 9);
+        until("another keeper", || rpm.keeper_pid() != keeper);
+        rpm.ok(&["restart", "idle"]);
+        assert_ne!(rpm.daemon_pid(), daemon);
+        assert!(pids.iter().all(|pid| !rpm_tests::is_alive(*pid)));
+    }
+    assert_eq!(rpm.restarts("idle"), [2]);
+    std::fs::rename(&good, &newer).expect("it is whole again");
+    assert!(update().expect("the copy runs").status.success());
+    assert_eq!((exe(rpm.keeper_pid()), exe(rpm.daemon_pid())), (newer.clone(), newer.clone()));
+    rpm.ok(&["kill"]);
+}
+
 #[test]
 fn no_log_line_is_lost_or_doubled() {
     let rpm = Rpm::new();

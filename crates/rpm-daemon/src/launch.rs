@@ -3,11 +3,12 @@
 //! Pure. The variables are PM2's (an app finds `pm_id`, `NODE_APP_INSTANCE`, `name` … as it does there), with the
 //! precedence: shell < declared by the app < secrets < ours.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rpm_logs::LogPaths;
 use rpm_model::{AppId, AppSpec, Environment, ExecMode, Flavour, Home, Life, Runtime, StackDump};
+use rpm_sys::proc;
 
 use crate::releases;
 
@@ -45,11 +46,19 @@ pub(crate) struct Descriptors {
     pub(crate) port: Option<String>,
 }
 
+/// Returns the program that daemon and keeper are, for the keeper to execute.
+///
+/// By its path, where that is there: a helper shows in `ps` by it.
+pub(crate) fn own_program() -> PathBuf {
+    let path = std::env::current_exe().ok().filter(|path| path.exists());
+    path.unwrap_or_else(|| proc::OWN_PROGRAM.into())
+}
+
 /// Returns the program and its arguments, without argv[0].
 pub(crate) fn arguments(spec: &AppSpec) -> (String, Vec<String>) {
     // A balancer is run by the program that this daemon is, which may be newer than the one that asked for it.
-    let own = spec.is_balancer().then(std::env::current_exe).and_then(Result::ok).filter(|path| path.exists());
-    let script = own.unwrap_or_else(|| releases::script(spec)).to_string_lossy().into_owned();
+    let script = if spec.is_balancer() { own_program() } else { releases::script(spec) };
+    let script = script.to_string_lossy().into_owned();
     match &spec.interpreter {
         None => (script, spec.args.clone()),
         Some(interpreter) => {

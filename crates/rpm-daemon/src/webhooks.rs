@@ -17,6 +17,7 @@ use rpm_records::EventRecord;
 use serde_json::{Map, Value};
 
 use crate::daemon::Daemon;
+use crate::launch;
 use crate::tasks::Purpose;
 
 /// Messages that wait for one address. At the bound the oldest is dropped, and that is told.
@@ -103,7 +104,7 @@ impl Daemon {
     }
 
     fn start_sender(&mut self, task: &str, batch: &Batch) -> Result<(), String> {
-        let program = std::env::current_exe().map_err(|error| error.to_string())?.into_os_string();
+        let program = launch::own_program().into_os_string();
         let content = serde_json::to_vec(batch).map_err(|error| error.to_string())?;
         let file = rpm_sys::fd::sealed_memory_file("rpm-webhook", &content).map_err(|error| error.to_string())?;
         let args = [OsString::from("webhook")];

@@ -94,6 +94,8 @@ impl Daemon {
     }
 
     /// Starts it, with a new connection.
+    ///
+    /// Executed is the program that this keeper is: the file of that name may be another one by now, or broken.
     pub(crate) fn start(&mut self, ready: Option<OwnedFd>) -> Result<(), SpawnError> {
         let (ours, its) = fd::socketpair_seqpacket()?;
         let connection = Connection::new(ours)?;
@@ -103,7 +105,8 @@ impl Daemon {
         let [program, args @ ..] = self.command.as_slice() else {
             return Err(SpawnError { step: "find program", errno: ENOENT });
         };
-        let mut spawn = Spawn::new(program);
+        let mut spawn = Spawn::new(OsStr::new(rpm_sys::proc::OWN_PROGRAM));
+        spawn.argv0 = Some(program);
         spawn.args = args.iter().map(OsString::as_os_str).collect();
         spawn.env = env.iter().map(OsString::as_os_str).collect();
         spawn.new_session = true;

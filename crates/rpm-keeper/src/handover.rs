@@ -5,7 +5,7 @@
 //! already; the daemon's own pidfd, since a keeper that is not its parent cannot reap it; and the lock, taken here, so
 //! that no command can start another keeper in between.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -96,7 +96,9 @@ impl Handover {
             .map(|(name, value)| joined(&name, &value))
             .chain([format!("{HANDOVER_VAR}={about}").into()])
             .collect();
-        let mut spawn = Spawn::new(program);
+        // What this daemon is, whatever has become of the file of that name.
+        let mut spawn = Spawn::new(OsStr::new(rpm_sys::proc::OWN_PROGRAM));
+        spawn.argv0 = Some(program);
         spawn.args = args.iter().map(OsString::as_os_str).collect();
         spawn.env = env.iter().map(OsString::as_os_str).collect();
         spawn.cwd = Some(Path::new("/"));

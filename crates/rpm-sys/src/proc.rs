@@ -340,6 +340,9 @@ pub fn environ_get(pid: i32, name: &str) -> Option<String> {
     String::from_utf8(value.to_vec()).ok()
 }
 
+/// By this name a child executes the program that its parent is, also when the file has been replaced or deleted.
+pub const OWN_PROGRAM: &str = "/proc/self/exe";
+
 /// Returns the file name of the program a process executes, also when that file has been deleted.
 pub fn exe_name(pid: i32) -> Option<String> {
     let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?;

@@ -13,6 +13,7 @@ use rpm_model::{Environment, ExecMode, Life, Moment, Runtime, SocketMode, StackD
 use rpm_supervise::Event;
 
 use crate::daemon::Daemon;
+use crate::launch;
 use crate::tasks::{Purpose, Whose};
 
 /// What has not told by then is on its way out.
@@ -140,7 +141,7 @@ impl Daemon {
         };
         let whose =
             Whose { life, app: process.app, spec: process.spec.clone(), secrets: Environment::new(), port: None };
-        let program = std::env::current_exe().map_err(|error| error.to_string())?;
+        let program = launch::own_program();
         let argv = [program.to_string_lossy().into_owned(), "node-stack".to_owned(), pid.to_string()];
         self.run_task(&whose, &argv, DUMP_WITHIN, Purpose::Dump { life }, Vec::new());
         Ok(())
