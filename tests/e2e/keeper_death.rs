@@ -339,6 +339,41 @@ fn descendants_that_forked_away_from_an_adopted_worker_end_with_it() {
     rpm.ok(&["stop", "family"]);
 }
 
+/// The mark in its environment is gone; such daemons outlived `restart` and `delete`, and gathered.
+#[test]
+fn a_daemon_that_has_lost_its_environment_ends_with_its_worker() {
+    let rpm = Rpm::new();
+    rpm.ok(&["start", &app("daemonizes.sh"), "--name", "front", "--kill-timeout", "300"]);
+    let daemon_of = |life: usize| {
+        let mut pid = 0;
+        until("the number of the daemon", || {
+            pid = rpm.log("front-out.log").lines().nth(life).and_then(|line| line.parse().ok()).unwrap_or_default();
+            pid > 0
+        });
+        assert!(is_alive(pid));
+        pid
+    };
+    let first = daemon_of(0);
+    rpm.ok(&["restart", "front"]);
+    assert!(!is_alive(first), "it outlived a restart");
+    // A crash while there is no daemon, and a life that a new keeper has adopted.
+    let second = daemon_of(1);
+    let worker = rpm.pids("front")[0];
+    signal(rpm.daemon_pid(), 19);
+    signal(worker, 9);
+    signal(rpm.daemon_pid(), 9);
+    until("its end", || !is_alive(second));
+    let third = daemon_of(2);
+    kill_keeper(&rpm);
+    rpm.ok(&["stop", "front"]);
+    assert!(!is_alive(third), "it outlived a stop");
+    rpm.ok(&["restart", "front"]);
+    let fourth = daemon_of(3);
+    rpm.ok(&["delete", "front"]);
+    assert!(!is_alive(fourth), "it outlived a delete");
+    rpm.ok(&["kill"]);
+}
+
 #[test]
 fn a_stopped_keeper_makes_commands_wait_and_nothing_else() {
     let apps = Apps::start("500");

@@ -20,6 +20,8 @@ use std::path::{Path, PathBuf};
 use rpm_model::{Home, Life, Limits};
 use rpm_sys::proc;
 
+use crate::launch;
+
 /// The child into which our own processes move.
 const OWN: &str = "rpm-own";
 
@@ -52,10 +54,8 @@ pub(crate) enum Unavailable {
 impl Cgroups {
     /// Returns those of a home; nothing is looked at yet.
     pub(crate) fn of(home: &Home) -> Self {
-        // FNV-1a: two homes must differ, nothing more.
-        let hash = home.root().as_os_str().as_encoded_bytes().iter();
-        let hash =
-            hash.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+        // Two homes must differ, nothing more.
+        let hash = launch::hash(home.root().as_os_str().as_encoded_bytes());
         Self { name: format!("rpm-{hash:016x}"), parent: None }
     }
 

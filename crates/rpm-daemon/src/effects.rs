@@ -282,6 +282,7 @@ impl Daemon {
         request.cwd = releases::directory(spec);
         request.listen_pid = !listen.is_empty();
         request.user = spec.user;
+        request.mark = Some(launch::mark(&self.home, life));
         request.cgroup = procs.as_ref().map(|procs| procs.as_fd());
         request.inherit.extend(output.descriptors());
         request.keep.extend(output.held());

@@ -15,6 +15,19 @@ use crate::releases;
 /// The name of the variable by which a descendant that left its process tree is still known as ours.
 pub(crate) const MARK: &str = "RPM_LIFE";
 
+/// Returns the mark of a life that its descendants keep when they lose that one (see [`rpm_sys::limit`]).
+///
+/// A number that no limit is, and below infinity: bit 62, and a hash of home and life in the bits under it.
+pub(crate) fn mark(home: &Home, life: Life) -> u64 {
+    const BIT: u64 = 1 << 62;
+    BIT | (hash(format!("{}/{life}", home.root().display()).as_bytes()) & (BIT - 1))
+}
+
+/// FNV-1a: the same in every version of this program.
+pub(crate) fn hash(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
 /// What is known of a seat when a process is started for it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Seat<'a> {

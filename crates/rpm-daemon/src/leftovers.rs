@@ -1,6 +1,7 @@
 //! What a worker leaves behind: descendants that go on when it has ended.
 //!
-//! They are children of whoever takes in orphans, and carry the mark of their life in their environment. A look at a
+//! They are children of whoever takes in orphans, and carry the mark of their life in their environment; a daemon that has
+//! written its title over that (nginx, redis), or was started with another one, carries it as a limit ([`rpm_sys::limit`]). A look at a
 //! process table that changes meanwhile may miss one in three ways, each with its answer:
 //!
 //! - one in the middle dies between the list and the look, and its child comes to the keeper after the list was read: a
@@ -17,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rpm_model::{Home, Life};
 use rpm_supervise::{Event, Saved};
 use rpm_sys::pidfd::ProcessRef;
-use rpm_sys::proc;
+use rpm_sys::{limit, proc};
 
 use crate::cgroups::{Cgroups, Group};
 use crate::daemon::Daemon;
@@ -66,6 +67,8 @@ struct Family<'a> {
     others: &'a BTreeSet<i32>,
     mark: String,
     home: String,
+    /// The mark that they cannot lose; nothing where everybody has inherited it from us.
+    number: Option<u64>,
     session: Option<i32>,
     /// In which all of them are, wherever they went.
     cgroup: Option<Group>,
@@ -92,9 +95,19 @@ impl Family<'_> {
             _ if has_environment => Belongs::Yes,
             Some(stat) if matches!(stat.state, b'Z' | b'X') => Belongs::No,
             Some(stat) if Some(stat.session) == self.session => Belongs::Yes,
+            Some(_) if self.has_number(pid) => Belongs::Yes,
             Some(stat) if stat.is_exiting => Belongs::Unknown,
             _ => Belongs::No,
         }
+    }
+
+    /// Returns whether a process has inherited the mark, and is not of another home: a worker may start an `rpm` of its own.
+    fn has_number(&self, pid: i32) -> bool {
+        let is_elsewhere = || {
+            let home = self.home.split_once('=').and_then(|(name, _)| proc::environ_get(pid, name));
+            home.is_some_and(|home| !self.home.ends_with(&format!("={home}")))
+        };
+        self.number.is_some() && limit::mark_of(pid) == self.number && !is_elsewhere()
     }
 
     /// Takes one look: the members, and those that may be.
@@ -176,7 +189,9 @@ fn family<'a>(
     parents: Vec<i32>,
     others: &'a BTreeSet<i32>,
 ) -> Family<'a> {
-    Family { parents, others, cgroup: None, mark: format!("{}={life}", launch::MARK), home: home_mark(home), session }
+    let number = Some(launch::mark(home, life)).filter(|number| limit::own_mark() != Some(*number));
+    let mark = format!("{}={life}", launch::MARK);
+    Family { parents, others, cgroup: None, mark, home: home_mark(home), number, session }
 }
 
 impl Daemon {

@@ -77,7 +77,6 @@ impl Daemon {
                 Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return self.replace_keeper(),
                 Err(error) => return Err(DaemonError::Keeper(error)),
             };
-            self.silence.is_broken();
             match message {
                 Message::Spawned { key, pid, pidfd, at_micros } => match Life::parse(&key) {
                     Some(life) => self.spawned(life, pid, Pidfd::from_fd(pidfd), Moment(at_micros)),

@@ -15,28 +15,27 @@ use crate::daemon::Daemon;
 /// How long a keeper may owe an answer while somebody waits. It answers within milliseconds; a machine that swaps takes seconds.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
-/// Since when the keeper owes something, and has said nothing.
+/// Since when the keeper owes something, and what.
 #[derive(Debug, Default)]
-pub(crate) struct Silence(Option<Moment>);
-
-impl Silence {
-    /// The keeper has said something.
-    pub(crate) fn is_broken(&mut self) {
-        self.0 = None;
-    }
-}
+pub(crate) struct Silence(Option<(Moment, String)>);
 
 impl Daemon {
     /// Returns when those who wait are told that the keeper does not answer.
     pub(crate) fn silence_due(&self) -> Option<Moment> {
         let anybody = self.commands.values().any(|asked| asked.line.is_some());
-        self.silence.0.filter(|_| anybody).map(|since| since + ANSWERS_WITHIN)
+        self.silence.0.as_ref().filter(|_| anybody).map(|(since, _)| *since + ANSWERS_WITHIN)
     }
 
     /// Tells those who wait for a keeper that does not answer.
     pub(crate) fn look_at_silence(&mut self, now: Moment) {
-        let owes = self.keeper.unanswered().next().is_some() || self.owed().next().is_some();
-        self.silence.0 = owes.then(|| self.silence.0.unwrap_or(now));
+        let unanswered = self.keeper.unanswered().next().map(str::to_owned);
+        let first = unanswered.or_else(|| self.owed().next().map(|life| life.to_string()));
+        let before = self.silence.0.take();
+        self.silence.0 = first.map(|key| match before {
+            Some((since, known)) if known == key => (since, key),
+            // Another one: it goes on.
+            _ => (now, key),
+        });
         if self.silence_due().is_none_or(|due| due > now) {
             return;
         }

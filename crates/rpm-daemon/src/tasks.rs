@@ -199,6 +199,7 @@ impl Daemon {
         request.env = &env;
         request.cwd = releases::directory(spec);
         request.user = spec.user;
+        request.mark = Some(launch::mark(&self.home, whose.life));
         request.inherit.extend(output.descriptors());
         self.keeper.send(&Request::Spawn(request)).map_err(|error| format!("it could not be started: {error}"))
     }

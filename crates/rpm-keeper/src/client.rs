@@ -339,6 +339,8 @@ pub struct SpawnRequest<'a> {
     pub umask: Option<u32>,
     /// The soft limit of open files; the one the keeper was started with if none.
     pub nofile: Option<u64>,
+    /// By what its descendants are known, whatever they do to themselves: see [`rpm_sys::limit`].
+    pub mark: Option<u64>,
     /// What the program sees as its own name; `program` if none.
     pub argv0: Option<&'a OsStr>,
     /// The `cgroup.procs` of the control group that the child is to be in, open for writing.
@@ -361,6 +363,7 @@ impl<'a> SpawnRequest<'a> {
             user: None,
             umask: None,
             nofile: None,
+            mark: None,
             argv0: None,
             cgroup: None,
         }
@@ -408,6 +411,9 @@ impl<'a> SpawnRequest<'a> {
         }
         if let Some(nofile) = self.nofile {
             packet.u64(tag::NOFILE, nofile);
+        }
+        if let Some(mark) = self.mark {
+            packet.u64(tag::MARK, mark);
         }
         if let Some(argv0) = self.argv0 {
             packet.bytes(tag::ARGV0, argv0.as_bytes());

@@ -50,6 +50,7 @@ pub(crate) struct SpawnFields<'a> {
     pub(crate) user: Option<Credentials>,
     pub(crate) umask: Option<u32>,
     pub(crate) nofile: Option<u64>,
+    pub(crate) mark: Option<u64>,
     /// Which descriptor.
     pub(crate) cgroup: Option<usize>,
 }
@@ -72,6 +73,7 @@ impl<'a> SpawnFields<'a> {
             user: None,
             umask: None,
             nofile: None,
+            mark: None,
             cgroup: None,
         };
         let mut fds_meant = 0;
@@ -105,6 +107,7 @@ impl<'a> SpawnFields<'a> {
                 tag::USER => this.user = Some(credentials(field)?),
                 tag::UMASK => this.umask = Some(field.u32()?),
                 tag::NOFILE => this.nofile = Some(field.u64()?),
+                tag::MARK => this.mark = Some(field.u64()?),
                 // From a daemon that knows more than this keeper does.
                 _ => {}
             }

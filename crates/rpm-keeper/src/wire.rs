@@ -77,6 +77,7 @@ pub(crate) mod tag {
     pub(crate) const ARGV0: u16 = 16;
     /// Where the child enrols itself: the `cgroup.procs` of a control group; means the next descriptor.
     pub(crate) const CGROUP: u16 = 17;
+    pub(crate) const MARK: u16 = 18;
 
     pub(crate) const VERSION: u16 = 32;
     pub(crate) const PID: u16 = 33;

@@ -19,6 +19,7 @@
 //! | [`tree`] | signalling a process together with its descendants |
 //! | [`spawn`] | starting a program |
 //! | [`credentials`] | as whom |
+//! | [`limit`] | resource limits, and the mark that is one |
 //! | [`identity`] | opening files as somebody else |
 //! | [`reap`] | being a parent: exits, orphans, signals as a descriptor |
 //! | [`poll`] | waiting for several descriptors at once |
@@ -31,6 +32,7 @@ pub mod credentials;
 pub mod fail;
 pub mod fd;
 pub mod identity;
+pub mod limit;
 pub mod memory;
 pub mod net;
 pub mod oom;

@@ -17,6 +17,7 @@ use std::ptr::{null, null_mut};
 
 use crate::credentials::Credentials;
 use crate::error::{Result, SysError};
+use crate::limit::Limits;
 use crate::pidfd::Pidfd;
 use crate::{fail, fd};
 
@@ -47,6 +48,8 @@ pub struct Spawn<'a> {
     pub umask: Option<u32>,
     /// The soft limit of open files, at most the hard one; ours if none.
     pub nofile: Option<u64>,
+    /// By what its descendants are known, whatever they do; see [`limit`](crate::limit).
+    pub mark: Option<u64>,
     /// The `cgroup.procs` of a control group, open for writing: the child is in it before it executes anything, so nothing
     /// that it starts is outside.
     pub cgroup: Option<BorrowedFd<'a>>,
@@ -98,6 +101,7 @@ impl<'a> Spawn<'a> {
             new_session: false,
             umask: None,
             nofile: None,
+            mark: None,
             cgroup: None,
         }
     }
@@ -161,7 +165,7 @@ impl<'a> Spawn<'a> {
             user: self.user.as_ref().filter(|user| !user.are_ours()).map_or(null(), |user| user),
             new_session: self.new_session,
             umask: self.umask,
-            nofile: self.nofile.map(limits_with_soft).transpose()?,
+            limits: Limits::new(self.nofile, self.mark),
             cgroup: self.cgroup.map(|fd| fd.as_raw_fd()),
             ends_parent: false,
             failed_step: null(),
@@ -320,11 +324,6 @@ fn gaps_between(sorted: &[Move]) -> Vec<Gap> {
     gaps
 }
 
-fn limits_with_soft(soft: u64) -> Result<libc::rlimit> {
-    let hard = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(libc::RLIM_INFINITY);
-    Ok(libc::rlimit { rlim_cur: soft.min(hard), rlim_max: hard })
-}
-
 /// Everything the child needs, laid out beforehand; all pointers outlive the clone call.
 struct Plan {
     program: *const libc::c_char,
@@ -341,7 +340,7 @@ struct Plan {
     user: *const Credentials,
     new_session: bool,
     umask: Option<u32>,
-    nofile: Option<libc::rlimit>,
+    limits: Limits,
     cgroup: Option<RawFd>,
     /// Whether the parent is to die while the child is about to execute: see [`fail`].
     ends_parent: bool,
@@ -485,8 +484,8 @@ fn become_program(plan: &mut Plan) -> (&'static CStr, i32) {
         close_gap(gap);
     }
     // After the moves: a soft limit below the numbers in use would forbid them.
-    if let Some(limit) = &plan.nofile {
-        step!(c"setrlimit", libc::setrlimit(libc::RLIMIT_NOFILE, limit));
+    if !plan.limits.set() {
+        return (c"setrlimit", errno());
     }
 
     if !plan.user.is_null() {

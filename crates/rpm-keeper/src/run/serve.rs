@@ -256,6 +256,7 @@ impl Keeper {
             new_session: true,
             umask: request.umask,
             nofile: request.nofile.or(self.nofile),
+            mark: request.mark,
             cgroup: request.cgroup.map(|at| fds[at].as_fd()),
         };
         let started = spawn.start();
