@@ -234,3 +234,66 @@ fn monit_shows_what_passes_through_a_balancer() {
         rate(&screen, "api:0") < 0.1 && rate(&screen, "api:1") < 0.1
     });
 }
+
+#[test]
+fn monit_tells_why_and_who_and_does_to_releases_what_the_command_line_does() {
+    let rpm = Rpm::new();
+    let port = free_port().to_string();
+    let spec = |canary: bool, version: &str| {
+        let env = json!({ "PORT": port, "V": version });
+        let mut app =
+            json!({ "name": "api", "script": app("http.js"), "instances": 2, "exec_mode": "cluster", "env": env });
+        if canary {
+            app["canary"] = json!(1);
+        }
+        rpm.file_of(app, &json!({}))
+    };
+    rpm.ok(&["start", &spec(false, "1")]);
+    let terminal = Terminal::open(&rpm, (110, 30), "monit");
+    terminal.shows(&["api", "2/2 up"]);
+    // What happened before, and to no worker, is there; what happens says who asked.
+    terminal.keys(&["e"]);
+    terminal.shows(&["[events]", "command start by"]);
+    rpm.ok(&["restart", "api"]);
+    terminal.shows(&["command restart by", "rpm restart api"]);
+    terminal.keys(&["Escape"]);
+    terminal.shows(&["2/2 up"]);
+    let killed = rpm.pids("api")[0];
+    signal(killed, 9);
+    rpm.until("it runs again", "api", |all| {
+        all.iter().all(|one| one["pid"] != killed && one["pm2_env"]["status"] == "online")
+    });
+    terminal.keys(&[":", "why api", "Enter"]);
+    terminal.shows(&["why api", "api, worker 0, is online", "SIGKILL", "what happened last"]);
+    terminal.keys(&["Escape"]);
+    terminal.keys(&[":", "crashes", "Enter"]);
+    terminal.shows(&["crashes of api", "SIGKILL"]);
+    terminal.keys(&["Escape"]);
+    terminal.keys(&[":", "save", "Enter"]);
+    terminal.shows(&["save the list: done"]);
+    terminal.keys(&[":", "flush api", "Enter", "y"]);
+    terminal.shows(&["empty the logs of api: done (2 workers)"]);
+    // A release of which the first workers wait is told without asking.
+    rpm.ok(&["reload", &spec(true, "2")]);
+    terminal.keys(&["Down", "Up"]);
+    terminal.shows(&["1 of 2 run the new release; :promote api or :abort api"]);
+    terminal.keys(&[":", "promote api", "Enter", "y"]);
+    terminal.shows(&["promote api: done"]);
+    terminal.keys(&[":", "rollback api", "Enter", "y"]);
+    terminal.shows(&["roll back api: done"]);
+    let env = |rpm: &Rpm| rpm.processes("api")[1]["pm2_env"]["V"].clone();
+    assert_eq!(env(&rpm), "1");
+}
+
+#[test]
+fn monit_says_that_the_daemon_hangs() {
+    let rpm = Rpm::new();
+    rpm.ok(&["start", &app("idle.sh"), "--name", "api"]);
+    let terminal = Terminal::open(&rpm, (100, 30), "monit");
+    terminal.shows(&["api", "online"]);
+    let daemon = rpm.daemon_pid();
+    signal(daemon, 19);
+    terminal.shows(&["the daemon does not answer; as of", "daemon silent"]);
+    signal(daemon, 18);
+    until("it answers again", || !terminal.screen().contains("does not answer"));
+}

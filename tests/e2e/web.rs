@@ -1,9 +1,10 @@
 //! `rpm web`: metrics, the HTTP API and the dashboard, on the real binary.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rpm_tests::{Rpm, app, deps, until};
 use serde_json::{Value, json};
@@ -244,6 +245,155 @@ fn the_api_shows_and_acts_and_refuses_strangers() {
 }
 
 #[test]
+fn what_the_command_line_does_the_api_does() {
+    let rpm = Rpm::new();
+    rpm.ok(&["start", &app("idle.sh"), "--name", "web", "-i", "2"]);
+    let web = Web::start(&rpm, &[]);
+    let id = web.id("web");
+    let post = |path: &str, body: &str| web.with_token("POST", &format!("/api/v1/{path}"), body);
+    let (_, shown) = web.with_token("GET", &format!("/api/v1/apps/{id}"), "");
+    let worker = shown["workers"][1]["id"].as_u64().unwrap();
+    assert_eq!(shown["canaries"], json!([]));
+
+    assert_eq!(post(&format!("apps/{id}/start"), "").0, 409);
+    assert_eq!(post(&format!("workers/{worker}/stop"), "").0, 200);
+    assert_eq!(rpm.statuses("web"), ["online", "stopped"]);
+    assert_eq!(post(&format!("apps/{id}/start"), "").1["workers"], json!([worker]));
+    assert_eq!(rpm.statuses("web"), ["online", "online"]);
+    assert_eq!(post(&format!("workers/{worker}/signal"), "{\"signal\":\"KILL\"}").0, 200);
+    until("the end is told", || {
+        let shown = web.with_token("GET", &format!("/api/v1/apps/{id}"), "").1;
+        shown["workers"][1]["last_exit"].as_str().is_some_and(|exit| exit.contains("SIGKILL"))
+    });
+    until("the crash is on record", || {
+        let crashes = web.with_token("GET", &format!("/api/v1/apps/{id}/crashes"), "").1;
+        crashes["crashes"][0]["text"].as_str().is_some_and(|text| text.contains("SIGKILL"))
+    });
+    let why = web.with_token("GET", &format!("/api/v1/apps/{id}/why"), "").1;
+    assert!(why["workers"][1]["sentence"].as_str().unwrap().contains("SIGKILL"), "{why}");
+    rpm.until("it runs again", "web", |all| all.iter().all(|one| one["pm2_env"]["status"] == "online"));
+    assert_eq!(post(&format!("apps/{id}/reset"), "").0, 200);
+    assert_eq!(post("save", "").0, 200);
+    assert!(rpm.home().join("dump.json").exists() || rpm.home().join("dump.pm2").exists());
+
+    let log = rpm.processes("web")[0]["pm2_env"]["pm_out_log_path"].as_str().unwrap().to_owned();
+    std::fs::write(&log, "said\n").unwrap();
+    assert_eq!(post(&format!("apps/{id}/flush"), "").0, 200);
+    assert_eq!(std::fs::read(&log).unwrap(), b"");
+
+    // Nobody waits, nothing scales, nothing was before: the daemon says so.
+    for (verb, body) in [("promote", ""), ("abort", ""), ("rollback", ""), ("autoscale", "{\"on\":true}")] {
+        let (status, answer) = post(&format!("apps/{id}/{verb}"), body);
+        assert_eq!(status, 409, "{verb}: {answer}");
+    }
+    assert_eq!(post(&format!("apps/{id}/signal"), "{\"signal\":\"NONE\"}").0, 400);
+    assert_eq!(post(&format!("apps/{id}/delete"), "").0, 200);
+    assert_eq!(post(&format!("apps/{id}/delete"), "").0, 404);
+}
+
+/// An answer that does not end: its lines come one by one.
+fn stream(web: &Web, path: &str, headers: &str) -> impl Iterator<Item = String> + use<> {
+    let mut stream = TcpStream::connect(("127.0.0.1", web.port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n").unwrap();
+    BufReader::new(stream).lines().map_while(Result::ok)
+}
+
+#[test]
+fn a_stream_tells_who_did_it_and_ends_with_the_session() {
+    let rpm = Rpm::new();
+    rpm.ok(&["start", &app("idle.sh"), "--name", "web"]);
+    let web = Web::start(&rpm, &[]);
+    let (_, head, _) = web.ask("POST", "/api/v1/login", "", &format!("{{\"token\":\"{}\"}}", web.token));
+    let cookie = head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap();
+    let cookie = format!("Cookie: {}\r\n", cookie.split(';').next().unwrap());
+    let (_, _, session) = web.ask("GET", "/api/v1/session", &cookie, "");
+    let session: Value = serde_json::from_str(&session).unwrap();
+    let mut lines = stream(&web, "/api/v1/stream", &cookie);
+    assert!(lines.any(|line| line == "event: apps"));
+    rpm.ok(&["restart", "web"]);
+    let told = lines.find(|line| line.contains("\"command\"")).unwrap();
+    assert!(told.contains("rpm restart web"), "{told}");
+    assert!(lines.any(|line| line.contains("\"stopping\"") && line.contains("rpm restart web")));
+    let proof = format!("{cookie}X-Csrf-Token: {}\r\n", session["csrf"].as_str().unwrap());
+    assert_eq!(web.ask("POST", "/api/v1/logout", &proof, "").0, 200);
+    // It ends: else this would wait for more, in vain.
+    lines.for_each(drop);
+    assert_eq!(web.ask("GET", "/api/v1/session", &cookie, "").0, 401);
+}
+
+#[test]
+fn a_live_log_says_whose_a_line_is_and_has_the_workers_that_come_later() {
+    let rpm = Rpm::new();
+    let talker = rpm.home().join("talker.sh");
+    std::fs::write(&talker, "while :; do echo said; sleep 0.1; done\n").unwrap();
+    rpm.ok(&["start", &talker.to_string_lossy(), "--name", "talker", "-i", "2"]);
+    let web = Web::start(&rpm, &[]);
+    let bearer = format!("Authorization: Bearer {}\r\n", web.token);
+    let id = web.id("talker");
+    let mut lines = stream(&web, &format!("/api/v1/apps/{id}/logs/stream"), &bearer);
+    let workers = || {
+        let shown = web.with_token("GET", &format!("/api/v1/apps/{id}"), "").1;
+        shown["workers"].as_array().unwrap().iter().map(|one| one["id"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    let own = |line: &String, worker: &u64| {
+        let line: Value =
+            line.strip_prefix("data: ").map(|data| serde_json::from_str(data).unwrap()).unwrap_or_default();
+        line["worker"] == *worker && line["text"] == "said" && line["stream"] == "out"
+    };
+    for worker in &workers() {
+        assert!(lines.any(|line| own(&line, worker)), "{worker}");
+    }
+    rpm.ok(&["scale", "talker", "3"]);
+    until("the third is shown", || workers().len() == 3);
+    let third = workers()[2];
+    assert!(lines.any(|line| own(&line, &third)));
+    let last = web.with_token("GET", &format!("/api/v1/apps/{id}/logs?last=1&stream=out"), "").1;
+    assert!(last["lines"].as_array().unwrap().iter().any(|line| line["worker"] == third), "{last}");
+}
+
+#[test]
+fn connections_that_say_nothing_keep_nobody_away() {
+    let rpm = Rpm::new();
+    let web = Web::start(&rpm, &[]);
+    let bearer = format!("Authorization: Bearer {}\r\n", web.token);
+    // Who has shown the token stays, the others go to make place.
+    let mut lines = stream(&web, "/api/v1/stream", &bearer);
+    assert!(lines.any(|line| line == "event: apps"));
+    let silent: Vec<_> = (0..400).map(|_| TcpStream::connect(("127.0.0.1", web.port)).unwrap()).collect();
+    let began = Instant::now();
+    assert_eq!(web.ask("GET", "/metrics", &bearer, "").0, 200);
+    // A head that does not come is waited for ten seconds.
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(lines.any(|line| line == "event: apps"));
+    rpm.ok(&["web", "stop"]);
+    drop(silent);
+    let ends: Value = serde_json::from_str(&rpm.ok(&["crashes", "rpm-web", "--all", "--json"])).unwrap();
+    assert_eq!(ends[0]["exit"], json!({ "code": 0 }), "{ends}");
+}
+
+#[test]
+fn a_server_that_could_not_listen_takes_the_place_of_none() {
+    let rpm = Rpm::new();
+    let bad = rpm.fails(&["web", "--socket", "/nonexistent/x.sock"]);
+    assert!(bad.contains("/nonexistent/x.sock"), "{bad}");
+    assert!(rpm.fails(&["web", "url"]).contains("does not run"));
+    let web = Web::start(&rpm, &[]);
+    let before = rpm.pids("rpm-web");
+    let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for wrong in [["--socket", "/nonexistent/x.sock"], ["--listen", ":19616"], ["--listen", &taken]] {
+        rpm.fails(&[["web"].as_slice(), &wrong].concat());
+        assert_eq!((rpm.pids("rpm-web"), rpm.statuses("rpm-web")), (before.clone(), vec!["online".to_owned()]));
+    }
+    assert!(rpm.ok(&["web", "url"]).contains(&web.port.to_string()));
+    // At its own address it is replaced.
+    rpm.ok(&["web", "--listen", &format!("127.0.0.1:{}", web.port), "--read-only"]);
+    assert_ne!(rpm.pids("rpm-web"), before);
+    until("the web server", || TcpStream::connect(("127.0.0.1", web.port)).is_ok());
+}
+
+#[test]
 fn it_is_there_again_with_the_next_daemon_until_it_is_stopped() {
     let rpm = Rpm::new();
     let web = Web::start(&rpm, &["--read-only"]);
@@ -309,6 +459,8 @@ fn the_dashboard_works_in_a_browser() {
         .arg(script)
         .args([format!("http://localhost:{}/", web.port), web.token.clone()])
         .arg(pictures)
+        .arg(rpm.command(&[]).get_program())
+        .env("RPM_HOME", rpm.home())
         .env("NODE_PATH", deps().join("browser/node_modules"))
         .output()
         .unwrap();

@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use rpm_ipc::List;
+use rpm_ipc::{AppInfo, List};
 use rpm_model::{AppSpec, Home};
 use serde::{Deserialize, Serialize};
 
@@ -49,8 +49,8 @@ pub fn spec(args: Vec<String>, home: &Home) -> Result<AppSpec, Failure> {
 }
 
 /// Returns it in a list, if it is there.
-pub fn find(list: &List) -> Option<&AppSpec> {
-    list.apps.iter().map(|app| &app.spec).find(|spec| spec.is_module() && spec.name == NAME)
+pub fn find(list: &List) -> Option<&AppInfo> {
+    list.apps.iter().find(|app| app.spec.is_module() && app.spec.name == NAME)
 }
 
 /// Notes that it is wanted from now on.

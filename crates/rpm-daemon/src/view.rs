@@ -90,6 +90,7 @@ pub(crate) fn figures(view: &AppView<'_>, processes: &BTreeMap<Life, Process>, c
         },
         exec_mode: spec.exec_mode,
         rolling: view.rolling,
+        canaries: view.canaries.clone(),
         autoscale,
         next_run_ms: None,
         workers: view.workers.iter().map(|worker| worker_figures(worker, spec, processes, clock)).collect(),

@@ -62,6 +62,9 @@ pub struct AppFigures {
     /// Whether a roll is under way.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rolling: bool,
+    /// Workers of a new release that wait for `promote` or `abort`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub canaries: Vec<WorkerId>,
     /// How its number of workers follows its load, where it has `autoscale`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autoscale: Option<AutoscaleFigures>,

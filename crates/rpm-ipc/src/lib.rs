@@ -7,7 +7,8 @@
 //! older. These types are what goes over the wire and nothing else: they convert to and from what the core keeps and
 //! what is saved.
 //!
-//! Rooms: [`hello`], [`request`], [`reply`], [`figures`], [`frame`], [`client`] (the asking side, blocking).
+//! Rooms: [`hello`], [`request`], [`reply`], [`figures`], [`frame`], [`client`] (the asking side, blocking),
+//! [`rollback`].
 #![forbid(unsafe_code)]
 
 pub mod client;
@@ -16,6 +17,7 @@ pub mod frame;
 pub mod hello;
 pub mod reply;
 pub mod request;
+pub mod rollback;
 
 pub use client::{CallError, Client};
 pub use figures::{AppFigures, AppKind, AutoscaleFigures, Figures, LogFigures, LogStream, WorkerFigures};

@@ -11,6 +11,7 @@
 //! | [`frame`] | bytes to framed lines; pure |
 //! | [`target`] | opening log files |
 //! | [`hand`] | in whose name they are opened |
+//! | [`empty`] | emptying them |
 //! | [`mod@pump`] | the thread that carries pipes to files |
 //! | [`mod@rotate`] | archives, and what of them is kept |
 //! | [`tail`] | the last lines of a file |
@@ -23,6 +24,7 @@
 
 mod crash;
 pub mod date;
+mod empty;
 pub mod escape;
 pub mod follow;
 pub mod frame;
@@ -37,6 +39,7 @@ pub mod taps;
 pub mod target;
 
 pub use date::{DateFormat, Stamp};
+pub use empty::{empty, empty_of};
 pub use escape::escape_control;
 pub use follow::{Begin, Follower, FollowerHandle, Line};
 pub use names::{LogPaths, console_path, paths, pid_path};

@@ -4,6 +4,7 @@ use rpm_ipc::{List, Request};
 use rpm_model::nearest;
 use rpm_model::worker::{signal_name, signal_names, signal_number};
 
+use crate::Errand;
 use crate::request::{self, Deed, Wish};
 use crate::state::rows::By;
 use crate::state::{Key, Pane, View};
@@ -29,6 +30,13 @@ pub(crate) const WORDS: &[Word] = &[
     Word { word: "delete", takes: "[TARGET]", help: "stop and forget" },
     Word { word: "signal", takes: "SIGNAL [TARGET]", help: "send a signal to the main processes" },
     Word { word: "reset", takes: "[TARGET]", help: "set the restart counters to zero" },
+    Word { word: "promote", takes: "[APP]", help: "let a release that waits go on" },
+    Word { word: "abort", takes: "[APP]", help: "put the old release back where the new one waits" },
+    Word { word: "rollback", takes: "[APP] [N]", help: "have an earlier release again" },
+    Word { word: "autoscale", takes: "[APP] on|off", help: "let the load decide on the number of workers" },
+    Word { word: "flush", takes: "[TARGET]", help: "empty the logs" },
+    Word { word: "why", takes: "[TARGET]", help: "tell why it is as it is" },
+    Word { word: "crashes", takes: "[TARGET]", help: "show the crashes on record" },
     Word { word: "save", takes: "", help: "save the list for resurrect" },
     Word { word: "logs", takes: "[TARGET]", help: "show the log" },
     Word { word: "details", takes: "[TARGET]", help: "show charts and all facts" },
@@ -87,11 +95,18 @@ pub(crate) fn read(line: &str, list: Option<&List>, selected: Option<Key>) -> Re
         "start" => deed(Deed::Start),
         "delete" => deed(Deed::Delete),
         "reset" => deed(Deed::Reset),
+        "flush" => deed(Deed::Flush),
+        "why" => deed(Deed::Why),
+        "crashes" => deed(Deed::Crashes),
+        "promote" | "abort" | "rollback" | "autoscale" => of_app(word, &words, list, selected).map(Meaning::Wish),
         "signal" => signal(&words, list, selected).map(Meaning::Wish),
         "scale" => scale(&words, list, selected).map(Meaning::Wish),
+        "save" | "events" | "help" | "quit" if !words.is_empty() => {
+            Err(format!("{word} takes nothing; {} is too much", plain(words[0])))
+        }
         "save" => {
             let request = Request::Save { force: false, files: None };
-            Ok(Meaning::Wish(Wish { request, deed: "save the list".into(), cost: None }))
+            Ok(Meaning::Wish(Wish { errand: request.into(), deed: "save the list".into(), cost: None }))
         }
         "logs" => show(View::Full(Pane::Log)),
         "details" => show(View::Full(Pane::Details)),
@@ -212,6 +227,36 @@ fn scale(words: &[&str], list: &List, selected: Option<Key>) -> Result<Wish, Str
     request::scale(app, wanted.ok_or_else(refused)?)
 }
 
+/// Reads what is done to an app as a whole.
+fn of_app(word: &str, words: &[&str], list: &List, selected: Option<Key>) -> Result<Wish, String> {
+    let (named, last) = match (word, words) {
+        ("autoscale", [named @ .., switch @ ("on" | "off")]) => (named, *switch),
+        ("autoscale", _) => return Err("autoscale needs on or off: autoscale api off".to_owned()),
+        ("rollback", [named @ .., back]) if back.parse::<usize>().is_ok_and(|back| back > 0) => (named, *back),
+        _ => (words, "1"),
+    };
+    let target = at_most_one(word, named, list, selected)?;
+    let first = target.workers.first().map(|worker| worker.id);
+    let app = list.apps.iter().find(|app| app.workers.iter().any(|worker| Some(worker.id) == first));
+    let app = app.ok_or_else(|| "nothing is selected".to_owned())?;
+    let (name, app) = (plain(&app.spec.name), app.id);
+    let (errand, deed, cost) = match word {
+        "promote" => (
+            Request::Promote { app }.into(),
+            format!("promote {name}"),
+            Some("the workers of the old release are replaced, too"),
+        ),
+        "abort" => (Request::Abort { app }.into(), format!("abort {name}"), Some("the old release is put back")),
+        "autoscale" => (Request::Autoscale { app, on: last == "on" }.into(), format!("autoscale {name} {last}"), None),
+        _ => (
+            Errand::RollBack(app, last.parse().unwrap_or(1)),
+            format!("roll back {name}"),
+            Some("an earlier release takes its place"),
+        ),
+    };
+    Ok(Wish { errand, deed, cost: cost.map(str::to_owned) })
+}
+
 fn column(word: &str) -> Result<By, String> {
     By::ALL.into_iter().find(|by| by.name().starts_with(word)).ok_or_else(|| {
         let all: Vec<&str> = By::ALL.iter().map(|by| by.name()).collect();
@@ -229,9 +274,16 @@ mod tests {
         read(line, Some(&list()), Some(Key::App(AppId(0))))
     }
 
-    fn request(line: &str) -> Request {
+    fn errand(line: &str) -> Errand {
         match ask(line) {
-            Ok(Meaning::Wish(wish)) => wish.request,
+            Ok(Meaning::Wish(wish)) => wish.errand,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn request(line: &str) -> Request {
+        match errand(line) {
+            Errand::Ask(request) => request,
             other => panic!("{line}: {other:?}"),
         }
     }
@@ -248,6 +300,21 @@ mod tests {
         assert_eq!(request("scale 4"), Request::Scale { app: AppId(0), instances: 4 });
         assert_eq!(request("scale api +2"), Request::Scale { app: AppId(0), instances: 4 });
         assert_eq!(request("scale -1"), Request::Scale { app: AppId(0), instances: 1 });
+    }
+
+    #[test]
+    fn what_is_done_to_an_app_as_a_whole_is_done_to_the_named_or_selected_one() {
+        let app = AppId(0);
+        assert_eq!(request("promote"), Request::Promote { app });
+        assert_eq!(request("abort 1"), Request::Abort { app });
+        assert_eq!(request("autoscale api off"), Request::Autoscale { app, on: false });
+        assert_eq!(request("autoscale on"), Request::Autoscale { app, on: true });
+        assert_eq!(errand("rollback"), Errand::RollBack(app, 1));
+        assert_eq!(errand("rollback api 2"), Errand::RollBack(app, 2));
+        assert_eq!(errand("flush 1"), Errand::Flush(vec![WorkerId(1)]));
+        assert_eq!(errand("why"), Errand::Why(vec![WorkerId(0), WorkerId(1)]));
+        assert!(ask("autoscale api").unwrap_err().contains("on or off"));
+        assert_eq!(ask("events --since 1m").unwrap_err(), "events takes nothing; --since is too much");
     }
 
     #[test]

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use crossterm::event::{KeyEvent, MouseEvent};
-use rpm_ipc::{Happened, List, Reply, Request};
+use rpm_ipc::{List, Reply};
 use rpm_model::WorkerId;
+use rpm_records::EventRecord;
 use serde::{Deserialize, Serialize};
 
+use crate::Errand;
 use crate::traffic::Traffic;
 
 /// Something that happened. A session that is recorded is a row of these.
@@ -35,8 +37,13 @@ pub(crate) enum Event {
     },
     /// Lines were added to the log files that are followed.
     Logged(Logged),
-    /// The daemon has told of something.
-    Happened(Happened),
+    /// Something has happened.
+    Happened(EventRecord),
+    /// The source has not answered for so long.
+    Silent {
+        /// Since the last list.
+        seconds: u64,
+    },
     /// How far the deed under way is.
     Progress {
         /// Workers that are done.
@@ -46,6 +53,8 @@ pub(crate) enum Event {
     },
     /// A deed has ended.
     Acted(Result<Reply, String>),
+    /// A deed has ended, and there is something to read.
+    Told(String),
     /// A signal asked us to leave.
     Signalled(i32),
     /// The terminal failed.
@@ -103,8 +112,8 @@ pub(crate) struct LogFile {
 pub(crate) enum Action {
     /// Leave.
     Quit,
-    /// Ask the source; the answer comes back as [`Event::Acted`].
-    Ask(Request),
+    /// Ask the source; the answer comes back as [`Event::Acted`] or [`Event::Told`].
+    Ask(Errand),
     /// Follow these log files from near their ends, and no others; the lines come back as [`Event::Logged`].
     Follow {
         /// Comes back with the lines.

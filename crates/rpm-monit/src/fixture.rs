@@ -3,8 +3,9 @@
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use rpm_ipc::{AppInfo, DaemonInfo, Happened, List, WorkerInfo};
+use rpm_ipc::{AppInfo, DaemonInfo, List, WorkerInfo};
 use rpm_model::{AppId, AppSpec, Bytes, ExecMode, Exit, Life, Status, WorkerId};
+use rpm_records::EventRecord;
 use serde_json::json;
 
 use crate::draw::canvas::width_of;
@@ -112,8 +113,9 @@ pub(crate) fn listed(list: List) -> Event {
 
 /// News from the daemon.
 pub(crate) fn happened(app: &str, event: &str, detail: Option<&str>) -> Event {
-    let (app, event) = (app.to_owned(), event.to_owned());
-    Event::Happened(Happened { at_ms: NOW_MS, worker: WorkerId(1), app, event, detail: detail.map(str::to_owned) })
+    let (app, event) = (Some(app.to_owned()), event.to_owned());
+    let (worker, detail) = (Some(WorkerId(1)), detail.map(str::to_owned));
+    Event::Happened(EventRecord { at_ms: NOW_MS, worker, app, event, detail, by: None })
 }
 
 /// A list with one app of many workers.

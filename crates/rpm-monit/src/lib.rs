@@ -23,8 +23,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use rpm_ipc::{Happened, List, Reply, Request};
-use rpm_model::WorkerId;
+use rpm_ipc::{List, Reply, Request};
+use rpm_model::{AppId, WorkerId};
+use rpm_records::EventRecord;
 
 mod commandline;
 mod draw;
@@ -65,16 +66,16 @@ pub trait Source {
         Ok(Traffic::new())
     }
 
-    /// Returns what happened before the dashboard was opened, oldest first.
-    fn past(&mut self) -> Vec<Happened> {
+    /// Returns what happened before the dashboard was opened, oldest first; [`Source::events`] goes on from there.
+    fn past(&mut self) -> Vec<EventRecord> {
         Vec::new()
     }
 
-    /// Asks, and waits for the last word on it; `progress` hears how many workers of how many are done.
+    /// Sees to something, and waits for the last word on it; `progress` hears how many workers of how many are done.
     ///
     /// # Errors
     /// When the daemon cannot be asked.
-    fn act(&mut self, request: Request, progress: &mut dyn FnMut(u32, u32)) -> Result<Reply, String>;
+    fn act(&mut self, errand: Errand, progress: &mut dyn FnMut(u32, u32)) -> Result<Answer, String>;
 
     /// Returns a pipe of what a worker says from now on, where that goes to no file; it is not to block.
     ///
@@ -85,11 +86,51 @@ pub trait Source {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Tells what happens, until the connection ends.
+    /// Tells what happens, until that can no longer be heard.
     ///
     /// # Errors
-    /// When the daemon cannot be asked, or can no longer be heard.
-    fn events(&mut self, told: &mut dyn FnMut(Happened)) -> Result<(), String>;
+    /// When it cannot be heard.
+    fn events(&mut self, told: &mut dyn FnMut(EventRecord)) -> Result<(), String>;
+}
+
+/// Something to be seen to for the user.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Errand {
+    /// The daemon is asked.
+    Ask(Request),
+    /// An app becomes what it was so many releases before.
+    RollBack(AppId, usize),
+    /// The logs of these workers are emptied.
+    Flush(Vec<WorkerId>),
+    /// It is told why these workers are as they are.
+    Why(Vec<WorkerId>),
+    /// The crashes on record of the apps of these workers are told.
+    Crashes(Vec<WorkerId>),
+}
+
+impl Errand {
+    /// Returns whether anything is another afterwards.
+    fn changes(&self) -> bool {
+        match self {
+            Errand::Ask(_) | Errand::RollBack(..) | Errand::Flush(_) => true,
+            Errand::Why(_) | Errand::Crashes(_) => false,
+        }
+    }
+}
+
+impl From<Request> for Errand {
+    fn from(request: Request) -> Self {
+        Errand::Ask(request)
+    }
+}
+
+/// The last word on an errand.
+#[derive(Debug)]
+pub enum Answer {
+    /// The daemon's.
+    Reply(Reply),
+    /// Lines to be read.
+    Text(String),
 }
 
 /// The ways to speak to the daemon, one for each thread; usually connections of the same kind.

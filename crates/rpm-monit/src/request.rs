@@ -3,6 +3,7 @@
 use rpm_ipc::{AppInfo, Failed, Reply, Request, WorkerInfo};
 use rpm_model::{Status, WorkerId};
 
+use crate::Errand;
 use crate::target::Target;
 use crate::text::{count, plain};
 
@@ -16,12 +17,15 @@ pub(crate) enum Deed {
     Delete,
     Reset,
     Signal(i32),
+    Flush,
+    Why,
+    Crashes,
 }
 
-/// A request, and how to speak of it.
+/// An errand, and how to speak of it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Wish {
-    pub(crate) request: Request,
+    pub(crate) errand: Errand,
     /// `reload api`, `stop api (worker 3)`.
     pub(crate) deed: String,
     /// What it costs, where it ends a process without a replacement at work: the user is asked first.
@@ -40,36 +44,45 @@ pub(crate) fn wish(deed: Deed, target: &Target<'_>) -> Result<Wish, String> {
     let serve = if alive == 1 { "serves" } else { "serve" };
     let wish = match deed {
         Deed::Reload => {
-            Wish { request: Request::Reload { workers, specs, force: false }, deed: named("reload"), cost: None }
+            Wish { errand: Request::Reload { workers, specs, force: false }.into(), deed: named("reload"), cost: None }
         }
         Deed::Restart => Wish {
-            request: Request::Restart { workers, specs },
+            errand: Request::Restart { workers, specs }.into(),
             deed: named("restart"),
             cost: (alive > 0)
                 .then(|| format!("{} {serve} nothing in between; a reload leaves no gap", count(alive, "worker"))),
         },
         Deed::Stop if alive == 0 => return Err(format!("{} is down already", target.name)),
         Deed::Stop => Wish {
-            request: Request::Stop { workers: ids(|worker| !is_down(worker.status)) },
+            errand: Request::Stop { workers: ids(|worker| !is_down(worker.status)) }.into(),
             deed: named("stop"),
             cost: Some(format!("{} {serve} nothing until started again", count(alive, "worker"))),
         },
         Deed::Start if alive == workers.len() => return Err(format!("{} is up already", target.name)),
         Deed::Start => Wish {
-            request: Request::Restart { workers: ids(|worker| is_down(worker.status)), specs },
+            errand: Request::Restart { workers: ids(|worker| is_down(worker.status)), specs }.into(),
             deed: named("start"),
             cost: None,
         },
         Deed::Delete => {
             let cost = format!("{} forgotten, {alive} of them running", count(workers.len(), "worker"));
-            Wish { request: Request::Delete { workers }, deed: named("delete"), cost: Some(cost) }
+            Wish { errand: Request::Delete { workers }.into(), deed: named("delete"), cost: Some(cost) }
         }
-        Deed::Reset => Wish { request: Request::Reset { workers }, deed: named("reset the counters of"), cost: None },
+        Deed::Reset => {
+            Wish { errand: Request::Reset { workers }.into(), deed: named("reset the counters of"), cost: None }
+        }
+        Deed::Flush => Wish {
+            errand: Errand::Flush(workers),
+            deed: named("empty the logs of"),
+            cost: Some("what is in them is lost".into()),
+        },
+        Deed::Why => Wish { errand: Errand::Why(workers), deed: named("why"), cost: None },
+        Deed::Crashes => Wish { errand: Errand::Crashes(workers), deed: named("crashes of"), cost: None },
         Deed::Signal(signal) => {
             let name = rpm_model::worker::signal_name(signal).map_or(format!("signal {signal}"), str::to_owned);
             let cost = format!("{} {} it", count(alive, "worker"), if alive == 1 { "gets" } else { "get" });
             let request = Request::Signal { workers: ids(|worker| !is_down(worker.status)), signal };
-            Wish { request, deed: format!("send {name} to {}", target.name), cost: Some(cost) }
+            Wish { errand: request.into(), deed: format!("send {name} to {}", target.name), cost: Some(cost) }
         }
     };
     Ok(wish)
@@ -86,7 +99,7 @@ pub(crate) fn scale(app: &AppInfo, instances: usize) -> Result<Wish, String> {
     }
     let Ok(wanted) = u32::try_from(instances) else { return Err(format!("{instances} is not a number of workers")) };
     Ok(Wish {
-        request: Request::Scale { app: app.id, instances: wanted },
+        errand: Request::Scale { app: app.id, instances: wanted }.into(),
         deed: format!("scale {name} to {}", count(instances, "worker")),
         cost: (instances < present).then(|| format!("{} leave", count(present - instances, "worker"))),
     })
@@ -104,6 +117,8 @@ pub(crate) fn is_down(status: Status) -> bool {
 pub(crate) fn outcome(deed: &str, result: Result<Reply, String>) -> Result<String, String> {
     match result {
         Ok(Reply::Noted { note } | Reply::Saved { note: Some(note), .. }) => Ok(format!("{deed}: done; {note}")),
+        // What is done to no worker (the list is saved) is done all the same.
+        Ok(Reply::Done { workers }) if workers.is_empty() => Ok(format!("{deed}: done")),
         Ok(Reply::Done { workers }) => Ok(format!("{deed}: done ({})", count(workers.len(), "worker"))),
         Ok(
             Reply::Pong(_)

@@ -16,8 +16,9 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use crossterm::event::{KeyCode, KeyEvent};
-use rpm_ipc::{Happened, List};
+use rpm_ipc::{List, WorkerInfo};
 use rpm_model::{LogTarget, WorkerId};
+use rpm_records::EventRecord;
 
 use crate::commandline::{self, Meaning};
 use crate::event::{Action, Event, LogFile, Look, Stream};
@@ -62,6 +63,8 @@ pub(crate) struct State {
     pub(crate) zone: i32,
     /// Why the source could not be asked, while it cannot.
     pub(crate) source_error: Option<String>,
+    /// For so many seconds the source has not answered at all.
+    pub(crate) silent: Option<u64>,
     /// The table, made from the list whenever that or what is chosen changes.
     pub(crate) rows: Vec<Row>,
     pub(crate) selected: Option<Key>,
@@ -79,10 +82,12 @@ pub(crate) struct State {
     /// Which files the log comes from.
     pub(crate) following: Vec<LogFile>,
     pub(crate) follow_number: u64,
-    pub(crate) events: VecDeque<Happened>,
+    pub(crate) events: VecDeque<EventRecord>,
     /// Events below the pane's last one.
     pub(crate) events_back: usize,
-    /// Lines that details or help are scrolled down.
+    /// What there was to read last, and what it is about.
+    pub(crate) told: (String, Vec<String>),
+    /// Lines that details, help or what was told are scrolled down.
     pub(crate) scroll: usize,
     /// The deed under way.
     pub(crate) busy: Option<Busy>,
@@ -109,6 +114,8 @@ pub(crate) enum View {
     /// One pane, full screen.
     Full(Pane),
     Help,
+    /// What was told, full screen.
+    Told,
 }
 
 /// What is shown below the table, or full screen.
@@ -177,8 +184,10 @@ impl State {
             Event::Mouse(mouse) => actions.extend(self.pointer(mouse)),
             Event::Pasted(text) => self.pasted(&text),
             Event::Resized { width, height } => self.size = (width, height),
+            Event::Silent { seconds } => self.silent = Some(seconds),
             Event::Listed { at_ms, result } => {
                 self.now_ms = at_ms;
+                self.silent = None;
                 self.listed(result);
             }
             Event::Logged(logged) => {
@@ -200,6 +209,11 @@ impl State {
                 let deed = self.busy.take().map(|busy| busy.deed).unwrap_or_default();
                 self.message = Some(request::outcome(&deed, result));
                 actions.push(Action::Refresh);
+            }
+            Event::Told(text) => {
+                let about = self.busy.take().map(|busy| busy.deed).unwrap_or_default();
+                self.told = (about, text.lines().map(plain).collect());
+                self.show(View::Told);
             }
             Event::Signalled(signal) => {
                 self.farewell = Some(Farewell::Signal(signal));
@@ -229,6 +243,12 @@ impl State {
     pub(crate) fn followed_workers(&self) -> impl Iterator<Item = WorkerId> {
         let mut last = None;
         self.following.iter().map(|file| file.worker).filter(move |worker| last.replace(*worker) != Some(*worker))
+    }
+
+    /// Returns whether the log has the lines of a worker: it may share its file with another.
+    pub(crate) fn is_followed(&self, worker: &WorkerInfo) -> bool {
+        let own = [&worker.out_log, &worker.err_log, &worker.combined_log];
+        self.following.iter().any(|file| file.worker == worker.id || (file.path.is_some() && own.contains(&&file.path)))
     }
 
     fn listed(&mut self, result: Result<Look, String>) {
@@ -266,7 +286,7 @@ impl State {
         self.rows.iter().position(|row| Some(row.key) == self.selected)
     }
 
-    fn happened(&mut self, happened: Happened) {
+    fn happened(&mut self, happened: EventRecord) {
         if self.events.len() == EVENTS_KEPT {
             self.events.pop_front();
         }
@@ -405,7 +425,9 @@ impl State {
     fn wanted(&mut self, wish: Result<Wish, String>) -> Option<Action> {
         match wish {
             Err(refusal) => self.message = Some(Err(refusal)),
-            Ok(_) if self.read_only => self.message = Some(Err("this dashboard is read-only".into())),
+            Ok(wish) if self.read_only && wish.errand.changes() => {
+                self.message = Some(Err("this dashboard is read-only".into()))
+            }
             Ok(wish) if self.busy.is_some() || wish.cost.is_none() => return self.ask(wish),
             Ok(wish) => self.prompt = Prompt::Confirm(wish),
         }
@@ -419,7 +441,7 @@ impl State {
         }
         self.message = None;
         self.busy = Some(Busy { deed: wish.deed, progress: None });
-        Some(Action::Ask(wish.request))
+        Some(Action::Ask(wish.errand))
     }
 
     /// Takes pasted text into the line that is being typed; elsewhere it would be a row of commands.
@@ -557,7 +579,7 @@ impl State {
         match self.view {
             View::Main => self.pane = next(self.pane),
             View::Full(pane) => self.show(View::Full(next(pane))),
-            View::Help => {}
+            View::Help | View::Told => {}
         }
     }
 

@@ -21,7 +21,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crossterm::event::{DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture};
 use crossterm::execute;
 use ratatui::DefaultTerminal;
-use rpm_ipc::Request;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -32,7 +31,7 @@ use crate::record::{Recorder, Recording};
 use crate::state::{Farewell, State};
 use crate::tail::Tail;
 use crate::theme::Theme;
-use crate::{MonitError, Options, Source, Sources};
+use crate::{Answer, Errand, MonitError, Options, Source, Sources};
 
 /// Time between two lists: what people see change, and a load on the daemon that does not show.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -42,6 +41,8 @@ const REFRESH_LEAST: Duration = Duration::from_millis(250);
 const FRAME_LEAST: Duration = Duration::from_millis(100);
 /// The log files are looked at this often: a line is there before one waits for it, and 64 files cost 0.1 ms.
 const LOG_LOOK: Duration = Duration::from_millis(250);
+/// Without an answer for so long, what is shown is called old: it comes once a second.
+const SILENCE: u64 = 4;
 /// A daemon that cannot be heard is tried again after this.
 const HEAR_AGAIN: Duration = Duration::from_secs(1);
 
@@ -70,7 +71,7 @@ pub(crate) fn run(sources: Sources<impl Source + Send + 'static>, options: &Opti
     screen.until_quit(|action| match action {
         // A thread that is gone has said so by `ThreadLost`.
         Action::Refresh => drop(refresh.send(())),
-        Action::Ask(request) => drop(asks.send(request)),
+        Action::Ask(errand) => drop(asks.send(errand)),
         Action::Follow { following, files } => drop(follow.send((following, files))),
         Action::Quit | Action::Mouse(_) | Action::Redraw => {}
     })
@@ -156,16 +157,26 @@ impl Screen {
     fn until_quit(mut self, mut perform: impl FnMut(Action)) -> Result<(), MonitError> {
         let mut drawn_at: Option<Instant> = None;
         let mut is_stale = true;
+        let (mut listed_at, mut silent) = (Instant::now(), 0);
         loop {
+            let seconds = listed_at.elapsed().as_secs();
+            if seconds >= SILENCE && seconds != silent {
+                silent = seconds;
+                let _ = self.handle(Event::Silent { seconds });
+                is_stale = true;
+            }
             // What comes within a frame's time is drawn together.
             let due = drawn_at.map_or(Duration::ZERO, |at| FRAME_LEAST.saturating_sub(at.elapsed()));
             if is_stale && due.is_zero() {
                 self.draw()?;
                 (drawn_at, is_stale) = (Some(Instant::now()), false);
             }
-            let Some(first) = next(&self.arriving, is_stale.then_some(due)) else { continue };
+            let Some(first) = next(&self.arriving, if is_stale { due } else { REFRESH }) else { continue };
             is_stale = true;
             for event in std::iter::once(first).chain(self.arriving.try_iter().collect::<Vec<_>>()) {
+                if matches!(event, Event::Listed { .. }) {
+                    listed_at = Instant::now();
+                }
                 for action in self.handle(event) {
                     match action {
                         Action::Quit => return self.leave(),
@@ -233,12 +244,9 @@ impl Screen {
 }
 
 /// Waits for an event, at most `limit`.
-fn next(arriving: &Receiver<Event>, limit: Option<Duration>) -> Option<Event> {
-    match limit {
-        // We hold a sender ourselves: the channel does not end.
-        None => arriving.recv().ok(),
-        Some(limit) => arriving.recv_timeout(limit).ok(),
-    }
+fn next(arriving: &Receiver<Event>, limit: Duration) -> Option<Event> {
+    // We hold a sender ourselves: the channel does not end.
+    arriving.recv_timeout(limit).ok()
 }
 
 /// Runs `work` on a thread; its panic ends the dashboard.
@@ -308,10 +316,15 @@ fn list_always(mut source: impl Source, refreshes: &Receiver<()>, events: &Sende
     }
 }
 
-fn act_always(mut source: impl Source, asked: &Receiver<Request>, events: &Sender<Event>) {
-    for request in asked {
-        let result = source.act(request, &mut |done, total| drop(events.send(Event::Progress { done, total })));
-        if events.send(Event::Acted(result)).is_err() {
+fn act_always(mut source: impl Source, asked: &Receiver<Errand>, events: &Sender<Event>) {
+    for errand in asked {
+        let answer = source.act(errand, &mut |done, total| drop(events.send(Event::Progress { done, total })));
+        let event = match answer {
+            Ok(Answer::Reply(reply)) => Event::Acted(Ok(reply)),
+            Ok(Answer::Text(text)) => Event::Told(text),
+            Err(error) => Event::Acted(Err(error)),
+        };
+        if events.send(event).is_err() {
             return;
         }
     }

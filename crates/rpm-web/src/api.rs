@@ -4,22 +4,22 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
-use rpm_ipc::{AppFigures, AppInfo, Reply, Request as Ask};
-use rpm_model::{AppId, Home};
+use hyper::{Method, Request, StatusCode};
+use rpm_ipc::{AppFigures, AppInfo, Reply, Request as Ask, WorkerFigures, WorkerInfo, rollback};
+use rpm_model::{AppId, Home, WorkerId};
+use rpm_records::EventRecord;
 use serde_json::{Value, json};
 
-use crate::guard::{COOKIE, Denied, Guard, Shown};
+use crate::answer::{Answer, Trouble, json, plain, streamed, with_cookie};
+use crate::deeds::{self, Deed};
+use crate::guard::{Denied, Guard, Shown};
+use crate::happenings::Happenings;
 use crate::look::Snapshot;
 use crate::watch::Watch;
-use crate::{Options, metrics, stream, view};
-
-pub(crate) type Body = BoxBody<Bytes, std::convert::Infallible>;
-pub(crate) type Answer = Response<Body>;
+use crate::{Options, Why, logs, metrics, stream, view};
 
 /// Nothing that is sent to us is longer than a token and a few words.
 const BODY_MAX: usize = 16 * 1024;
@@ -27,11 +27,11 @@ const BODY_MAX: usize = 16 * 1024;
 /// A body that does not come within this is not going to.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
 
+/// Events that explain why an app is as it is.
+const WHY_EVENTS: usize = 8;
+
 /// Lines of a log, or events, that are shown at once.
 const LAST_MAX: usize = 1000;
-
-/// How far back the lines of a log are looked for.
-const LOG_REACH: u64 = 1 << 20;
 
 /// Only what we serve ourselves runs or loads; nobody frames it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
@@ -48,42 +48,29 @@ const OPENAPI: &str = include_str!("../api/openapi.json");
 pub(crate) struct Api {
     home: Home,
     watch: Arc<Watch>,
+    happenings: Happenings,
     guard: Mutex<Guard>,
     read_only: bool,
     /// An app is scaled to so many workers at most.
     instances_max: u32,
     as_pm2: bool,
+    why: Why,
     /// What describes all this.
     openapi: String,
 }
 
-/// Why there is no answer of the kind that was asked for.
-#[derive(Debug)]
-enum Trouble {
-    Denied(Denied),
-    ReadOnly,
-    NotFound(String),
-    /// What is allowed instead.
-    Method(&'static str),
-    Bad(String),
-    /// The daemon refuses.
-    Conflict(String),
-    /// The daemon cannot be asked.
-    Away(String),
-    /// Seconds.
-    Later(u64),
-}
-
 impl Api {
     pub(crate) fn new(options: &Options, watch: Arc<Watch>, guard: Guard) -> Self {
-        let Options { home, read_only, instances_max, as_pm2, .. } = options;
-        let (home, read_only, instances_max, as_pm2) = (home.clone(), *read_only, *instances_max, *as_pm2);
+        let Options { home, read_only, instances_max, as_pm2, why, .. } = options;
+        let (home, read_only, instances_max, as_pm2, why) = (home.clone(), *read_only, *instances_max, *as_pm2, *why);
         let openapi = openapi(instances_max);
-        Self { home, watch, guard: Mutex::new(guard), read_only, instances_max, as_pm2, openapi }
+        let happenings = Happenings::start(home.root());
+        Self { home, watch, happenings, guard: Mutex::new(guard), read_only, instances_max, as_pm2, why, openapi }
     }
 
-    pub(crate) async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
-        let mut answer = match self.route(request).await {
+    /// Answers; `known` hears when somebody asks who may come in.
+    pub(crate) async fn answer(self: Arc<Self>, request: Request<Incoming>, known: impl Fn()) -> Answer {
+        let mut answer = match self.route(request, known).await {
             Ok(answer) => answer,
             Err(trouble) => trouble.answer(),
         };
@@ -101,7 +88,7 @@ impl Api {
         answer
     }
 
-    async fn route(&self, request: Request<Incoming>) -> Result<Answer, Trouble> {
+    async fn route(&self, request: Request<Incoming>, known: impl Fn()) -> Result<Answer, Trouble> {
         let (head, body) = request.into_parts();
         let now = Instant::now();
         let path = head.uri.path().to_owned();
@@ -128,6 +115,7 @@ impl Api {
             ["metrics"] => {
                 only(reads, "GET, HEAD")?;
                 self.guard().admit_scraper(now, &shown).map_err(Trouble::Denied)?;
+                known();
                 let snapshot = self.now().await?;
                 return Ok(plain(metrics::text(&snapshot, &self.watch.tally(), self.as_pm2), metrics::MEDIA_TYPE));
             }
@@ -138,15 +126,18 @@ impl Api {
             _ => {}
         }
         self.guard().admit(now, &shown).map_err(Trouble::Denied)?;
+        known();
         let query = query(head.uri.query().unwrap_or_default())?;
         match words.as_slice() {
             ["api", "v1", rest @ ..] if reads => self.show(rest, &query, now, &shown).await,
             ["api", "v1", rest @ ..] => {
                 let allowed = match rest {
-                    ["logout"] | ["apps", _, "restart" | "reload" | "stop" | "scale"] => "POST",
+                    ["logout" | "save"] => "POST",
+                    ["apps", _, verb] if deeds::OF_APPS.contains(verb) => "POST",
+                    ["workers", _, verb] if deeds::OF_WORKERS.contains(verb) => "POST",
                     ["session" | "apps" | "events" | "stream"]
                     | ["apps", _]
-                    | ["apps", _, "logs" | "history"]
+                    | ["apps", _, "logs" | "history" | "why" | "crashes"]
                     | ["apps", _, "logs", "stream"] => "GET, HEAD",
                     _ => return Err(Trouble::NotFound(path.clone())),
                 };
@@ -175,8 +166,28 @@ impl Api {
             }
             ["apps"] => Ok(json(StatusCode::OK, &view::all(&*self.now().await?))),
             ["apps", id] => {
-                let snapshot = self.now().await?;
-                Ok(json(StatusCode::OK, &view::app(find(&snapshot, id)?, &snapshot)))
+                let (whole, snapshot) = (self.whole(id).await?, self.now().await?);
+                Ok(json(StatusCode::OK, &view::whole(find(&snapshot, id)?, &whole, &snapshot)))
+            }
+            ["apps", id, "why"] => {
+                let (app, root, why) = (self.whole(id).await?, self.home.root().to_owned(), self.why);
+                let read = move || {
+                    let exits = rpm_records::exits(&root, &app.spec.name)?;
+                    let of_app = |event: &EventRecord| event.app.as_ref() == Some(&app.spec.name);
+                    let events = rpm_records::events(&root, of_app)?;
+                    Ok::<_, std::io::Error>(why(&app, &exits, &events[events.len().saturating_sub(WHY_EVENTS)..]))
+                };
+                let document = blocking(read).await?.map_err(|error| Trouble::Away(error.to_string()))?;
+                Ok(json(StatusCode::OK, &document))
+            }
+            ["apps", id, "crashes"] => {
+                let (name, last) = (find(&*self.now().await?, id)?.name.clone(), last(query, 20)?);
+                let root = self.home.root().to_owned();
+                let exits = blocking(move || rpm_records::exits(&root, &name)).await?;
+                let mut exits = exits.map_err(|error| Trouble::Away(error.to_string()))?;
+                exits.retain(|exit| exit.is_crash());
+                let crashes: Vec<Value> = exits[exits.len().saturating_sub(last)..].iter().map(view::crash).collect();
+                Ok(json(StatusCode::OK, &json!({ "crashes": crashes })))
             }
             ["apps", id, "history"] => {
                 let app = find(&*self.now().await?, id)?.id;
@@ -185,17 +196,16 @@ impl Api {
             ["apps", id, "logs"] => {
                 let app = self.whole(id).await?;
                 let last = last(query, 100)?;
-                let streams = match query.get("stream").map(String::as_str) {
-                    None => ["out", "err"].as_slice(),
-                    Some("out") => &["out"],
-                    Some("err") => &["err"],
-                    Some(other) => return Err(Trouble::Bad(format!("stream is {other:?}: expected out or err"))),
-                };
-                let lines = blocking(move || lines(&app, streams, last)).await?;
+                let stream = query.get("stream").cloned();
+                if let Some(other) = stream.as_deref().filter(|stream| !["out", "err"].contains(stream)) {
+                    return Err(Trouble::Bad(format!("stream is {other:?}: expected out or err")));
+                }
+                let lines = blocking(move || logs::last(&app, stream.as_deref(), last)).await?;
                 Ok(json(StatusCode::OK, &json!({ "lines": lines })))
             }
             ["apps", id, "logs", "stream"] => {
-                let events = stream::log(&self.whole(id).await?).ok_or(Trouble::Later(5))?;
+                let (app, over) = (self.whole(id).await?, self.guard().stay(now, shown).over());
+                let events = stream::log(app, self.watch.clone(), &self.happenings, over).ok_or(Trouble::Later(5))?;
                 Ok(streamed(events))
             }
             ["events"] => {
@@ -205,50 +215,74 @@ impl Api {
                 let events = blocking(read).await?.map_err(|error| Trouble::Away(error.to_string()))?;
                 Ok(json(StatusCode::OK, &json!({ "events": events[events.len().saturating_sub(last)..] })))
             }
-            ["stream"] => Ok(streamed(stream::everything(self.watch.clone()))),
-            ["login" | "logout"] | ["apps", _, "restart" | "reload" | "stop" | "scale"] => Err(Trouble::Method("POST")),
+            ["stream"] => {
+                let over = self.guard().stay(now, shown).over();
+                Ok(streamed(stream::everything(self.watch.clone(), &self.happenings, over)))
+            }
+            ["login" | "logout" | "save"] => Err(Trouble::Method("POST")),
+            ["apps", _, verb] if deeds::OF_APPS.contains(verb) => Err(Trouble::Method("POST")),
+            ["workers", _, verb] if deeds::OF_WORKERS.contains(verb) => Err(Trouble::Method("POST")),
             _ => Err(Trouble::NotFound(format!("/api/v1/{}", words.join("/")))),
         }
     }
 
     async fn act(&self, words: &[&str], body: &[u8]) -> Result<Answer, Trouble> {
-        let ["apps", id, verb] = words else { return Err(Trouble::NotFound(words.join("/"))) };
         if self.read_only {
             return Err(Trouble::ReadOnly);
         }
         let snapshot = self.now().await?;
-        let app = find(&snapshot, id)?;
+        let (app, deed) = match words {
+            ["save"] => return self.ask(Ask::Save { force: false, files: None }).await.and_then(done),
+            ["apps", id, verb] => {
+                let app = find(&snapshot, id)?;
+                (app, deeds::of_app(verb, app, body, self.instances_max)?)
+            }
+            ["workers", id, verb] => {
+                let (app, worker) = find_worker(&snapshot, id)?;
+                (app, deeds::of_worker(verb, worker, body)?)
+            }
+            _ => return Err(Trouble::NotFound(words.join("/"))),
+        };
         let own = i32::try_from(std::process::id()).ok();
         if app.workers.iter().any(|worker| worker.pid == own) {
             // The answer would be cut off, and nobody could undo it from here.
             return Err(Trouble::Conflict("this is the server itself: `rpm web stop` ends it".into()));
         }
-        let workers: Vec<_> = app.workers.iter().map(|worker| worker.id).collect();
-        let ask = match *verb {
-            "restart" => Ask::Restart { workers, specs: Vec::new() },
-            "reload" => Ask::Reload { workers, specs: Vec::new(), force: false },
-            "stop" => Ask::Stop { workers },
-            _ => Ask::Scale { app: app.id, instances: instances(body, self.instances_max)? },
-        };
-        let watch = self.watch.clone();
-        let reply = blocking(move || watch.act(ask)).await?.map_err(Trouble::Away)?;
-        match reply {
-            Reply::Done { workers } => Ok(json(StatusCode::OK, &json!({ "workers": workers }))),
-            Reply::Refused { message, .. } => Err(Trouble::Conflict(message)),
-            Reply::Failed(failed) => {
-                let each =
-                    failed.failures.iter().map(|one| format!("{}, worker {}: {}", one.app, one.worker, one.message));
-                Err(Trouble::Conflict(each.collect::<Vec<_>>().join("; ")))
+        match deed {
+            Deed::Ask(ask) => self.ask(ask).await.and_then(done),
+            Deed::Flush => {
+                let app = self.whole(&app.id.to_string()).await?;
+                let workers = app.workers.iter().map(|worker| worker.id).collect();
+                let home = self.home.clone();
+                let emptied = blocking(move || {
+                    let each = |one: &WorkerInfo| [one.out_log.clone(), one.err_log.clone(), one.combined_log.clone()];
+                    let mut files = app.workers.iter().flat_map(each).flatten();
+                    files.try_for_each(|file| rpm_logs::empty_of(&file, &app.spec, &home))
+                });
+                emptied.await?.map_err(|error| Trouble::Conflict(error.to_string()))?;
+                done(Reply::Done { workers })
             }
-            Reply::Pong(_)
-            | Reply::List(_)
-            | Reply::Figures(_)
-            | Reply::Noted { .. }
-            | Reply::Saved { .. }
-            | Reply::Balancers(_)
-            | Reply::History(_)
-            | Reply::Answers { .. } => Err(Trouble::Away("the daemon answered something else than was asked".into())),
+            Deed::RollBack(back) => {
+                let app = self.whole(&app.id.to_string()).await?;
+                let Reply::History(releases) = self.ask(Ask::History { app: app.id }).await? else {
+                    return Err(Trouble::unexpected());
+                };
+                let request = rollback::roll_back(&app, &releases, back)
+                    .map_err(|good| Trouble::Conflict(rollback::how_far(&app.spec.name, good)))?;
+                let reply = self.ask(request).await?;
+                let waits = self.whole(&app.id.to_string()).await?.canaries.len();
+                // It is known to be good: nobody has to look at its first workers before the others.
+                if waits > 0 && matches!(reply, Reply::Done { .. }) {
+                    self.ask(Ask::Promote { app: app.id }).await?;
+                }
+                done(reply)
+            }
         }
+    }
+
+    async fn ask(&self, ask: Ask) -> Result<Reply, Trouble> {
+        let watch = self.watch.clone();
+        blocking(move || watch.act(ask)).await?.map_err(Trouble::Away)
     }
 
     fn log_in(&self, now: Instant, body: &[u8]) -> Result<Answer, Trouble> {
@@ -258,7 +292,7 @@ impl Api {
         let entered = self.guard().log_in(now, token);
         match entered {
             Err(wait) => Err(Trouble::Later(wait.as_secs() + 1)),
-            Ok(None) => Err(Trouble::Denied(Denied::Unknown)),
+            Ok(None) => Err(Trouble::Denied(Denied::Wrong)),
             Ok(Some(name)) => Ok(with_cookie(json(StatusCode::OK, &json!({})), &name, 12 * 3600)),
         }
     }
@@ -278,33 +312,6 @@ impl Api {
 
     fn guard(&self) -> std::sync::MutexGuard<'_, Guard> {
         self.guard.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Trouble {
-    fn answer(self) -> Answer {
-        let (status, sentence) = match &self {
-            Trouble::Denied(Denied::Unknown) => (StatusCode::UNAUTHORIZED, Denied::Unknown.sentence().to_owned()),
-            Trouble::Denied(denied) => (StatusCode::FORBIDDEN, denied.sentence().to_owned()),
-            Trouble::ReadOnly => (StatusCode::FORBIDDEN, "it runs with --read-only".to_owned()),
-            Trouble::NotFound(what) => (StatusCode::NOT_FOUND, format!("there is no {what}")),
-            Trouble::Method(allowed) => (StatusCode::METHOD_NOT_ALLOWED, format!("allowed is {allowed}")),
-            Trouble::Bad(why) => (StatusCode::BAD_REQUEST, why.clone()),
-            Trouble::Conflict(why) => (StatusCode::CONFLICT, why.clone()),
-            Trouble::Away(why) => (StatusCode::SERVICE_UNAVAILABLE, why.clone()),
-            Trouble::Later(seconds) => (StatusCode::TOO_MANY_REQUESTS, format!("try again in {seconds} s")),
-        };
-        let mut answer = json(status, &json!({ "error": sentence }));
-        let headers = answer.headers_mut();
-        match self {
-            Trouble::Method(allowed) => headers.insert(header::ALLOW, HeaderValue::from_static(allowed)),
-            Trouble::Later(seconds) => headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds)),
-            Trouble::Denied(Denied::Unknown) => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"rpm\""))
-            }
-            _ => None,
-        };
-        answer
     }
 }
 
@@ -341,17 +348,31 @@ fn find<'a>(snapshot: &'a Snapshot, id: &str) -> Result<&'a AppFigures, Trouble>
     app.ok_or_else(|| Trouble::NotFound(format!("app with the id {id}")))
 }
 
-fn instances(body: &[u8], most: u32) -> Result<u32, Trouble> {
-    let body: Value = serde_json::from_slice(body).map_err(|error| Trouble::Bad(error.to_string()))?;
-    let count = body.get("instances").and_then(|count| {
-        // For JSON 3.0 is as whole as 3.
-        let whole = || count.as_f64().filter(|count| count.fract() == 0.0 && (0.0..1e9).contains(count));
-        count.as_u64().or_else(|| whole().map(|count| count as u64))
-    });
-    count
-        .and_then(|count| u32::try_from(count).ok())
-        .filter(|count| (1..=most).contains(count))
-        .ok_or_else(|| Trouble::Bad(format!("`instances`: expected a number from 1 to {most}")))
+fn find_worker<'a>(snapshot: &'a Snapshot, id: &str) -> Result<(&'a AppFigures, &'a WorkerFigures), Trouble> {
+    let number = decode(id).as_deref().and_then(whole).map(WorkerId);
+    let each = snapshot.list.apps.iter().flat_map(|app| app.workers.iter().map(move |worker| (app, worker)));
+    let found = each.into_iter().find(|(_, worker)| Some(worker.id) == number);
+    found.ok_or_else(|| Trouble::NotFound(format!("worker with the id {id}")))
+}
+
+/// Says what came of something that was asked for.
+fn done(reply: Reply) -> Result<Answer, Trouble> {
+    match reply {
+        Reply::Done { workers } => Ok(json(StatusCode::OK, &json!({ "workers": workers }))),
+        Reply::Noted { note } => Ok(json(StatusCode::OK, &json!({ "workers": [], "note": note }))),
+        Reply::Refused { message, .. } => Err(Trouble::Conflict(message)),
+        Reply::Failed(failed) => {
+            let each = failed.failures.iter().map(|one| format!("{}, worker {}: {}", one.app, one.worker, one.message));
+            Err(Trouble::Conflict(each.collect::<Vec<_>>().join("; ")))
+        }
+        Reply::Pong(_)
+        | Reply::List(_)
+        | Reply::Figures(_)
+        | Reply::Saved { .. }
+        | Reply::Balancers(_)
+        | Reply::History(_)
+        | Reply::Answers { .. } => Err(Trouble::unexpected()),
+    }
 }
 
 /// Reads a number that is written in digits and nothing else.
@@ -403,48 +424,6 @@ fn decode(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// Returns the last lines of the logs of an app; of each file alone, since files do not say which line was first.
-fn lines(app: &AppInfo, streams: &[&'static str], last: usize) -> Vec<Value> {
-    let mut seen = Vec::new();
-    let mut lines = Vec::new();
-    for worker in &app.workers {
-        for stream in streams {
-            let path = if *stream == "out" { &worker.out_log } else { &worker.err_log };
-            let Some(path) = path.as_ref().filter(|path| !seen.contains(*path)) else { continue };
-            seen.push(path.clone());
-            let read = rpm_records::last_lines(path, 0, last, LOG_REACH).into_iter();
-            lines.extend(read.map(|text| json!({ "stream": stream, "text": text })));
-        }
-    }
-    lines
-}
-
-fn plain(text: String, kind: &'static str) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(text)).boxed());
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    answer
-}
-
-fn json(status: StatusCode, value: &Value) -> Answer {
-    let mut answer = plain(value.to_string(), "application/json");
-    *answer.status_mut() = status;
-    answer
-}
-
-fn streamed(events: stream::Events) -> Answer {
-    let mut answer = Response::new(events.boxed());
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    answer
-}
-
-fn with_cookie(mut answer: Answer, name: &str, seconds: u64) -> Answer {
-    let cookie = format!("{COOKIE}={name}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}");
-    if let Ok(cookie) = HeaderValue::from_str(&cookie) {
-        answer.headers_mut().insert(header::SET_COOKIE, cookie);
-    }
-    answer
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -453,15 +432,8 @@ mod tests {
     fn a_query_is_decoded_or_refused() {
         let get = |text: &str| query(text).map(|query| query.get("a").cloned());
         assert_eq!(get("a=b%20c+d&x").unwrap().as_deref(), Some("b c d"));
-        assert!(get("a=%zz").is_err() && get("a=%f").is_err() && get("a=%ff").is_err());
-    }
-
-    #[test]
-    fn a_number_of_workers_is_whole_and_bounded() {
-        let of = |text: &str| instances(format!("{{\"instances\":{text}}}").as_bytes(), 5).ok();
-        assert_eq!(["3", "3.0", "5"].map(of), [Some(3), Some(3), Some(5)]);
-        assert_eq!(["0", "6", "-1", "2.5", "1e300", "\"3\"", "null", "[3]"].map(of), [None; 8]);
         assert_eq!(whole::<u32>("+5").or(whole("")).or(whole("-5")), None);
+        assert!(get("a=%zz").is_err() && get("a=%f").is_err() && get("a=%ff").is_err());
     }
 
     #[test]

@@ -5,7 +5,10 @@
 //! checked, so that a page of another origin cannot reach us by pointing its own name here.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
 
 use crate::secret;
 
@@ -44,6 +47,8 @@ pub(crate) enum Denied {
     Origin,
     /// Neither a token nor a session.
     Unknown,
+    /// A token that is none of ours.
+    Wrong,
     /// The page did not prove that it is ours.
     Forged,
 }
@@ -54,6 +59,7 @@ impl Denied {
             Denied::Host => "this name is not one of ours: `rpm web --allow-host NAME` adds it",
             Denied::Origin => "a page of another origin may not do this",
             Denied::Unknown => "a token is needed: Authorization: Bearer TOKEN, see `rpm web token`",
+            Denied::Wrong => "this token is wrong: `rpm web token` prints the right one",
             Denied::Forged => "the header X-Csrf-Token is missing or wrong",
         }
     }
@@ -74,6 +80,21 @@ pub(crate) struct Guard {
 struct Session {
     csrf: String,
     until: Instant,
+    /// Dropped with the session: whoever listens hears of its end.
+    end: watch::Sender<()>,
+}
+
+/// How long who was let in may stay: a program for as long as it likes, a browser until its session ends.
+#[derive(Debug)]
+pub(crate) struct Stay(Option<(Instant, watch::Receiver<()>)>);
+
+impl Stay {
+    /// Waits until it is over.
+    pub(crate) async fn over(self) {
+        let Some((until, mut end)) = self.0 else { return std::future::pending().await };
+        // Nothing is ever sent: what comes is the end.
+        let _ = tokio::time::timeout_at(until.into(), end.changed()).await;
+    }
 }
 
 impl Guard {
@@ -85,7 +106,9 @@ impl Guard {
     pub(crate) fn of_us(&self, shown: &Shown<'_>) -> Result<(), Denied> {
         if let Some(hosts) = &self.hosts {
             let name = name_of(shown.host.unwrap_or_default());
-            if !hosts.iter().any(|host| host.eq_ignore_ascii_case(name)) {
+            // An address in the place of a name points where it says, and nobody else has one of these.
+            let is_loopback = name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+            if !is_loopback && !hosts.iter().any(|host| host.eq_ignore_ascii_case(name)) {
                 return Err(Denied::Host);
             }
         }
@@ -100,10 +123,12 @@ impl Guard {
 
     /// Checks who asks for anything but metrics.
     pub(crate) fn admit(&self, now: Instant, shown: &Shown<'_>) -> Result<(), Denied> {
-        if shown.authorization.and_then(bearer).is_some_and(|token| secret::is_same(token, &self.token)) {
+        let token = shown.authorization.and_then(bearer);
+        if token.is_some_and(|token| secret::is_same(token, &self.token)) {
             return Ok(());
         }
-        let session = self.session(now, shown.cookie).ok_or(Denied::Unknown)?;
+        let nobody = if token.is_some() { Denied::Wrong } else { Denied::Unknown };
+        let session = self.session(now, shown.cookie).ok_or(nobody)?;
         if shown.changes && !shown.csrf.is_some_and(|csrf| secret::is_same(csrf, &session.csrf)) {
             return Err(Denied::Forged);
         }
@@ -139,7 +164,7 @@ impl Guard {
             let oldest = self.sessions.iter().min_by_key(|(_, session)| session.until).map(|(name, _)| name.clone());
             oldest.map(|name| self.sessions.remove(&name));
         }
-        self.sessions.insert(name.clone(), Session { csrf, until: now + SESSION_LASTS });
+        self.sessions.insert(name.clone(), Session { csrf, until: now + SESSION_LASTS, end: watch::Sender::new(()) });
         Ok(Some(name))
     }
 
@@ -151,6 +176,15 @@ impl Guard {
     /// Returns what the page must show in `X-Csrf-Token`.
     pub(crate) fn csrf(&self, now: Instant, cookie: Option<&str>) -> Option<&str> {
         self.session(now, cookie).map(|session| session.csrf.as_str())
+    }
+
+    /// Returns how long somebody may stay who was admitted.
+    pub(crate) fn stay(&self, now: Instant, shown: &Shown<'_>) -> Stay {
+        let session = match shown.authorization.and_then(bearer) {
+            Some(token) if secret::is_same(token, &self.token) => None,
+            _ => self.session(now, shown.cookie),
+        };
+        Stay(session.map(|session| (session.until, session.end.subscribe())))
     }
 
     fn session(&self, now: Instant, cookie: Option<&str>) -> Option<&Session> {
@@ -191,10 +225,10 @@ mod tests {
     fn a_name_of_somebody_else_is_refused() {
         let guard = guard();
         let host = |host| guard.of_us(&Shown { host: Some(host), ..Shown::default() });
-        for ours in ["localhost", "LOCALHOST:9000", "127.0.0.1:1", "[::1]:9000"] {
+        for ours in ["localhost", "LOCALHOST:9000", "127.0.0.1:1", "127.9.9.9", "[::1]:9000"] {
             assert_eq!(host(ours), Ok(()), "{ours}");
         }
-        for other in ["evil.example", "localhost.evil.example", "", "[::2]"] {
+        for other in ["evil.example", "127.0.0.1.evil.example", "", "[::2]", "10.0.0.1"] {
             assert_eq!(host(other), Err(Denied::Host), "{other}");
         }
     }
@@ -226,12 +260,29 @@ mod tests {
         assert_eq!(guard.admit(now, &look), Err(Denied::Unknown));
     }
 
+    #[tokio::test]
+    async fn a_stay_ends_with_the_session() {
+        let mut guard = guard();
+        let now = Instant::now();
+        let name = guard.log_in(now, TOKEN).unwrap().unwrap();
+        let cookie = format!("{COOKIE}={name}");
+        let shown = Shown { cookie: Some(&cookie), ..Shown::default() };
+        let stay = tokio::spawn(guard.stay(now, &shown).over());
+        guard.log_out(Some(&cookie));
+        stay.await.unwrap();
+        let name = guard.log_in(now, TOKEN).unwrap().unwrap();
+        let cookie = format!("{COOKIE}={name}");
+        guard.sessions.get_mut(&name).unwrap().until = now + Duration::from_millis(20);
+        guard.stay(now, &Shown { cookie: Some(&cookie), ..Shown::default() }).over().await;
+        assert!(now.elapsed() >= Duration::from_millis(20));
+    }
+
     #[test]
     fn the_scrapers_token_opens_nothing_else() {
         let guard = guard();
         let now = Instant::now();
         let shown = Shown { authorization: Some("Bearer metrics-metrics-"), ..Shown::default() };
-        assert_eq!((guard.admit_scraper(now, &shown), guard.admit(now, &shown)), (Ok(()), Err(Denied::Unknown)));
+        assert_eq!((guard.admit_scraper(now, &shown), guard.admit(now, &shown)), (Ok(()), Err(Denied::Wrong)));
     }
 
     #[test]

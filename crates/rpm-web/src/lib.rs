@@ -6,27 +6,32 @@
 //!
 //! ```text
 //! daemon ──Figures, Balancers──▶ watch (a thread) ──▶ Snapshot ──▶ metrics, api
-//!        ──Events──────────────▶ news  (a thread) ──▶ counts, streams
+//! events.jsonl ──────────────▶ watch, happenings (a thread each) ──▶ counts, streams
 //! ```
 //!
 //! - [`metrics`]: a snapshot as Prometheus text; `exposition`: its lines
 //! - [`grafana`]: a dashboard for these metrics
 //! - `watch`: asks the daemon; `look`: what it sees; `history`: the last hour
 //! - `guard`: who may ask what; `secret`: the tokens
-//! - `api`: the routes; `view`: what they show; `stream`: server-sent events
-//! - `server`: sockets and connections
+//! - `api`: the routes; `deeds`: what they do; `answer`: what they answer; `view`: what they show; `logs`: log files; `happenings`: what happens; `stream`: server-sent events
+//! - `server`: sockets and connections; `strangers`: who goes first when there is no place left
 #![forbid(unsafe_code)]
 
 pub mod grafana;
 pub mod metrics;
 
+mod answer;
 mod api;
+mod deeds;
 mod exposition;
 mod guard;
+mod happenings;
 mod history;
+mod logs;
 mod look;
 mod secret;
 mod server;
+mod strangers;
 mod stream;
 mod tally;
 mod view;
@@ -35,9 +40,14 @@ mod watch;
 use std::io;
 use std::path::PathBuf;
 
+use rpm_ipc::AppInfo;
 use rpm_model::Home;
+use rpm_records::{EventRecord, ExitRecord};
 
 pub use secret::{metrics_token, token};
+
+/// Says why an app is as it is, from its ends and what happened last: the words are those of the command line.
+pub type Why = fn(&AppInfo, &[ExitRecord], &[EventRecord]) -> serde_json::Value;
 
 /// How it serves.
 #[derive(Debug, Clone)]
@@ -54,6 +64,8 @@ pub struct Options {
     pub hosts: Vec<String>,
     /// Whether metrics have the names of exporters for PM2, too.
     pub as_pm2: bool,
+    /// Says why an app is as it is.
+    pub why: Why,
 }
 
 /// Where it listens.
@@ -96,6 +108,14 @@ pub enum WebError {
     /// The system refused something basic.
     #[error(transparent)]
     System(#[from] io::Error),
+}
+
+/// Finds out whether a server could listen there now.
+///
+/// # Errors
+/// When it could not.
+pub fn probe(listen: &Listen) -> Result<(), WebError> {
+    server::probe(listen)
 }
 
 /// Serves until SIGINT or SIGTERM.

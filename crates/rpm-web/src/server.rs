@@ -4,6 +4,8 @@ use std::convert::Infallible;
 use std::io::{self, Write};
 use std::net::ToSocketAddrs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,13 +18,15 @@ use tokio::sync::Semaphore;
 
 use crate::api::Api;
 use crate::guard::Guard;
+use crate::strangers::Strangers;
 use crate::watch::Watch;
 use crate::{Listen, Options, WebError, secret};
 
 /// A client that has not sent the head of its request after this is not going to.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 
-/// Connections at once: each is a few kilobytes. The next ones wait in the kernel's queue.
+/// Connections at once: each is a few kilobytes. The last place is made free by sending away who has shown no token for
+/// longest; where all have shown one, the next ones wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 256;
 
 /// After this the kernel had no descriptor left; it is tried again.
@@ -40,20 +44,31 @@ pub(crate) async fn serve(options: Options) -> Result<(), WebError> {
     let watch = Watch::start(options.home.clone());
     let api = Arc::new(Api::new(&options, watch, guard));
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let strangers = Arc::new(Strangers::default());
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return Ok(()) };
+        let next = async {
+            // The semaphore is never closed.
+            let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
+            Ok::<_, io::Error>((place, accept(&listener).await?))
+        };
         tokio::select! {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
-            accepted = accept(&listener) => match accepted {
-                Ok(connection) => {
-                    let api = api.clone();
-                    tokio::spawn(async move {
-                        converse(connection, api).await;
+            accepted = next => match accepted {
+                Ok((place, connection)) => {
+                    let (api, number) = (api.clone(), strangers.next());
+                    let known = strangers.clone();
+                    let task = tokio::spawn(async move {
+                        converse(connection, api, &known, number).await;
+                        known.forget(number);
                         drop(place);
                     });
+                    strangers.came(number, task.abort_handle());
+                    if places.available_permits() == 0 {
+                        strangers.send_away();
+                    }
                 }
                 Err(error) => {
                     tracing::warn!("a connection could not be taken: {error}");
@@ -73,26 +88,30 @@ fn told(place: &str) {
     let _ = writeln!(io::stdout(), "serving on {place}");
 }
 
-/// Listens; returns the names that may stand in `Host` too, or nothing for a socket that no browser reaches.
-fn listen(options: &Options) -> Result<(Listener, Option<Vec<String>>), WebError> {
-    let failed = |error: io::Error| WebError::Listen { address: options.listen.to_string(), error };
-    match &options.listen {
+/// Finds out whether it could be listened there, and lets go of it.
+pub(crate) fn probe(listen: &Listen) -> Result<(), WebError> {
+    match bind(listen)? {
+        Bound::Tcp(_) => Ok(()),
+        Bound::Unix(_, path) => std::fs::remove_file(path).map_err(WebError::System),
+    }
+}
+
+/// A socket that nobody accepts on yet.
+enum Bound<'a> {
+    Tcp(std::net::TcpListener),
+    Unix(net::UnixListener, &'a Path),
+}
+
+fn bind(listen: &Listen) -> Result<Bound<'_>, WebError> {
+    let failed = |error: io::Error| WebError::Listen { address: listen.to_string(), error };
+    match listen {
         Listen::Tcp(address) => {
             let addresses: Vec<_> = address.to_socket_addrs().map_err(failed)?.collect();
-            let listener = std::net::TcpListener::bind(addresses.as_slice()).map_err(failed)?;
-            listener.set_nonblocking(true)?;
-            let listener = TcpListener::from_std(listener)?;
-            let local = listener.local_addr()?;
-            told(&format!("http://{local}"));
-            let mut hosts = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
-            hosts.extend(address.rsplit_once(':').map(|(host, _)| host.trim_matches(['[', ']']).to_owned()));
-            hosts.push(local.ip().to_string());
-            hosts.extend(options.hosts.iter().cloned());
-            Ok((Listener::Tcp(listener), Some(hosts)))
+            Ok(Bound::Tcp(std::net::TcpListener::bind(addresses.as_slice()).map_err(failed)?))
         }
         Listen::Unix(path) => {
             // One that nobody answers on was left by a process that was killed.
-            if std::os::unix::net::UnixStream::connect(path).is_err() {
+            if net::UnixStream::connect(path).is_err() {
                 let is_socket = path.symlink_metadata().is_ok_and(|meta| {
                     use std::os::unix::fs::FileTypeExt;
                     meta.file_type().is_socket()
@@ -101,10 +120,32 @@ fn listen(options: &Options) -> Result<(Listener, Option<Vec<String>>), WebError
                     std::fs::remove_file(path).map_err(failed)?;
                 }
             }
-            let listener = UnixListener::bind(path).map_err(failed)?;
+            let listener = net::UnixListener::bind(path).map_err(failed)?;
             std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).map_err(failed)?;
+            Ok(Bound::Unix(listener, path))
+        }
+    }
+}
+
+/// Listens; returns the names that may stand in `Host` too, or nothing for a socket that no browser reaches.
+fn listen(options: &Options) -> Result<(Listener, Option<Vec<String>>), WebError> {
+    match bind(&options.listen)? {
+        Bound::Tcp(listener) => {
+            listener.set_nonblocking(true)?;
+            let listener = TcpListener::from_std(listener)?;
+            let local = listener.local_addr()?;
+            told(&format!("http://{local}"));
+            let mut hosts = vec!["localhost".to_owned(), local.ip().to_string()];
+            if let Listen::Tcp(address) = &options.listen {
+                hosts.extend(address.rsplit_once(':').map(|(host, _)| host.trim_matches(['[', ']']).to_owned()));
+            }
+            hosts.extend(options.hosts.iter().cloned());
+            Ok((Listener::Tcp(listener), Some(hosts)))
+        }
+        Bound::Unix(listener, path) => {
+            listener.set_nonblocking(true)?;
             told(&path.display().to_string());
-            Ok((Listener::Unix(listener), None))
+            Ok((Listener::Unix(UnixListener::from_std(listener)?), None))
         }
     }
 }
@@ -124,10 +165,10 @@ async fn accept(listener: &Listener) -> io::Result<Box<dyn Stream>> {
     })
 }
 
-async fn converse(stream: Box<dyn Stream>, api: Arc<Api>) {
+async fn converse(stream: Box<dyn Stream>, api: Arc<Api>, strangers: &Arc<Strangers>, number: u64) {
     let service = service_fn(|request| {
-        let api = api.clone();
-        async move { Ok::<_, Infallible>(api.answer(request).await) }
+        let (api, strangers) = (api.clone(), strangers.clone());
+        async move { Ok::<_, Infallible>(api.answer(request, || strangers.forget(number)).await) }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);

@@ -1,6 +1,7 @@
 //! What the API shows, as JSON. Published: a field that is there stays and keeps its meaning.
 
-use rpm_ipc::{AppFigures, BetweenRuns, WorkerFigures};
+use rpm_ipc::{AppFigures, AppInfo, BetweenRuns, WorkerFigures};
+use rpm_records::ExitRecord;
 use serde_json::{Value, json};
 
 use crate::look::Snapshot;
@@ -39,10 +40,38 @@ pub(crate) fn app(app: &AppFigures, snapshot: &Snapshot) -> Value {
         "kind": app.kind.name(),
         "exec_mode": app.exec_mode.name(),
         "rolling": app.rolling,
+        "canaries": app.canaries,
+        "autoscale": app.autoscale.as_ref().map(|autoscale| json!({
+            "on": autoscale.info.is_on,
+            "min": autoscale.min,
+            "max": autoscale.max,
+            "standing": autoscale.info.standing,
+            "last": autoscale.info.last.as_ref().map(|last| json!({ "at_ms": last.at_ms, "text": last.text })),
+        })),
         "next_run_ms": app.next_run_ms,
         "traffic": traffic,
         "workers": app.workers.iter().map(|one| worker(one, snapshot)).collect::<Vec<_>>(),
     })
+}
+
+/// Returns one app with what takes longer to find out: how its workers fare as to requests, and how they ended last.
+pub(crate) fn whole(figures: &AppFigures, info: &AppInfo, snapshot: &Snapshot) -> Value {
+    let mut value = app(figures, snapshot);
+    for one in value["workers"].as_array_mut().into_iter().flatten() {
+        let Some(worker) = info.workers.iter().find(|worker| one["id"] == worker.id.0) else { continue };
+        one["health"] = json!(worker.health);
+        one["check"] = json!(worker.check);
+        one["last_exit"] = worker.last_exit.map_or(Value::Null, |exit| exit.to_string().into());
+        one["last_exit_at_ms"] = json!(worker.last_exit_at_ms);
+    }
+    value
+}
+
+/// Returns the end of a process as it is on record, and in words.
+pub(crate) fn crash(exit: &ExitRecord) -> Value {
+    let mut value = json!(exit);
+    value["text"] = exit.exit.to_string().into();
+    value
 }
 
 fn worker(worker: &WorkerFigures, snapshot: &Snapshot) -> Value {

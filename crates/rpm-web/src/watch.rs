@@ -1,11 +1,11 @@
-//! Asks the daemon: a thread that looks, and a thread that hears what happens; a third one counts it from the record.
+//! Asks the daemon: a thread that looks; another counts what happens, from the record.
 
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rpm_ipc::{AppInfo, AppKind, CallError, Client, Happened, Notice, Reply, Request};
+use rpm_ipc::{AppInfo, AppKind, CallError, Client, Reply, Request};
 use rpm_logs::Follower;
 use rpm_logs::follow::Begin;
 use rpm_model::{AppId, Home};
@@ -32,12 +32,10 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 const STREAM_DEPTH: usize = 64;
 
 /// What is heard by those who watch.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum News {
     /// There is a newer snapshot.
     Looked,
-    /// Something happened.
-    Happened(Arc<Happened>),
 }
 
 /// What is known of the daemon.
@@ -73,12 +71,11 @@ impl Watch {
         let (news, _) = broadcast::channel(STREAM_DEPTH);
         let (state, link, wanted) = (Mutex::default(), Mutex::default(), Condvar::new());
         let watch = Arc::new(Self { home, state, link, wanted, news });
-        let (looks, hears, counts) = (watch.clone(), watch.clone(), watch.clone());
+        let (looks, counts) = (watch.clone(), watch.clone());
         // What happens from now on, not from when the thread comes to it.
         let events = rpm_records::events_path(watch.home.root());
         let end = std::fs::metadata(&events).map_or(0, |meta| meta.len());
         std::thread::spawn(move || looks.look_on());
-        std::thread::spawn(move || hears.hear());
         std::thread::spawn(move || counts.count(&events, end));
         watch
     }
@@ -203,20 +200,6 @@ impl Watch {
         };
         if let Err(error) = counted() {
             tracing::error!("what happens is not counted: {}: {error}", events.display());
-        }
-    }
-
-    fn hear(&self) {
-        loop {
-            let began = Instant::now();
-            if let Ok(mut client) = connect(&self.home, None) {
-                let _ = client.call(Request::Events, |notice| {
-                    if let Notice::Happened(happened) = notice {
-                        let _ = self.news.send(News::Happened(Arc::new(happened)));
-                    }
-                });
-            }
-            std::thread::sleep(AGAIN_AFTER.saturating_sub(began.elapsed()));
         }
     }
 }

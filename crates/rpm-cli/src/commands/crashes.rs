@@ -1,5 +1,7 @@
 //! `crashes`: how the processes of an app ended, with their last lines; it needs no daemon.
 
+use std::path::Path;
+
 use rpm_records::ExitRecord;
 
 use crate::acting::now_ms;
@@ -8,23 +10,39 @@ use crate::commands::{Invocation, past, why};
 use crate::report::Failure;
 use crate::screens::history;
 
+/// Writes the last crashes of some apps, the newest first: so many, each with so many lines of each stream.
+pub(super) fn text(names: &[String], (count, lines): (usize, usize), root: &Path) -> Result<String, Failure> {
+    let exits = on_record(names, root)?;
+    let crashes = exits.iter().rev().filter(|exit| exit.is_crash()).take(count);
+    Ok(crashes.map(|exit| history::exit(exit, lines, now_ms())).collect())
+}
+
+/// Returns what is on record of some apps, oldest first.
+fn on_record(names: &[String], root: &Path) -> Result<Vec<ExitRecord>, Failure> {
+    let mut exits: Vec<ExitRecord> = Vec::new();
+    for name in names {
+        exits.extend(rpm_records::exits(root, name).map_err(failed)?);
+    }
+    exits.sort_by_key(|exit| exit.at_ms);
+    Ok(exits)
+}
+
+fn failed(error: std::io::Error) -> Failure {
+    Failure::new(format!("the records of exits cannot be read: {error}"))
+}
+
 pub(super) fn run(args: &Crashes, invocation: &Invocation) -> Result<(), Failure> {
     let root = invocation.home.root();
     let since = past::since(args.since.as_deref())?.unwrap_or(0);
-    let failed = |error: std::io::Error| Failure::new(format!("the records of exits cannot be read: {error}"));
     let names = match &args.target {
         Some(word) => why::names(word, invocation)?,
         None => rpm_records::read::apps(root).map_err(failed)?,
     };
-    let mut exits: Vec<ExitRecord> = Vec::new();
-    for name in &names {
-        exits.extend(rpm_records::exits(root, name).map_err(failed)?);
-    }
+    let mut exits = on_record(&names, root)?;
     exits.retain(|exit| args.all || exit.is_crash());
     let on_record = exits.len();
     exits.retain(|exit| exit.at_ms >= since);
     let found = exits.len();
-    exits.sort_by_key(|exit| exit.at_ms);
     exits.drain(..exits.len().saturating_sub(args.last));
     if args.json {
         let text = serde_json::to_string_pretty(&exits).map_err(|error| Failure::new(error.to_string()))?;

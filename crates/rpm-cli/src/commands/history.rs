@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use rpm_ipc::{AppInfo, Release, Reply, Request, Respec};
+use rpm_ipc::rollback::{how_far, roll_back};
+use rpm_ipc::{AppInfo, Release, Reply, Request};
 use rpm_model::AppSpec;
 use serde_json::{Value, json};
 
@@ -36,27 +37,16 @@ pub(super) fn rollback(args: &Rollback, invocation: &Invocation) -> Result<(), F
     let app = scale::find(&args.app, &list)?;
     let releases = ask(&mut session, app)?;
     let name = &app.spec.name;
-    // What has failed is no place to go back to.
-    let good: Vec<&Release> = releases.iter().rev().filter(|release| !release.rolled_back).collect();
-    let Some(release) = good.get(args.back as usize - 1) else {
-        let what = match good.len() {
-            0 => format!("{name} has no earlier release"),
-            1 => format!("{name} has one earlier release"),
-            count => format!("{name} has {count} earlier releases"),
-        };
-        let hint = (!good.is_empty()).then(|| format!("`{} history {name}` shows them", invocation.voice.program()));
-        return Err(Failure::new(format!("could not roll back: {what}")).maybe_hint(hint));
-    };
-    // As many workers as there are now: that was not what was wrong with it.
-    let spec = AppSpec { instances: app.spec.instances, ..release.spec.clone() };
-    let workers = app.workers.iter().map(|worker| worker.id).collect();
-    let request = Request::Reload { workers, specs: vec![Respec { app: app.id, spec }], force: false };
+    let request = roll_back(app, &releases, args.back as usize).map_err(|good| {
+        let hint = (good > 0).then(|| format!("`{} history {name}` shows them", invocation.voice.program()));
+        Failure::new(format!("could not roll back: {}", how_far(name, good))).maybe_hint(hint)
+    })?;
     // It is known to be good: where its first workers are to be looked at before the others, nobody has to.
     let promote = Ask { if_it_waits: true, ..Ask::from(("promote", Request::Promote { app: app.id })) };
     acting::act_and_show(&mut session, invocation, &list, vec![Ask::from(("reload", request)), promote])
 }
 
-fn ask(session: &mut Session, app: &AppInfo) -> Result<Vec<Release>, Failure> {
+pub(super) fn ask(session: &mut Session, app: &AppInfo) -> Result<Vec<Release>, Failure> {
     match session.act(Request::History { app: app.id }, |_| {})? {
         Reply::History(releases) => Ok(releases),
         Reply::Refused { message, hint } => Err(Failure::new(message).maybe_hint(hint)),

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use rpm_ipc::{List, Request};
-use rpm_model::{AppSpec, Flavour, Home};
+use rpm_ipc::{AppInfo, List, Request};
+use rpm_model::{AppSpec, Flavour, Home, Status};
 use rpm_web::{Listen, Options, WebError};
 
 use crate::args::{Compat, Export, Web, WebHow, WebServer, WebVerb};
-use crate::commands::{Invocation, cwd};
+use crate::commands::{Invocation, cwd, why};
 use crate::report::{Failure, chain};
 use crate::{modules, target, web};
 
@@ -27,10 +27,10 @@ pub(super) fn run(args: &Web, invocation: &Invocation) -> Result<(), Failure> {
         }
         WebVerb::Url => {
             let list = invocation.session()?.list(false)?;
-            let spec = web::find(&list).ok_or_else(|| {
+            let app = web::find(&list).filter(|app| is_up(app)).ok_or_else(|| {
                 Failure::new("it does not run").hint(format!("`{} web` starts it", invocation.voice.program()))
             })?;
-            invocation.voice.data(&format!("{}\n", address(spec)));
+            invocation.voice.data(&format!("{}\n", address(&app.spec)));
             Ok(())
         }
     }
@@ -41,14 +41,30 @@ fn start(how: &WebHow, invocation: &Invocation) -> Result<(), Failure> {
     let words = words(how, &listen);
     let spec = web::spec(words.clone(), &invocation.home)?;
     let mut session = invocation.session()?;
-    let before = session.list(false)?;
-    remove(&mut session, &before)?;
+    let list = session.list(false)?;
+    let before = web::find(&list).map(|app| (app.spec.clone(), is_up(app)));
+    // The one that runs is not given up for one that could not listen; where it listens itself nobody else could.
+    if !before.as_ref().is_some_and(|(spec, is_up)| *is_up && address(spec) == listen.to_string()) {
+        rpm_web::probe(&listen).map_err(failed)?;
+    }
     rpm_web::token(&invocation.home).map_err(failed)?;
-    modules::start(&mut session, spec)?;
+    remove(&mut session, &list)?;
+    if let Err(failure) = modules::start(&mut session, spec) {
+        let list = session.list(false)?;
+        remove(&mut session, &list)?;
+        if let Some((spec, true)) = before {
+            modules::start(&mut session, spec)?;
+        }
+        return Err(failure);
+    }
     web::want(&words, &invocation.home)?;
     invocation.voice.say(format_args!("Serving dashboard, metrics and API on {listen}"));
     invocation.voice.say(format_args!("`{} web token` prints the token that it asks for", invocation.voice.program()));
     Ok(())
+}
+
+fn is_up(app: &AppInfo) -> bool {
+    app.workers.iter().any(|worker| worker.status == Status::Online)
 }
 
 fn stop(invocation: &Invocation) -> Result<(), Failure> {
@@ -121,8 +137,8 @@ pub fn server(args: WebServer) -> Result<(), Failure> {
     let home = Home::new(args.home, flavour).with_variables(variable);
     let WebHow { read_only, max_instances, allow_host, compat, .. } = args.how;
     let as_pm2 = compat == Some(Compat::Pm2);
-    rpm_web::run(Options { home, listen, read_only, instances_max: max_instances, hosts: allow_host, as_pm2 })
-        .map_err(failed)
+    let (instances_max, hosts) = (max_instances, allow_host);
+    rpm_web::run(Options { home, listen, read_only, instances_max, hosts, as_pm2, why: why::document }).map_err(failed)
 }
 
 /// Writes a dashboard for Grafana.

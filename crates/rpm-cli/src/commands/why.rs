@@ -1,6 +1,9 @@
 //! `why`: in a sentence why an app is as it is, and the evidence.
 
-use rpm_ipc::List;
+use std::path::Path;
+
+use rpm_ipc::{AppInfo, List};
+use rpm_model::WorkerId;
 use rpm_records::{EventRecord, ExitRecord};
 
 use crate::acting::now_ms;
@@ -16,7 +19,6 @@ const EVENTS: usize = 8;
 
 pub(super) fn run(args: &Why, invocation: &Invocation) -> Result<(), Failure> {
     let root = invocation.home.root();
-    let failed = |error: std::io::Error| Failure::new(format!("what has happened cannot be read: {error}"));
     let list = list(invocation)?;
     let names = names_in(&args.target, list.as_ref(), invocation)?;
     let workers = match &list {
@@ -25,9 +27,7 @@ pub(super) fn run(args: &Why, invocation: &Invocation) -> Result<(), Failure> {
     };
     let mut documents = Vec::new();
     for name in names {
-        let exits = rpm_records::exits(root, &name).map_err(failed)?;
-        let mut events = rpm_records::events(root, |event| event.app.as_deref() == Some(&name)).map_err(failed)?;
-        events.drain(..events.len().saturating_sub(EVENTS));
+        let (exits, events) = evidence(&name, root)?;
         let of_app = list.iter().flat_map(|list| &list.apps).filter(|app| app.spec.name == name);
         let seats = of_app.flat_map(|app| &app.workers).filter(|worker| workers.contains(&worker.id));
         let answers: Vec<why::Answer<'_>> = seats.map(|worker| why::answer(&name, worker, &exits, now_ms())).collect();
@@ -42,6 +42,31 @@ pub(super) fn run(args: &Why, invocation: &Invocation) -> Result<(), Failure> {
         invocation.voice.data(&format!("{text}\n"));
     }
     Ok(())
+}
+
+/// Says why some workers of an app are as they are.
+pub(super) fn text(app: &AppInfo, workers: &[WorkerId], root: &Path) -> Result<String, Failure> {
+    let name = &app.spec.name;
+    let (exits, events) = evidence(name, root)?;
+    let seats = app.workers.iter().filter(|worker| workers.contains(&worker.id));
+    let answers: Vec<_> = seats.map(|worker| why::answer(name, worker, &exits, now_ms())).collect();
+    Ok(screen(name, &answers, &exits, &events))
+}
+
+/// Returns the ends of an app, and what happened to it last.
+fn evidence(name: &str, root: &Path) -> Result<(Vec<ExitRecord>, Vec<EventRecord>), Failure> {
+    let failed = |error: std::io::Error| Failure::new(format!("what has happened cannot be read: {error}"));
+    let exits = rpm_records::exits(root, name).map_err(failed)?;
+    let mut events = rpm_records::events(root, |event| event.app.as_deref() == Some(name)).map_err(failed)?;
+    events.drain(..events.len().saturating_sub(EVENTS));
+    Ok((exits, events))
+}
+
+/// Says as JSON why an app is as it is.
+pub(super) fn document(app: &AppInfo, exits: &[ExitRecord], events: &[EventRecord]) -> serde_json::Value {
+    let name = &app.spec.name;
+    let answers: Vec<_> = app.workers.iter().map(|worker| why::answer(name, worker, exits, now_ms())).collect();
+    why::document(name, &answers, exits, events)
 }
 
 fn screen(name: &str, answers: &[why::Answer<'_>], exits: &[ExitRecord], events: &[EventRecord]) -> String {

@@ -1,5 +1,7 @@
 //! The two lines at the bottom: what is going on, and the keys.
 
+use rpm_ipc::AppInfo;
+
 use super::canvas::{Canvas, width_of};
 use crate::commandline::WORDS;
 use crate::keys::{BINDINGS, Binding, Section};
@@ -23,17 +25,29 @@ pub(crate) fn status(state: &State, canvas: &mut Canvas<'_>) {
         Prompt::Line { text, choices, .. } => return typed(state, canvas, ":", text, &hint(text, choices)),
         Prompt::Nothing => {}
     }
+    let silent = state.silent.map(|seconds| format!("the daemon does not answer; as of {seconds} s ago"));
     let (text, style) = match (&state.message, &state.busy, &state.source_error) {
         (Some(Err(message)), _, _) => (message.clone(), theme.bad),
         (_, Some(busy), _) => (under_way(busy), theme.passing),
+        (_, None, _) if silent.is_some() => (silent.unwrap_or_default(), theme.bad),
         (_, None, Some(error)) => (format!("{}; trying again", plain(error)), theme.bad),
         (Some(Ok(message)), None, None) => (message.clone(), theme.good),
         (None, None, None) if !state.filter.is_empty() => {
             (format!("filter: {}  (Esc clears it)", plain(state.filter.text())), theme.dim)
         }
-        (None, None, None) => return,
+        (None, None, None) => match state.list.iter().flat_map(|list| &list.apps).find_map(waiting) {
+            Some(text) => (text, theme.passing),
+            None => return,
+        },
     };
     canvas.put(1, 0, &text, style);
+}
+
+/// Says of an app that a new release waits after its first workers.
+pub(super) fn waiting(app: &AppInfo) -> Option<String> {
+    let (new, all) = (app.canaries.len(), app.workers.len());
+    let name = plain(&app.spec.name);
+    (new > 0).then(|| format!("{name}: {new} of {all} run the new release; :promote {name} or :abort {name}"))
 }
 
 /// Draws a line that is being typed; of one that is too long the end is seen.
@@ -107,7 +121,7 @@ fn bindings(state: &State) -> impl Iterator<Item = &'static Binding> {
     let in_log = state.view == View::Full(Pane::Log);
     let order = match state.view {
         View::Full(Pane::Log) => [Section::Logs, Section::Acting, Section::Looking],
-        View::Main | View::Full(_) | View::Help => [Section::Acting, Section::Looking, Section::Logs],
+        View::Main | View::Full(_) | View::Help | View::Told => [Section::Acting, Section::Looking, Section::Logs],
     };
     let is_help = |binding: &&Binding| matches!(binding.footer, Some(("?" | "q", _)));
     let help = BINDINGS.iter().filter(is_help);

@@ -175,8 +175,14 @@ fn facts(state: &State, shown: &Shown<'_>) -> Vec<(String, String)> {
         }
         fact("in flight", format!("{}, {} in the queue", traffic.in_flight, traffic.queue));
     }
-    if app.rolling {
+    if let Some(waiting) = super::bottom::waiting(app) {
+        fact("canary", waiting);
+    } else if app.rolling {
         fact("roll", "under way".into());
+    }
+    if let (Some(now), Some(policy)) = (&app.autoscale, &app.spec.autoscale) {
+        let state = if now.is_on { plain(&now.standing) } else { "off: people decide".to_owned() };
+        fact("autoscale", format!("{} to {}: {state}", policy.min, policy.max));
     }
     if let Some(at_ms) = app.next_run_ms {
         let name = if app.spec.job.is_some() { "next run" } else { "restart" };
@@ -209,6 +215,10 @@ fn of_worker(state: &State, worker: &WorkerInfo, fact: &mut impl FnMut(&str, Str
     let exit = worker.last_exit.map(|exit| exit.to_string());
     if worker.why.is_some() {
         fact("why", end(exit.clone(), worker.why.as_deref()));
+    }
+    if let Some(health) = worker.health {
+        let found = worker.check.as_ref().map(|check| format!(", {}", plain(&check.text))).unwrap_or_default();
+        fact("health", format!("{health}{found}"));
     }
     fact("pid", worker.pid.map_or("none".into(), |pid| pid.to_string()));
     let unstable = if worker.unstable > 0 { format!(" ({} unstable)", worker.unstable) } else { String::new() };

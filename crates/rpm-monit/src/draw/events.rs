@@ -28,14 +28,18 @@ pub(crate) fn draw(state: &State, canvas: &mut Canvas<'_>, back: usize, pane: Op
     for (row, event) in (1..).zip(state.events.range(first..end)) {
         let column = canvas.put(1, row, &clock(event.at_ms, state.zone), theme.dim) + 1;
         let width = NAME_MAX.min(canvas.width() / 3);
-        let name = plain(&event.app);
-        let column = canvas.put_within(column, row, width, &name, theme.text) + 1;
-        let column = canvas.put(column, row, &event.worker.to_string(), theme.worker(event.worker.0)) + 1;
+        let mut column = column;
+        if let Some(app) = &event.app {
+            column = canvas.put_within(column, row, width, &plain(app), theme.text) + 1;
+        }
+        if let Some(worker) = event.worker {
+            column = canvas.put(column, row, &worker.to_string(), theme.worker(worker.0)) + 1;
+        }
         let column =
             canvas.put(column, row, &plain(&event.event), style(state, &event.event, event.detail.as_deref())) + 1;
-        if let Some(detail) = &event.detail {
-            canvas.put(column, row, &plain(detail), theme.dim);
-        }
+        let by = event.by.as_deref().map(|by| format!("by {by}"));
+        let rest: Vec<&str> = [event.detail.as_deref(), by.as_deref()].into_iter().flatten().collect();
+        canvas.put(column, row, &plain(&rest.join(" ")), theme.dim);
     }
 }
 

@@ -65,7 +65,8 @@ fn about(state: &State) -> String {
     let mut about = match state.current() {
         Some(shown) => {
             let name = plain(&shown.app.spec.name);
-            match (shown.single(), state.followed_workers().count()) {
+            let followed = shown.workers.iter().filter(|worker| state.is_followed(worker)).count();
+            match (shown.single(), followed) {
                 (Some(worker), _) => format!("{name} {}", worker.id),
                 (None, followed) if followed < shown.workers.len() => {
                     format!("{name}, the first {followed} of {}", count(shown.workers.len(), "worker"))

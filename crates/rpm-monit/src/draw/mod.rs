@@ -10,6 +10,7 @@ mod help;
 mod logs;
 pub(crate) mod table;
 mod title;
+mod told;
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -38,6 +39,7 @@ pub(crate) fn screen(state: &State, area: Rect, buffer: &mut Buffer) {
             pane(state, &mut canvas.within(layout.lower), state.pane);
         }
         View::Full(shown) => pane(state, &mut canvas.within(layout.body), shown),
+        View::Told => told::draw(state, &mut canvas.within(layout.body)),
         View::Help => help::draw(state, &mut canvas.within(layout.body)),
     }
     bottom::status(state, &mut canvas.within(layout.status));

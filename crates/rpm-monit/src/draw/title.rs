@@ -40,6 +40,7 @@ pub(crate) fn draw(state: &State, canvas: &mut Canvas<'_>) {
     }
     let up = age(state.now_ms.saturating_sub(list.daemon.started_at_ms));
     let right = match &state.source_error {
+        _ if state.silent.is_some() => "daemon silent ".to_owned(),
         Some(_) => "daemon away ".to_owned(),
         None => format!("daemon {} up {up} ", list.daemon.pid),
     };

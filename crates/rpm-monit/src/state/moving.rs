@@ -3,8 +3,8 @@
 use super::{Key, Pane, State, View};
 use crate::layout::layout;
 
-/// Neither details nor help is longer than this; drawing stops at the last line.
-const SCROLL_MAX: usize = 400;
+/// Nothing that is scrolled by lines is longer than this; drawing stops at the last line.
+const SCROLL_MAX: usize = 4000;
 
 impl State {
     /// Selects or scrolls by lines, depending on the view.
@@ -12,7 +12,7 @@ impl State {
         match self.view {
             View::Main => self.move_selection(by),
             View::Full(pane) => self.scroll_pane(pane, by),
-            View::Help => self.scroll = self.scroll.saturating_add_signed(by).min(SCROLL_MAX),
+            View::Help | View::Told => self.scroll = self.scroll.saturating_add_signed(by).min(SCROLL_MAX),
         }
     }
 

@@ -55,7 +55,7 @@ impl State {
             match self.view {
                 View::Main => self.pane = pane,
                 View::Full(_) => self.show(View::Full(pane)),
-                View::Help => {}
+                View::Help | View::Told => {}
             }
         }
     }
@@ -67,7 +67,7 @@ impl State {
             View::Main if over(layout.lower) => self.scroll_pane(self.pane, by * WHEEL),
             View::Main if over(layout.side) => self.scroll_pane(Pane::Details, by * WHEEL),
             View::Main => self.move_selection(by),
-            View::Full(_) | View::Help => self.step(by * WHEEL),
+            View::Full(_) | View::Help | View::Told => self.step(by * WHEEL),
         }
     }
 }

@@ -114,7 +114,7 @@ fn a_reload_is_asked_for_at_once_and_a_restart_only_after_yes() {
     let mut state = state();
     press(&mut state, "j");
     let reload = Request::Reload { workers: vec![WorkerId(0)], specs: vec![], force: false };
-    assert_eq!(press(&mut state, "r"), [Action::Ask(reload)]);
+    assert_eq!(press(&mut state, "r"), [Action::Ask(reload.into())]);
     assert_eq!(state.busy.as_ref().unwrap().deed, "reload api (worker 0)");
     state.handle(Event::Acted(Ok(Reply::Done { workers: vec![WorkerId(0)] })));
     assert_eq!(said(&state), "reload api (worker 0): done (1 worker)");
@@ -123,20 +123,20 @@ fn a_reload_is_asked_for_at_once_and_a_restart_only_after_yes() {
     assert_eq!(press(&mut state, "n"), []);
     assert_eq!(said(&state), "nothing was done");
     let restart = Request::Restart { workers: vec![WorkerId(0)], specs: vec![] };
-    assert_eq!(press(&mut state, "Ry"), [Action::Ask(restart)]);
+    assert_eq!(press(&mut state, "Ry"), [Action::Ask(restart.into())]);
 }
 
 #[test]
 fn an_app_is_acted_on_whole() {
     let mut state = state();
     let workers = vec![WorkerId(0), WorkerId(1)];
-    assert_eq!(press(&mut state, "sy"), [Action::Ask(Request::Stop { workers: workers.clone() })]);
+    assert_eq!(press(&mut state, "sy"), [Action::Ask(Request::Stop { workers: workers.clone() }.into())]);
     state.handle(Event::Acted(Ok(Reply::Done { workers: workers.clone() })));
     assert_eq!(press(&mut state, "D"), []);
     assert!(
         matches!(&state.prompt, Prompt::Confirm(wish) if wish.cost.as_deref() == Some("2 workers forgotten, 2 of them running"))
     );
-    assert_eq!(press(&mut state, "y"), [Action::Ask(Request::Delete { workers })]);
+    assert_eq!(press(&mut state, "y"), [Action::Ask(Request::Delete { workers }.into())]);
 }
 
 #[test]
@@ -144,11 +144,11 @@ fn what_is_down_is_started_and_scaling_stays_above_nothing() {
     let mut state = state();
     press(&mut state, "G");
     let start = Request::Restart { workers: vec![WorkerId(3)], specs: vec![] };
-    assert_eq!(press(&mut state, "s"), [Action::Ask(start)]);
+    assert_eq!(press(&mut state, "s"), [Action::Ask(start.into())]);
     state.handle(Event::Acted(Ok(Reply::Done { workers: vec![] })));
     assert_eq!(press(&mut state, "-"), []);
     assert!(said(&state).contains("keeps at least one worker"));
-    assert_eq!(press(&mut state, "+"), [Action::Ask(Request::Scale { app: AppId(2), instances: 2 })]);
+    assert_eq!(press(&mut state, "+"), [Action::Ask(Request::Scale { app: AppId(2), instances: 2 }.into())]);
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn a_read_only_dashboard_does_nothing() {
 fn a_line_is_typed_completed_and_remembered() {
     let mut state = state();
     let request = Request::Scale { app: AppId(0), instances: 4 };
-    assert_eq!(press(&mut state, ":sca\tap\t4\n"), [Action::Ask(request)]);
+    assert_eq!(press(&mut state, ":sca\tap\t4\n"), [Action::Ask(request.into())]);
     state.handle(Event::Acted(Ok(Reply::Done { workers: vec![] })));
     press(&mut state, ":restrat\n");
     assert_eq!(said(&state), "no command is called restrat; is it restart?");
