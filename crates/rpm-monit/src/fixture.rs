@@ -115,7 +115,8 @@ pub(crate) fn listed(list: List) -> Event {
 pub(crate) fn happened(app: &str, event: &str, detail: Option<&str>) -> Event {
     let (app, event) = (Some(app.to_owned()), event.to_owned());
     let (worker, detail) = (Some(WorkerId(1)), detail.map(str::to_owned));
-    Event::Happened(EventRecord { at_ms: NOW_MS, worker, app, event, detail, by: None })
+    let (app_id, namespace, by) = (None, None, None);
+    Event::Happened(EventRecord { at_ms: NOW_MS, worker, app, app_id, namespace, event, detail, by })
 }
 
 /// A list with one app of many workers.
