@@ -81,7 +81,7 @@ pub(crate) fn may_be(exit: Exit) -> bool {
 pub(crate) fn by_log(log: &Log, pid: i32, ago: Duration) -> Option<bool> {
     match log.victims.contains(&pid) {
         true => Some(true),
-        false => (log.reaches > ago + MARGIN).then_some(false),
+        false => (log.reaches > ago.saturating_add(MARGIN)).then_some(false),
     }
 }
 
@@ -111,6 +111,7 @@ mod tests {
         }
         let short = Log { reaches: Duration::from_secs(1), ..Log::default() };
         assert_eq!(by_log(&short, 2, Duration::ZERO), None, "it may have been overwritten");
+        assert_eq!(by_log(&short, 2, Duration::MAX), None, "nobody knows when that was");
     }
 
     #[test]
