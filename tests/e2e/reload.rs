@@ -105,7 +105,10 @@ fn a_new_environment_arrives_with_a_reload() {
 #[test]
 fn two_reloads_at_once_are_one_reload_and_one_refusal() {
     let (rpm, port) = (Rpm::new(), free_port());
-    start(&rpm, "http.js", port, &[], &[]);
+    // Long enough that the second one comes in its middle.
+    let app = json!({ "name": "web", "script": app("http.js"), "exec_mode": "cluster", "instances": 2,
+                      "min_ready": "2s", "env": { "PORT": port } });
+    rpm.ok(&["start", &rpm.file_of(app, &json!({}))]);
     let first = rpm.command(&["reload", "web"]).spawn().expect("rpm runs");
     rpm_tests::until("the first reload to begin", || {
         let list: serde_json::Value = serde_json::from_str(&rpm.ok(&["list", "--json"])).expect("JSON");

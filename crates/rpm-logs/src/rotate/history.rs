@@ -159,7 +159,7 @@ pub fn times_of(log: &Path, lines: &[Vec<u8>], end: u64) -> Vec<Option<Stamp>> {
     let mut offset = end.saturating_sub(length);
     let mut last = None;
     let time = |line: &Vec<u8>| {
-        let noted = known.as_ref().and_then(|(base, times)| times.of(base + offset));
+        let noted = known.as_ref().and_then(|(base, times)| times.of(base + offset).or(times.first()));
         offset += line.len() as u64 + 1;
         last = last.max(own_time(line).or(noted));
         last

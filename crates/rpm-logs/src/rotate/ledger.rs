@@ -231,6 +231,11 @@ impl Times {
         Some(self.0[behind.checked_sub(1)?].1)
     }
 
+    /// Returns the first moment known: what is before all places was written until then.
+    pub(crate) fn first(&self) -> Option<Stamp> {
+        self.0.first().map(|(_, at)| *at)
+    }
+
     /// Returns a place before which everything was written before `since`.
     pub fn place_at(&self, since: Stamp) -> u64 {
         let later = self.0.partition_point(|(_, at)| *at < since);
