@@ -126,11 +126,8 @@ impl<L: Clone + PartialEq> Follower<L> {
     /// person, the last words of a process. `None` when the follower was closed.
     pub fn next_said(&mut self) -> io::Result<Option<Line<L>>> {
         loop {
-            if let Some(line) = self.ready()? {
-                return Ok(Some(line));
-            }
-            if self.closed {
-                return Ok(self.pipes.rest());
+            if let Some(come) = self.come()? {
+                return Ok(come);
             }
             let Some((since, id)) =
                 self.files.iter().filter_map(|(id, file)| Some((file.unfinished_since()?, *id))).min()
@@ -150,14 +147,17 @@ impl<L: Clone + PartialEq> Follower<L> {
     #[expect(clippy::should_implement_trait, reason = "it can fail, as an iterator cannot without going on")]
     pub fn next(&mut self) -> io::Result<Option<Line<L>>> {
         loop {
-            if let Some(line) = self.ready()? {
-                return Ok(Some(line));
-            }
-            if self.closed {
-                return Ok(self.pipes.rest());
+            if let Some(come) = self.come()? {
+                return Ok(come);
             }
             self.wait(None)?;
         }
+    }
+
+    /// Returns what is to be given out without waiting, the end included.
+    fn come(&mut self) -> io::Result<Option<Option<Line<L>>>> {
+        let line = self.ready()?;
+        Ok(if line.is_none() && self.closed { Some(self.pipes.rest()) } else { line.map(Some) })
     }
 
     /// The same, but gives up at `deadline` with `Ok(None)`.
