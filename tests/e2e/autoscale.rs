@@ -54,9 +54,15 @@ impl Steady {
     }
 
     /// Stops; returns when each request came, how long it took, and whether it was answered well.
-    fn stop(self) -> Vec<(Instant, Duration, bool)> {
+    fn stop(mut self) -> Vec<(Instant, Duration, bool)> {
         self.stop.store(1, Ordering::Relaxed);
-        self.clients.into_iter().flat_map(|client| client.join().expect("a client")).collect()
+        self.clients.drain(..).flat_map(|client| client.join().expect("a client")).collect()
+    }
+}
+
+impl Drop for Steady {
+    fn drop(&mut self) {
+        self.stop.store(1, Ordering::Relaxed);
     }
 }
 
