@@ -13,6 +13,7 @@ use rpm_supervise::judge::Tally;
 use rpm_supervise::{Event, Watched};
 
 use crate::daemon::Daemon;
+use crate::edge::Who;
 
 /// Between two looks: three agree within 2.3 s, whenever a load begins.
 const LOOK_EVERY: Duration = Duration::from_millis(750);
@@ -92,13 +93,13 @@ impl Daemon {
     fn answers_of(&mut self, watched: &Watched) -> Option<(Tally, Tally)> {
         let name = self.core.spec(watched.app)?.name.clone();
         let workers = watched.workers.iter().filter_map(|worker| self.core.worker(*worker));
-        let (mut ours, mut seats) = (BTreeSet::new(), BTreeSet::new());
+        let mut who = Who::default();
         for worker in workers {
             let seat = format!("{name}:{}", worker.instance);
-            ours.extend(worker.life.map(|life| format!("{seat}.{}", life.generation.0)));
-            seats.insert(seat);
+            who.ours.extend(worker.life.map(|life| format!("{seat}.{}", life.generation.0)));
+            who.seats.insert(seat);
         }
-        self.edges.traffic.of_canary((watched.app, &name), watched.since, &ours, &seats)
+        self.edges.traffic.of_canary((watched.app, &name), watched.since, &who)
     }
 
     /// Returns what the workers of an app carry, as far as it goes by that.

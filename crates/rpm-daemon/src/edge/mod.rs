@@ -5,11 +5,12 @@
 //!
 //! - [`members`]: which workers an edge should know of (pure); compared after each turn with what it was told
 //! - [`control`]: frames; [`listeners`]: listening sockets; [`address`]: where a worker is reached
-//! - [`traffic`]: what they send to apps, for whoever goes by it
+//! - [`traffic`]: what they send to apps, for whoever goes by it; [`canary`]: what a canary answers beside the others
 //! - [`asked`]: what clients ask of balancers; [`changed`]: a changed configuration, applied where it runs
 
 mod address;
 mod asked;
+mod canary;
 mod changed;
 mod commands;
 mod control;
@@ -40,6 +41,7 @@ use members::{Awaited, Members, Seen};
 use traffic::Traffic;
 
 pub(crate) use address::{free_file, free_port, listens, of as address_of};
+pub(crate) use canary::Who;
 
 /// Every edge, and what clients wait for from them.
 #[derive(Debug, Default)]

@@ -1,25 +1,19 @@
 //! What balancers send to apps: asked about each second while somebody goes by it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use rpm_model::edge::{Ask, EdgeStats, Latency, ServerStats};
+use rpm_model::edge::{Ask, EdgeStats};
 use rpm_model::{AppId, Life, Moment};
 use rpm_supervise::judge::Tally;
 
 use super::Edge;
 use super::asked::Waiting;
+use super::canary::{Canary, Seen, Who};
 use crate::daemon::Daemon;
 
 /// How long a look waits for the counters of the balancers: one that is stopped must not hold up what the others say.
 const PATIENCE: Duration = Duration::from_millis(300);
-
-/// A request that has no answer after so many times what 95 % of the others' take, and this time at least, counts as failed: an
-/// app that hangs fails nothing by itself.
-const UNANSWERED: (u32, Duration) = (10, Duration::from_secs(2));
-
-/// Looks are kept for so long: longer nobody waits for a canary's answer.
-const LOOKS_KEPT: Duration = Duration::from_secs(60);
 
 /// The counters of the balancers' processes that were asked.
 #[derive(Debug, Default)]
@@ -30,51 +24,8 @@ pub(crate) struct Traffic {
     /// Who has not answered yet.
     open: BTreeSet<Life>,
     until: Moment,
-    /// What the servers of apps with a canary had answered when it was let in, and since when that canary is watched.
-    at_first: BTreeMap<AppId, (Moment, BTreeMap<Server, Answered>)>,
-    /// How many requests had been sent to those servers at the looks since.
-    sent: BTreeMap<AppId, VecDeque<Look>>,
-}
-
-/// A server of an upstream, at one process of a balancer.
-type Server = (Life, String, String);
-
-/// How many requests had been sent to each server at one moment.
-type Look = (Moment, BTreeMap<Server, u64>);
-
-/// What a server has answered.
-#[derive(Debug, Clone, Default)]
-struct Answered {
-    requests: u64,
-    errors: u64,
-    latency: Latency,
-}
-
-impl Answered {
-    fn by(server: &ServerStats) -> Self {
-        let errors = server.connect_errors + server.answer_errors;
-        Self {
-            requests: server.answers.total() + errors,
-            errors: server.answers.server_error + errors,
-            latency: server.latency.clone(),
-        }
-    }
-
-    fn add(&mut self, other: &Self) {
-        self.requests += other.requests;
-        self.errors += other.errors;
-        for (bound, count) in &other.latency.buckets {
-            *self.latency.buckets.entry(*bound).or_default() += count;
-        }
-    }
-
-    fn since(&self, before: &Self) -> Tally {
-        Tally {
-            requests: self.requests.saturating_sub(before.requests),
-            errors: self.errors.saturating_sub(before.errors),
-            p95: self.latency.percentile_since(&before.latency, 0.95).map(Duration::from_micros),
-        }
-    }
+    /// The canaries that are watched.
+    canaries: BTreeMap<AppId, Canary>,
 }
 
 /// The counters of one process at one moment.
@@ -104,74 +55,22 @@ impl Traffic {
         (!self.open.is_empty()).then_some(self.until)
     }
 
-    /// Returns what a canary's processes have answered, and what the others have since the first look at them;
-    /// nothing at that one, and where no balancer has told of the app. `ours` are the names of the canary's processes, `seats` those of its seats.
-    pub(crate) fn of_canary(
-        &mut self,
-        (id, app): (AppId, &str),
-        since: Moment,
-        ours: &BTreeSet<String>,
-        seats: &BTreeSet<String>,
-    ) -> Option<(Tally, Tally)> {
-        let servers = self.now.iter().flat_map(|(life, counted)| {
-            let upstreams = counted.stats.upstreams.iter();
-            upstreams.flat_map(move |up| up.servers.iter().map(move |server| (*life, up.name.clone(), server)))
-        });
-        let of_app: Vec<_> = servers.filter(|(.., server)| server.app.as_deref() == Some(app)).collect();
-        if of_app.is_empty() {
-            return None;
-        }
-        let counts = || of_app.iter().map(|(life, up, server)| ((*life, up.clone(), server.name.clone()), *server));
-        let first = self.at_first.entry(id).or_insert_with(|| (since, BTreeMap::new()));
-        if first.0 != since || first.1.is_empty() {
-            *first = (since, counts().map(|(key, server)| (key, Answered::by(server))).collect());
-            self.sent.remove(&id);
-            return None;
-        }
-        let (mut canary, mut others, mut before) = (Answered::default(), Answered::default(), Answered::default());
-        for (key, server) in counts() {
-            let seat = server.name.rsplit_once('.').map_or(server.name.as_str(), |(seat, _)| seat);
-            if ours.contains(&server.name) {
-                // All that it has answered was by the new release.
-                canary.add(&Answered::by(server));
-            } else if !seats.contains(seat) {
-                others.add(&Answered::by(server));
-                // Of one that has gone since nothing is known any more, on either side.
-                before.add(first.1.get(&key).unwrap_or(&Answered::default()));
+    /// Returns what a canary's processes have answered, and what the others have since the first look at them; nothing at that
+    /// one, and where no balancer has told of the app.
+    pub(crate) fn of_canary(&mut self, (id, app): (AppId, &str), since: Moment, who: &Who) -> Option<(Tally, Tally)> {
+        let seen = seen(&self.now, app)?;
+        match self.canaries.get_mut(&id).filter(|watched| watched.since() == since) {
+            Some(watched) => Some(watched.look(&seen, who)),
+            None => {
+                self.canaries.insert(id, Canary::new(since, &seen));
+                None
             }
         }
-        let (mut ours_so_far, mut others_so_far) = (canary.since(&Answered::default()), others.since(&before));
-        // Where nothing is ever answered (plain connections) nothing is missing.
-        if others_so_far.requests > 0 {
-            let (times, least) = UNANSWERED;
-            let patience = others_so_far.p95.map_or(least, |usual| (usual * times).max(least));
-            let now = self.now.values().map(|counted| counted.at).max().unwrap_or_default();
-            let looks = self.sent.entry(id).or_default();
-            let then = looks.iter().rev().find(|(at, _)| *at + patience <= now).map(|(_, sent)| sent);
-            for (key, server) in counts() {
-                let sent = then.and_then(|sent| sent.get(&key)).copied().unwrap_or_default();
-                // Whose client has left is not counted, and in flight no more.
-                let missing = sent.saturating_sub(Answered::by(server).requests).min(server.in_flight);
-                let seat = server.name.rsplit_once('.').map_or(server.name.as_str(), |(seat, _)| seat);
-                let side = match () {
-                    () if ours.contains(&server.name) => &mut ours_so_far,
-                    () if !seats.contains(seat) => &mut others_so_far,
-                    () => continue,
-                };
-                (side.requests, side.errors) = (side.requests + missing, side.errors + missing);
-            }
-            looks.push_back((now, counts().map(|(key, server)| (key, server.requests)).collect()));
-            while looks.front().is_some_and(|(at, _)| *at + LOOKS_KEPT < now) {
-                looks.pop_front();
-            }
-        }
-        Some((ours_so_far, others_so_far))
     }
 
     /// Forgets the canaries that are not watched any more.
     pub(crate) fn keep_canaries(&mut self, watched: &BTreeSet<AppId>) {
-        self.at_first.retain(|app, _| watched.contains(app));
-        self.sent.retain(|app, _| watched.contains(app));
+        self.canaries.retain(|app, _| watched.contains(app));
     }
 
     /// Returns what an app carries; nothing where no balancer has it, or has told in time.
@@ -182,6 +81,18 @@ impl Traffic {
             rate: one.rate.zip(other.rate).map(|(one, other)| one + other),
         })
     }
+}
+
+/// Returns what is known of an app's servers; nothing where no balancer has told of one.
+fn seen<'a>(now: &'a BTreeMap<Life, Counted>, app: &str) -> Option<Seen<'a>> {
+    let servers = now.iter().flat_map(|(life, counted)| {
+        let upstreams = counted.stats.upstreams.iter();
+        upstreams
+            .flat_map(|up| up.servers.iter().map(|server| ((*life, up.name.as_str(), server.name.as_str()), server)))
+    });
+    let servers: Vec<_> = servers.filter(|(_, stats)| stats.app.as_deref() == Some(app)).collect();
+    let at = now.values().map(|counted| counted.at).max()?;
+    (!servers.is_empty()).then_some(Seen { at, servers })
 }
 
 fn carried(app: &str, now: &Counted, before: Option<&Counted>) -> Option<Carried> {
@@ -257,50 +168,6 @@ mod tests {
         let upstream = UpstreamStats { name: "up".into(), queue, servers, ..UpstreamStats::default() };
         let stats = EdgeStats { upstreams: vec![upstream], ..EdgeStats::default() };
         Counted { at: Moment(seconds * 1_000_000), stats }
-    }
-
-    #[test]
-    fn a_canary_is_counted_beside_the_others() {
-        let (edge, app) = (Life::new(WorkerId(9), 1), AppId(3));
-        let (ours, seats) = (["api:0.2".to_owned()].into(), ["api:0".to_owned()].into());
-        let answers = |all: &[(&str, u64, u64)]| {
-            let mut counted = counted(1, &all.iter().map(|one| ("api", one.0, 0, 0)).collect::<Vec<_>>(), 0);
-            for (server, (_, good, bad)) in counted.stats.upstreams[0].servers.iter_mut().zip(all) {
-                (server.answers.success, server.answers.server_error) = (*good, *bad);
-            }
-            counted
-        };
-        let mut traffic = Traffic::default();
-        let mut look = |counted: Counted| {
-            traffic.now = [(edge, counted)].into();
-            let (canary, others) = traffic.of_canary((app, "api"), Moment(7), &ours, &seats)?;
-            Some([(canary.requests, canary.errors), (others.requests, others.errors)])
-        };
-        // What the others did before does not count, nor does the process that the canary has replaced.
-        let first = look(answers(&[("api:0.1", 500, 9), ("api:0.2", 3, 1), ("api:1.1", 1000, 7)]));
-        assert_eq!(first, None);
-        let later = look(answers(&[("api:0.2", 40, 2), ("api:1.1", 1100, 8), ("api:2.1", 20, 0)]));
-        assert_eq!(later, Some([(42, 2), (121, 1)]));
-    }
-
-    #[test]
-    fn a_canary_that_answers_nothing_fails() {
-        let (edge, app) = (Life::new(WorkerId(9), 1), AppId(3));
-        let (ours, seats) = (["api:0.2".to_owned()].into(), ["api:0".to_owned()].into());
-        let mut traffic = Traffic::default();
-        let mut look = |seconds, hangs: u64, answered: u64| {
-            let servers = [("api", "api:0.2", hangs, hangs), ("api", "api:1.1", answered + 1, 1)];
-            let mut counted = counted(seconds, &servers, 0);
-            counted.stats.upstreams[0].servers[1].answers.success = answered;
-            traffic.now = [(edge, counted)].into();
-            let (canary, others) = traffic.of_canary((app, "api"), Moment(7), &ours, &seats)?;
-            Some([(canary.requests, canary.errors), (others.requests, others.errors)])
-        };
-        assert_eq!(look(1, 0, 10), None);
-        assert_eq!(look(2, 20, 30), Some([(0, 0), (20, 0)]));
-        // What was sent less than two seconds ago may still be answered.
-        assert_eq!(look(3, 40, 50), Some([(0, 0), (40, 0)]));
-        assert_eq!(look(4, 60, 70), Some([(20, 20), (60, 0)]));
     }
 
     #[test]
