@@ -112,6 +112,15 @@ fn act_knowing(
     }
 }
 
+/// What becomes of the other things when one does not succeed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterFailure {
+    /// They may need it: they are not asked for.
+    Stop,
+    /// None needs another: all are tried, and what failed is told at the end.
+    GoOn,
+}
+
 /// Asks for several things, tells each, and ends with the table whether all went well or not.
 ///
 /// # Errors
@@ -122,26 +131,12 @@ pub fn act_and_show(
     before: &List,
     requests: Vec<impl Into<Ask>>,
 ) -> Result<(), Failure> {
-    let (acted, outcome) = act_on_all(session, invocation, before, requests, false);
-    show_acted(session, invocation, before, acted, outcome)
-}
-
-/// The same, where none of the things needs those before it: what fails keeps nothing from being done.
-///
-/// # Errors
-/// All that did not succeed.
-pub fn act_each_and_show(
-    session: &mut Session,
-    invocation: &Invocation,
-    before: &List,
-    requests: Vec<impl Into<Ask>>,
-) -> Result<(), Failure> {
-    let (acted, outcome) = act_on_all(session, invocation, before, requests, true);
+    let (acted, outcome) = act_on_all(session, invocation, before, requests, AfterFailure::Stop);
     show_acted(session, invocation, before, acted, outcome)
 }
 
 /// Workers that were acted on, and the app that was meant, where it was one.
-type Acted = Vec<(Vec<WorkerId>, Option<AppId>)>;
+pub type Acted = Vec<(Vec<WorkerId>, Option<AppId>)>;
 
 /// Asks for several things; what failed ends it, or is told with what else fails.
 pub fn act_on_all(
@@ -149,7 +144,7 @@ pub fn act_on_all(
     invocation: &Invocation,
     before: &List,
     requests: Vec<impl Into<Ask>>,
-    goes_on: bool,
+    after_failure: AfterFailure,
 ) -> (Acted, Result<(), Failure>) {
     let mut outcome: Result<(), Failure> = Ok(());
     let mut acted = Vec::new();
@@ -170,7 +165,7 @@ pub fn act_on_all(
                     Ok(()) => failure,
                     Err(first) => first.and(failure),
                 });
-                if !goes_on {
+                if after_failure == AfterFailure::Stop {
                     break;
                 }
             }
@@ -180,7 +175,10 @@ pub fn act_on_all(
 }
 
 /// Tells what was done, and shows the table.
-fn show_acted(
+///
+/// # Errors
+/// What did not succeed, or that there is no table.
+pub fn show_acted(
     session: &mut Session,
     invocation: &Invocation,
     before: &List,

@@ -7,7 +7,7 @@ use rpm_ipc::{AppInfo, List, Request, Respec, WorkerInfo};
 use rpm_model::{AppSpec, Status, WorkerId};
 use serde_json::{Map, Value, json};
 
-use crate::acting;
+use crate::acting::{self, AfterFailure};
 use crate::args::{Apply, Desired};
 use crate::commands::start_or::depends_on_new;
 use crate::commands::{Invocation, cwd};
@@ -35,10 +35,11 @@ pub(super) fn run(args: &Apply, invocation: &Invocation) -> Result<(), Failure> 
         return Ok(());
     }
     // The apps of a file are not held up by one of them that fails.
-    if !args.desired.json {
-        return acting::act_each_and_show(&mut session, invocation, &before, requests);
+    let (acted, outcome) = acting::act_on_all(&mut session, invocation, &before, requests, AfterFailure::GoOn);
+    if args.desired.json {
+        return outcome;
     }
-    acting::act_on_all(&mut session, invocation, &before, requests, true).1
+    acting::show_acted(&mut session, invocation, &before, acted, outcome)
 }
 
 /// What is to be done with one app.
