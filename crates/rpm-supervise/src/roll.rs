@@ -277,6 +277,8 @@ impl Supervisor {
             self.check_roll(turn, other);
         }
         self.check_roll(turn, worker);
+        // A seat that the roll had added, and that was empty, is gone by now: nobody else would end the roll.
+        self.advance_roll(turn, app);
     }
 
     /// Sees a replacement on trial out; one that had the place to itself makes room for the seat's own spec.

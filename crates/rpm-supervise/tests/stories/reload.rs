@@ -501,3 +501,25 @@ fn workers_that_a_reload_adds_are_a_part_of_it() {
         assert_eq!((app.spec.instances, versions), (2, vec![Some("good"); 2]));
     }
 }
+
+/// One that waited for its restart was forgotten in the same turn, and with it that the others had to go back: the reload was
+/// never answered.
+#[test]
+fn a_worker_that_a_reload_adds_and_that_is_down_at_once_ends_it_all_the_same() {
+    let with_delay = |version: &str, instances| {
+        spec(ExecMode::Cluster, instances, |spec| {
+            spec.version = Some(version.to_owned());
+            spec.restart.restart_delay = ms(100);
+        })
+    };
+    let mut stage = Stage::with(with_delay("good", 1));
+    let specs = vec![(AppId(0), with_delay("new", 2))];
+    let reload = stage.ask(Command::Reload { workers: ids([0]), specs, force: false });
+    replace(&mut stage, 0, 1, 2);
+    stage.spawned(life(1, 1)).exited(life(1, 1), 1);
+    assert_eq!(stage.spawns(), [life(0, 3)], "the other one goes back");
+    replace(&mut stage, 0, 2, 3);
+    stage.failed_for(reload, 1, &FailureCause::Exited { exit: Exit::Code(1), uptime: ms(0) });
+    let app = stage.supervisor.app(AppId(0)).expect("it is there");
+    assert_eq!((app.workers.len(), app.rolling, version_of(&stage).as_deref()), (1, false, Some("good")));
+}
