@@ -94,3 +94,31 @@ fn of_two_apps_of_one_name_each_has_its_own_counts() {
     until("the end of the second is counted", || exits(&second).is_some());
     assert_eq!((exits("twin"), exits(&second)), (None, Some(1)));
 }
+
+/// A launcher with a busy child was shown as idle, and what the child had used was not counted.
+#[test]
+fn what_a_child_uses_is_its_worker_s_and_stays_counted() {
+    let rpm = Rpm::new();
+    let script = rpm.home().join("launcher.sh");
+    std::fs::write(&script, "(while :; do :; done) &\nwait\nexec sleep 999\n").expect("a file");
+    rpm.ok(&["start", script.to_str().expect("UTF-8"), "--name", "busy"]);
+    let metrics = Scraped::start(&rpm);
+    rpm.until("it is busy", "busy", |all| all.iter().all(|one| one["monit"]["cpu"].as_f64() > Some(5.0)));
+    let used = || {
+        let text = metrics.0.ask("GET", "/metrics", &metrics.1, "").2;
+        let name = "rpm_worker_cpu_seconds_total{app=\"busy\",instance=\"0\",namespace=\"default\"} ";
+        text.lines().find_map(|line| line.strip_prefix(name)?.parse::<f64>().ok())
+    };
+    until("it is counted", || used() > Some(0.2));
+    let before = used();
+    let worker = rpm.pids("busy")[0];
+    let children = || std::fs::read_to_string(format!("/proc/{worker}/task/{worker}/children")).expect("a worker");
+    signal(children().trim().parse().expect("one child"), 9);
+    until("its child is gone", || children().is_empty());
+    assert!(used() >= before, "{:?} after {before:?}", used());
+    // A new daemon has seen nobody.
+    rpm.kill_daemon();
+    rpm.until("it is seen", "busy", |all| all.iter().all(|one| one["pid"] == worker));
+    assert!(used() >= before, "{:?} after {before:?}", used());
+    rpm.until("it is idle", "busy", |all| all.iter().all(|one| one["monit"]["cpu"] == 0));
+}

@@ -70,6 +70,7 @@ impl Daemon {
                     self.events.push_back(Event::Canary { app, seen });
                 }
             }
+            self.note_births(now);
             for app in self.autoscale.apps.clone() {
                 if let Some(load) = self.load_of(app, now) {
                     self.events.push_back(Event::Load { app, load });
@@ -115,10 +116,7 @@ impl Daemon {
         };
         let samplers = self.processes.values_mut().filter(|process| process.app == app && !process.leaving);
         for sampler in samplers.filter_map(|process| process.running.as_mut()?.sampler.as_mut()) {
-            match targets.memory {
-                Some(_) => sampler.look_at_tree(now),
-                None => sampler.look(now),
-            }
+            sampler.look(now);
             if targets.cpu.is_some() {
                 *load.cpu.get_or_insert(0.0) += f64::from(sampler.percent());
             }

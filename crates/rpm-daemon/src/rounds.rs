@@ -6,9 +6,11 @@ use rpm_model::{ExecMode, Life, Moment};
 use rpm_supervise::Event;
 
 use crate::daemon::Daemon;
-use crate::process::Process;
 use crate::sampling::Births;
 use crate::{drains, edge, sampling, settle};
+
+/// So many new processes are looked at however few workers there are: 1 ms.
+const BIRTHS_LEAST: usize = 100;
 
 /// When each round is next due.
 #[derive(Debug, Default)]
@@ -118,20 +120,31 @@ impl Daemon {
     }
 
     fn look_at_limits(&mut self, now: Moment) {
-        let is_limited = |process: &&Process| process.spec.max_memory_restart.is_some();
-        let parents = self.rounds.births.parents(self.processes.values().filter(is_limited).count());
+        self.note_births(now);
         for (life, process) in &mut self.processes {
             if process.spec.max_memory_restart.is_none() {
                 continue;
             }
             if let Some(sampler) = process.running.as_mut().and_then(|running| running.sampler.as_mut()) {
-                sampler.look_at_limit(now, &parents);
+                sampler.look(now);
                 self.events.push_back(Event::Memory { life: *life, used: sampler.memory() });
             }
         }
     }
 
+    /// Looks who has started processes.
+    pub(crate) fn note_births(&mut self, now: Moment) {
+        let most = self.processes.len().max(BIRTHS_LEAST);
+        let Some(parents) = self.rounds.births.parents_by(now, most) else { return };
+        for process in self.processes.values_mut() {
+            if let Some(sampler) = process.running.as_mut().and_then(|running| running.sampler.as_mut()) {
+                sampler.note_births(&parents);
+            }
+        }
+    }
+
     fn sample(&mut self, now: Moment) {
+        self.note_births(now);
         self.rounds.looks = self.rounds.looks.wrapping_add(1);
         let trees = self.rounds.looks.is_multiple_of(sampling::TREES_EACH);
         for process in self.processes.values_mut() {
@@ -145,6 +158,7 @@ impl Daemon {
 
     /// Looks at every worker, for somebody who asks now.
     pub(crate) fn sample_for_list(&mut self, now: Moment) {
+        self.note_births(now);
         for process in self.processes.values_mut() {
             if let Some(sampler) = process.running.as_mut().and_then(|running| running.sampler.as_mut()) {
                 sampler.look(now);

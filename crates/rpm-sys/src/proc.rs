@@ -63,6 +63,8 @@ pub struct StatFile(File);
 pub struct Sample {
     /// CPU time spent so far, in its own code and in the kernel.
     pub cpu: Duration,
+    /// The same of its children that have ended and were waited for, and of theirs.
+    pub cpu_of_ended: Duration,
     /// Memory that is in RAM now, in bytes.
     pub rss: u64,
     /// How many threads it has.
@@ -84,9 +86,12 @@ impl StatFile {
         // Hundreds of processes are looked at in a row: each line is gone through once.
         let mut values = fields.tail.split_ascii_whitespace().enumerate();
         let mut next = |place| values.find(|(at, _)| *at == place)?.1.parse::<u64>().ok();
-        let (utime, stime, threads, pages) = (next(UTIME)?, next(STIME)?, next(THREADS)?, next(RSS)?);
+        let (utime, stime) = (next(UTIME)?, next(STIME)?);
+        let (utime_of_ended, stime_of_ended) = (next(UTIME_OF_ENDED)?, next(STIME_OF_ENDED)?);
+        let (threads, pages) = (next(THREADS)?, next(RSS)?);
         Some(Sample {
             cpu: ticks(utime + stime),
+            cpu_of_ended: ticks(utime_of_ended + stime_of_ended),
             rss: pages * page_size(),
             threads: u32::try_from(threads).ok()?,
             state: fields.state()?,
@@ -168,6 +173,8 @@ const FLAGS: usize = 6;
 const TTY: usize = 4;
 const UTIME: usize = 11;
 const STIME: usize = 12;
+const UTIME_OF_ENDED: usize = 13;
+const STIME_OF_ENDED: usize = 14;
 const THREADS: usize = 17;
 const START_TIME: usize = 19;
 const RSS: usize = 21;

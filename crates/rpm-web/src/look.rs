@@ -28,7 +28,8 @@ pub(crate) struct Snapshot {
 /// What the kernel tells of one process.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Measured {
-    /// User and system, since its start.
+    pid: i32,
+    /// User and system, since its start; of a worker, with its descendants.
     pub(crate) cpu_seconds: f64,
     pub(crate) resident_bytes: u64,
     pub(crate) threads: u32,
@@ -60,6 +61,7 @@ impl Measured {
     pub(crate) fn of(pid: i32) -> Option<Self> {
         let stat = proc::stat(pid)?;
         Some(Self {
+            pid,
             cpu_seconds: (stat.utime + stat.stime).as_secs_f64(),
             resident_bytes: stat.rss_bytes,
             threads: stat.threads,
@@ -71,7 +73,15 @@ impl Measured {
     fn of_worker(worker: &WorkerFigures, open_fds: Option<u64>) -> Option<Self> {
         let pid = worker.pid?;
         let (Some(cpu_time), Some(threads)) = (worker.cpu_time_ms, worker.threads) else { return Self::of(pid) };
-        Some(Self { cpu_seconds: cpu_time as f64 / 1000.0, resident_bytes: worker.memory.0, threads, open_fds })
+        Some(Self { pid, cpu_seconds: cpu_time as f64 / 1000.0, resident_bytes: worker.memory.0, threads, open_fds })
+    }
+
+    /// Keeps what the same process is known to have used: a new daemon knows nothing of descendants that ended unseen.
+    fn not_below(mut self, before: Option<&Self>) -> Self {
+        if let Some(before) = before.filter(|before| before.pid == self.pid) {
+            self.cpu_seconds = self.cpu_seconds.max(before.cpu_seconds);
+        }
+        self
     }
 }
 
@@ -145,7 +155,8 @@ impl Snapshot {
         let all = list.apps.iter().flat_map(|app| &app.workers);
         let measured = all.filter_map(|worker| {
             let open = open_fds.get(worker.pid?);
-            Some((worker.id, Measured::of_worker(worker, open)?))
+            let known = before.and_then(|before| before.workers.get(&worker.id));
+            Some((worker.id, Measured::of_worker(worker, open)?.not_below(known)))
         });
         let workers = measured.collect();
         open_fds.forget_others();

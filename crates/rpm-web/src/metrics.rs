@@ -107,12 +107,18 @@ fn workers(text: &mut String, snapshot: &Snapshot, names: &Names) {
         }
     };
     each("rpm_worker_up", "gauge", "Whether the worker serves.", &|of| Some(f64::from(u8::from(of.worker.serves()))));
-    each("rpm_worker_cpu_seconds_total", "counter", "CPU time that the present process used.", &|of| {
-        of.measured.map(|seen| seen.cpu_seconds)
-    });
-    each("rpm_worker_cpu_ratio", "gauge", "CPU used since the last look; 1 is one core.", &|of| {
-        of.worker.pid.map(|_| f64::from(of.worker.cpu) / 100.0)
-    });
+    each(
+        "rpm_worker_cpu_seconds_total",
+        "counter",
+        "CPU time that the present process and its descendants used.",
+        &|of| of.measured.map(|seen| seen.cpu_seconds),
+    );
+    each(
+        "rpm_worker_cpu_ratio",
+        "gauge",
+        "CPU that the process tree used since the last look; 1 is one core.",
+        &|of| of.worker.pid.map(|_| f64::from(of.worker.cpu) / 100.0),
+    );
     each("rpm_worker_memory_resident_bytes", "gauge", "Resident memory of the worker's process tree.", &|of| {
         of.worker.pid.map(|_| of.worker.memory.0 as f64)
     });
