@@ -43,6 +43,34 @@ fn a_crash_leaves_its_code_its_last_words_and_a_sentence() {
 }
 
 #[test]
+fn a_core_dump_can_be_found() {
+    let rpm = Rpm::new();
+    let script = rpm.home().join("dumps.sh");
+    std::fs::write(&script, "ulimit -c unlimited\nkill -SEGV $$\n").expect("a file");
+    let script = script.to_str().expect("UTF-8");
+    let home = rpm.home().to_str().expect("UTF-8");
+    rpm.run(&["start", script, "--name", "dumps", "--no-autorestart", "--cwd", home]);
+    let end = until_recorded(&rpm, &["dumps"], 1).remove(0);
+    // Where the machine's limit or its disk allows none, there is none to be found.
+    if end["exit"]["signal"]["core"] == false {
+        return assert!(end["core"].is_null(), "{end}");
+    }
+    let told = match end["core"]["file"].as_str() {
+        Some(file) => {
+            assert!(Path::new(file).is_file(), "{end}");
+            file
+        }
+        None => {
+            let taken = &end["core"]["taken"];
+            taken["ask"].as_str().or(taken["by"].as_str()).expect("a file or a program")
+        }
+    };
+    let (crashes, why) = (rpm.ok(&["crashes", "dumps"]), rpm.ok(&["why", "dumps"]));
+    assert!(crashes.contains("its core dump: ") && crashes.contains(told), "{crashes}");
+    assert!(why.contains("its core dump: "), "{why}");
+}
+
+#[test]
 fn an_end_that_was_asked_for_says_by_whom_and_is_no_crash() {
     let rpm = Rpm::new();
     rpm.ok(&["start", &app("idle.sh"), "--name", "idle"]);

@@ -464,6 +464,7 @@ fn new_record(life: Life, spec: &AppSpec, instance: u32, pid: i32, home: &Home) 
         uptime_ms: 0,
         exit: Exit::Unknown,
         oom: None,
+        core: None,
         memory: None,
         memory_max: None,
         cpu: None,
@@ -474,6 +475,7 @@ fn new_record(life: Life, spec: &AppSpec, instance: u32, pid: i32, home: &Home) 
     };
     Ended {
         record,
+        cwd: spec.cwd.clone(),
         out: part(logs.out.as_deref().or(logs.combined.as_deref())),
         err: part(logs.err.as_deref()),
         waits_for: Vec::new(),

@@ -27,6 +27,7 @@ fn main() -> std::io::Result<()> {
         uptime_ms: 0,
         exit: Exit::Code(1),
         oom: None,
+        core: None,
         memory: None,
         memory_max: None,
         cpu: None,
@@ -40,8 +41,14 @@ fn main() -> std::io::Result<()> {
     let (mut handing, mut whole) = (Duration::ZERO, Duration::ZERO);
     for generation in 0..u64::from(ROUNDS) {
         let begin = Instant::now();
-        let ended =
-            Ended { record: record(generation), out: part(), err: part(), waits_for: vec![], maybe_known: false };
+        let ended = Ended {
+            record: record(generation),
+            cwd: home.clone(),
+            out: part(),
+            err: part(),
+            waits_for: vec![],
+            maybe_known: false,
+        };
         recorder.ended(ended);
         handing += begin.elapsed();
         written.recv().map_err(std::io::Error::other)?;

@@ -1,5 +1,8 @@
 //! How one process ended, with the evidence.
 
+use std::fmt;
+use std::path::PathBuf;
+
 use rpm_model::{Bytes, Exit, Life, WorkerId};
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +31,9 @@ pub struct ExitRecord {
     /// Whether the kernel killed it for want of memory; nothing where that cannot be known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oom: Option<bool>,
+    /// Where its core dump is, if there is one and that can be said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub core: Option<CoreDump>,
     /// Resident memory of the process tree when it was last looked at, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Bytes>,
@@ -62,6 +68,32 @@ pub struct Asked {
     /// What else is known: the file that changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+}
+
+/// Where a core dump is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CoreDump {
+    /// In this file.
+    File(PathBuf),
+    /// Whoever takes all of them on this machine has it.
+    Taken {
+        /// The program, or the socket.
+        by: String,
+        /// The command that shows it, where that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ask: Option<String>,
+    },
+}
+
+impl fmt::Display for CoreDump {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Taken { ask: Some(command), .. } => write!(f, "`{command}`"),
+            Self::Taken { by, ask: None } => write!(f, "taken by {by}"),
+        }
+    }
 }
 
 /// Causes that are failures of the process, although we ended it.

@@ -13,7 +13,7 @@
 //! - [`exit`], [`event`]: what a line says
 //! - [`recorder`]: the thread that writes
 //! - [`read`]: reading back
-//! - within: `ledger` (a file with a bound), `tail` (the last lines of a log)
+//! - within: `core_dump` (where the kernel has put it), `ledger` (a file with a bound), `tail` (the last lines of a log)
 #![forbid(unsafe_code)]
 
 pub mod event;
@@ -21,6 +21,7 @@ pub mod exit;
 pub mod read;
 pub mod recorder;
 
+mod core_dump;
 mod ledger;
 mod queue;
 mod tail;
@@ -28,7 +29,7 @@ mod tail;
 use std::path::{Path, PathBuf};
 
 pub use event::EventRecord;
-pub use exit::{Asked, ExitRecord};
+pub use exit::{Asked, CoreDump, ExitRecord};
 pub use read::{events, exits};
 pub use recorder::{Ended, LogPart, Recorder};
 pub use tail::last_lines;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use rpm_model::Life;
 
+use crate::core_dump;
 use crate::event::EventRecord;
 use crate::exit::ExitRecord;
 use crate::ledger::Ledger;
@@ -63,6 +64,8 @@ pub struct Recorder {
 pub struct Ended {
     /// What is known of it; the last lines are filled in.
     pub record: ExitRecord,
+    /// Where it was started, and has left its core dump if it has left one.
+    pub cwd: PathBuf,
     /// Where standard output went.
     pub out: Option<LogPart>,
     /// Where standard error went.
@@ -231,7 +234,8 @@ impl<F: Fn(Life)> Writer<F> {
     }
 
     fn write(&mut self, ended: Ended) {
-        let Ended { mut record, out, err, .. } = ended;
+        let Ended { mut record, cwd, out, err, .. } = ended;
+        record.core = core_dump::find(&record, &cwd);
         let lines = |part: Option<LogPart>| {
             part.map(|part| last_lines(&part.path, part.from, LINES, REACH)).unwrap_or_default()
         };
@@ -324,6 +328,7 @@ mod tests {
             uptime_ms: 1000,
             exit: Exit::Code(3),
             oom: None,
+            core: None,
             memory: None,
             memory_max: None,
             cpu: None,
@@ -335,7 +340,7 @@ mod tests {
     }
 
     fn ended(record: ExitRecord) -> Ended {
-        Ended { record, out: None, err: None, waits_for: Vec::new(), maybe_known: false }
+        Ended { record, cwd: PathBuf::new(), out: None, err: None, waits_for: Vec::new(), maybe_known: false }
     }
 
     #[test]

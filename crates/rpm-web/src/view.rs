@@ -71,6 +71,9 @@ pub(crate) fn whole(figures: &AppFigures, info: &AppInfo, snapshot: &Snapshot) -
 pub(crate) fn crash(exit: &ExitRecord) -> Value {
     let mut value = json!(exit);
     value["text"] = exit.exit.to_string().into();
+    if let Some(core) = &exit.core {
+        value["core_text"] = core.to_string().into();
+    }
     value
 }
 

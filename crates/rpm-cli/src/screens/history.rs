@@ -43,6 +43,7 @@ pub fn exit(exit: &ExitRecord, lines: usize, now_ms: u64) -> String {
         ending(exit)
     );
     let _ = writeln!(text, "  {}", figures(exit));
+    text.push_str(&core(exit));
     for (stream, said) in [("out", &exit.out), ("err", &exit.err)] {
         for line in &said[said.len().saturating_sub(lines)..] {
             let _ = writeln!(text, "  {GREY}{stream} |{GREY:#} {}", format::one_line(line));
@@ -74,6 +75,14 @@ pub fn ending(exit: &ExitRecord) -> String {
         let _ = write!(text, " by {}", format::one_line(by));
     }
     text
+}
+
+/// Says in a line where its core dump is, if that is known.
+pub fn core(exit: &ExitRecord) -> String {
+    exit.core
+        .as_ref()
+        .map(|core| format!("  its core dump: {}\n", format::one_line(&core.to_string())))
+        .unwrap_or_default()
 }
 
 /// Says what a process used: `memory 55mb (at most 80mb), cpu 1.5%, 3.2 s of CPU time`.
@@ -128,6 +137,7 @@ pub mod samples {
             started_at_ms: at_ms - 78,
             uptime_ms: 78,
             exit: Exit::Code(3),
+            core: None,
             oom: Some(false),
             memory: Some(Bytes(0)),
             memory_max: Some(Bytes(40 << 20)),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::say::GREY;
 use crate::screens::format::{self, BOLD};
-use crate::screens::history::{ending, figures, spell};
+use crate::screens::history::{core, ending, figures, spell};
 
 /// Lines of the last process that are shown.
 const LINES: usize = 8;
@@ -100,9 +100,10 @@ pub fn of_the_gone(app: &str, exits: &[ExitRecord], now_ms: u64) -> String {
     let name = format::one_line(app);
     match exits.last() {
         Some(exit) => format!(
-            "{BOLD}{name} is not there; its last process ended {} ago: {}{BOLD:#}\n{}",
+            "{BOLD}{name} is not there; its last process ended {} ago: {}{BOLD:#}\n{}{}",
             format::uptime(exit.at_ms, now_ms),
             ending(exit),
+            core(exit),
             words(exit)
         ),
         None => format!("{BOLD}{name} is not there, and none of its processes has ended{BOLD:#}\n"),
@@ -127,6 +128,7 @@ impl Answer<'_> {
                 exit.pid,
                 figures(exit)
             );
+            text.push_str(&core(exit));
             // What one said that was meant to leave explains nothing.
             if exit.is_crash() {
                 text.push_str(&words(exit));

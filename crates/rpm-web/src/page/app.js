@@ -298,8 +298,9 @@ async function drawCrashes() {
     const key = `${one.at_ms} ${one.worker}`;
     const asked = one.asked ? `, ${one.asked.cause}${one.asked.by ? ` by ${one.asked.by}` : ""}` : "";
     const head = `${new Date(one.at_ms).toLocaleString()} · worker ${one.worker} (pid ${one.pid}) · ${one.text} after ${(one.uptime_ms / 1000).toFixed(1)} s${asked} · memory ${bytes(one.memory)}`;
+    const core = one.core_text ? ` · core dump: ${one.core_text}` : "";
     const said = [...(one.out ?? []).slice(-10), ...(one.err ?? []).slice(-20)].join("\n");
-    return [keyed(`${key} head`, element("div", { textContent: head })), keyed(`${key} said`, element("pre", { textContent: said }))];
+    return [keyed(`${key} head`, element("div", { textContent: head + core })), keyed(`${key} said`, element("pre", { textContent: said }))];
   });
   if (parts.length === 0) parts.push(element("p", { className: "quiet", textContent: "None is on record." }));
   morphChildren($("crash-list"), parts);
