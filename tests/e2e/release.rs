@@ -201,6 +201,25 @@ fn a_file_is_made_so_once() {
 }
 
 #[test]
+fn an_empty_list_means_that_nothing_is_to_run() {
+    let rpm = Rpm::new();
+    rpm.ok(&["start", &app("idle.sh"), "--name", "a"]);
+    let file = ecosystem(&rpm, &[]);
+    assert!(rpm.fails(&["apply", &file]).contains("there are no apps in the file"));
+    assert!(rpm.ok(&["diff", &file, "--prune"]).contains("- a: delete"));
+    let refused = rpm.fails(&["apply", &file, "--prune"]);
+    assert!(refused.contains("names no app, so everything would be deleted (1 app)"), "{refused}");
+    assert!(refused.contains("--yes does it"), "{refused}");
+    assert_eq!(rpm.pids("a").len(), 1);
+    rpm.ok(&["apply", &file, "--prune", "--yes"]);
+    assert!(rpm.jlist().is_empty());
+    assert!(rpm.ok(&["apply", &file, "--prune"]).contains("Nothing to do"));
+    // No list is no empty list.
+    std::fs::write(&file, "{}").expect("a file");
+    assert!(rpm.fails(&["apply", &file, "--prune", "--yes"]).contains("there are no apps in the file"));
+}
+
+#[test]
 fn what_is_down_or_another_release_is_no_app_as_the_file_says() {
     // After a `stop`, a failed roll without `rollback`, or beside a canary, `apply` said that there was nothing to do.
     let (rpm, port) = (Rpm::new(), free_port());

@@ -111,7 +111,7 @@ fn from_document(
 ) -> Result<Loaded, ConfigError> {
     let mut report = Report::about(document.source.clone(), document.places.clone());
     let served = top::served(document, &mut report);
-    let mut found = top::apps(document, &mut report);
+    let mut found = top::apps(document, options.may_name_none, &mut report);
     let number = found.len();
     let of_static = served.iter().enumerate();
     found.extend(of_static.map(|(index, (at, object))| Found { at: at.clone(), number: number + index + 1, object }));

@@ -12,6 +12,8 @@ use crate::raw::{Origin, Setting, Settings};
 /// The text `null` for a value takes the setting back to its default (`restart api --node-args=null`).
 #[derive(Debug, Clone, Default)]
 pub struct AppOptions {
+    /// A file with an empty list of apps is no mistake (`apply --prune`).
+    pub may_name_none: bool,
     /// `--name`.
     pub name: Option<String>,
     /// `--namespace`.

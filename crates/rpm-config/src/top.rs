@@ -39,7 +39,8 @@ pub(crate) fn served(document: &Document, report: &mut Report) -> Vec<(Pointer, 
 }
 
 /// Finds the apps of a document: `{apps: [...]}`, `{pm2: [...]}`, a list, one app, or package.json with such a key.
-pub(crate) fn apps<'a>(document: &'a Document, report: &mut Report) -> Vec<Found<'a>> {
+/// An empty list is a mistake unless one `may_name_none`; a file that has no list always is.
+pub(crate) fn apps<'a>(document: &'a Document, may_name_none: bool, report: &mut Report) -> Vec<Found<'a>> {
     let root = Pointer::default();
     let found = match &document.value {
         Value::Object(object) => in_object(object, &root, document, report),
@@ -58,10 +59,15 @@ pub(crate) fn apps<'a>(document: &'a Document, report: &mut Report) -> Vec<Found
         // A file may well do nothing but serve directories, or balance.
         && document.value.get("static").is_none()
         && !balance::is_wanted(document)
+        && !(may_name_none && has_list(&document.value))
     {
         report.mistake_of_file(&root, "there are no apps in the file", "expected at least one app in `apps`");
     }
     found.unwrap_or_default()
+}
+
+fn has_list(value: &Value) -> bool {
+    value.is_array() || value.get("apps").is_some_and(Value::is_array)
 }
 
 /// Returns what a file says for all of its apps, beside `apps`.

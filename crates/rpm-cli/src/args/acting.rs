@@ -155,6 +155,9 @@ pub struct Apply {
     /// Show the plan and do nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Do not ask before everything is deleted (--prune, and a file with an empty list of apps)
+    #[arg(long, short)]
+    pub yes: bool,
 }
 
 /// `trigger`.

@@ -211,6 +211,7 @@ impl AppArgs {
     pub fn options(&self, args: &[String]) -> AppOptions {
         let this = self.clone();
         AppOptions {
+            may_name_none: false,
             name: this.name,
             namespace: this.namespace,
             instances: this.instances,

@@ -1,6 +1,7 @@
 //! `diff`, `apply`: an ecosystem file is the desired state. The plan is shown first; what is so already is left alone.
 
 use std::fmt::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 
 use rpm_config::AppOptions;
 use rpm_ipc::{AppInfo, List, Request, Respec, WorkerInfo};
@@ -30,9 +31,15 @@ pub(super) fn diff(args: &Desired, invocation: &Invocation) -> Result<(), Failur
 pub(super) fn run(args: &Apply, invocation: &Invocation) -> Result<(), Failure> {
     let (plan, mut session, before) = plan(&args.desired, invocation)?;
     print(&plan, args.desired.json, invocation);
+    let all_deleted = plan.all_deleted();
     let requests = plan.requests();
     if args.dry_run || requests.is_empty() {
         return Ok(());
+    }
+    if let Some(apps) = all_deleted.filter(|_| !args.yes)
+        && !agrees(&args.desired, apps)?
+    {
+        return Err(Failure::new("nothing was changed"));
     }
     // The apps of a file are not held up by one of them that fails.
     let (acted, outcome) = acting::act_on_all(&mut session, invocation, &before, requests, AfterFailure::GoOn);
@@ -40,6 +47,24 @@ pub(super) fn run(args: &Apply, invocation: &Invocation) -> Result<(), Failure> 
         return outcome;
     }
     acting::show_acted(&mut session, invocation, &before, acted, outcome)
+}
+
+/// Asks whether everything is to be deleted: a list may be empty because whoever wrote it has failed.
+fn agrees(desired: &Desired, apps: usize) -> Result<bool, Failure> {
+    let file = if desired.file == "-" { "standard input" } else { &desired.file };
+    let s = if apps == 1 { "" } else { "s" };
+    let is_asked = std::io::stdin().is_terminal() && std::io::stderr().is_terminal() && !desired.json;
+    if !is_asked {
+        return Err(Failure::new(format!("{file} names no app, so everything would be deleted ({apps} app{s})"))
+            .detail("nothing was changed")
+            .hint("--yes does it"));
+    }
+    eprint!("{file} names no app. Delete everything ({apps} app{s})? [y/N] ");
+    let _ = std::io::stderr().flush();
+    let mut answer = String::new();
+    let read = std::io::stdin().read_line(&mut answer);
+    read.map_err(|error| Failure::new(format!("no answer could be read: {error}")))?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// What is to be done with one app.
@@ -71,7 +96,7 @@ fn plan(args: &Desired, invocation: &Invocation) -> Result<(Plan, crate::session
     }
     let target = if args.file == "-" { Target::Stdin } else { Target::File(cwd().join(&args.file)) };
     let context = specs::context(&invocation.home)?;
-    let options = AppOptions { env_name: args.env.clone(), ..AppOptions::default() };
+    let options = AppOptions { env_name: args.env.clone(), may_name_none: args.prune, ..AppOptions::default() };
     let mut wanted = specs::of_file(&target, &options, &context, &invocation.voice)?;
     match Settings::read(&invocation.home) {
         Ok(settings) => wanted.iter_mut().for_each(|spec| settings.overlay(spec)),
@@ -108,6 +133,12 @@ impl Plan {
             plan.steps.push((app.spec.name.clone(), Step::Delete(workers)));
         }
         plan
+    }
+
+    /// Returns how many apps there are, where all of them are deleted and nothing else is done.
+    fn all_deleted(&self) -> Option<usize> {
+        let is_all = self.steps.iter().all(|(_, step)| matches!(step, Step::Delete(_)));
+        (is_all && !self.steps.is_empty()).then_some(self.steps.len())
     }
 
     /// Returns what is asked for: what is too much goes first, so that its ports are free.
