@@ -451,6 +451,26 @@ fn a_canary_that_answers_nothing_is_aborted() {
 }
 
 #[test]
+fn a_canary_that_is_all_there_is_and_answers_nothing_is_aborted() {
+    // Without others beside it nothing was ever missing: it was never judged.
+    let (rpm, port) = (Rpm::new(), free_port());
+    let one = |app: &mut Value| app["instances"] = json!(1);
+    rpm.ok(&["start", &balanced(&rpm, port, "one", one)]);
+    let load = Load::start(port, "/", 4);
+    load.wait_for(20);
+    let error = rpm.fails(&[
+        "reload",
+        &balanced(&rpm, port, "two", |app| {
+            one(app);
+            app["env"]["SLOW"] = json!(3_600_000);
+        }),
+    ]);
+    assert!(error.contains("worker 0 did worse than the others: 100.0 % of"), "{error}");
+    assert_eq!(versions(port), ["one"]);
+    drop(load);
+}
+
+#[test]
 fn a_good_canary_is_promoted_by_itself() {
     let (rpm, port) = (Rpm::new(), free_port());
     rpm.ok(&["start", &balanced(&rpm, port, "one", |_| {})]);

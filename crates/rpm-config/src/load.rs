@@ -142,6 +142,7 @@ fn from_document(
     let mut balancers = balance::read(document, directory, context, &specs, &names, &mut report);
     balancers.retain(|(_, spec)| is_selected(selected, &spec.name));
     specs.extend(made.into_iter().chain(balancers));
+    warn_of_canaries(&specs, &mut report);
     refuse_same_names(&specs, &mut report);
     refuse_same_addresses(&specs, &mut report);
     refuse_circles(&specs, &mut report);
@@ -197,6 +198,21 @@ fn only<'a>(found: Vec<Found<'a>>, only: Option<&str>, document: &Document, repo
     }
     let is_wanted = |app: &Found<'_>| wanted.contains(&name_of(app).as_str());
     found.into_iter().filter(is_wanted).collect()
+}
+
+/// Warns of canaries that nobody can judge: what they are judged by, balancers count.
+fn warn_of_canaries(specs: &[(Pointer, AppSpec)], report: &mut Report) {
+    let reached: BTreeSet<&str> =
+        specs.iter().filter_map(|(_, spec)| spec.balancer.as_ref()).flat_map(|all| all.apps()).collect();
+    let is_judged = |spec: &AppSpec| spec.canary_rule.is_some() && spec.shares_sockets();
+    for (at, spec) in specs.iter().filter(|(_, spec)| is_judged(spec) && !reached.contains(spec.name.as_str())) {
+        let name = spec.name.escape_debug();
+        let title = format!(
+            "no balancer of the file sends {name} requests: unless another does, nobody judges its canary, which waits for \
+             `promote {name}` or `abort {name}`"
+        );
+        report.warn_top_level(&at.key("canary"), &title, None);
+    }
 }
 
 fn refuse_same_names(specs: &[(Pointer, AppSpec)], report: &mut Report) {

@@ -94,7 +94,8 @@ impl Daemon {
     fn answers_of(&mut self, watched: &Watched) -> Option<(Tally, Tally)> {
         let name = self.core.spec(watched.app)?.name.clone();
         let workers = watched.workers.iter().filter_map(|worker| self.core.worker(*worker));
-        let mut who = Who::default();
+        let answers_within = self.is_asked_by_http(&name).then_some(watched.duration);
+        let mut who = Who { answers_within, ..Who::default() };
         for worker in workers {
             let seat = format!("{name}:{}", worker.instance);
             who.ours.extend(worker.life.map(|life| format!("{seat}.{}", life.generation.0)));

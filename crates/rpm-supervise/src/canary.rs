@@ -8,6 +8,8 @@
 //! Without a [`CanaryRule`](rpm_model::CanaryRule) whoever asked for the roll is answered when it pauses. With one the answer
 //! is what became of it; where nothing can be judged, it is given then, and people decide.
 
+use std::time::Duration;
+
 use rpm_model::{AppId, Moment, WorkerId};
 
 use crate::command::{CommandId, FailureCause, Refusal};
@@ -25,15 +27,18 @@ pub struct Watched {
     pub workers: Vec<WorkerId>,
     /// Since when.
     pub since: Moment,
+    /// For how long.
+    pub duration: Duration,
 }
 
 impl Supervisor {
     /// Returns the canaries that are to be judged (see [`Event::Canary`](crate::Event::Canary)).
     pub fn watched_canaries(&self) -> impl Iterator<Item = Watched> + '_ {
         self.apps.values().filter_map(|app| {
-            let roll = app.roll.as_ref().filter(|roll| roll.is_paused && roll.spec.canary_rule.is_some())?;
+            let roll = app.roll.as_ref().filter(|roll| roll.is_paused)?;
+            let duration = roll.spec.canary_rule.as_ref()?.duration;
             let workers = roll.replaced.iter().map(|(worker, _)| *worker).collect();
-            Some(Watched { app: app.id, workers, since: roll.paused_at })
+            Some(Watched { app: app.id, workers, since: roll.paused_at, duration })
         })
     }
 

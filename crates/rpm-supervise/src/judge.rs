@@ -3,7 +3,7 @@
 //! ```text
 //!  errors ≤ others' + max_error_rate, p95 ≤ max_latency_ratio × others', for `duration` → promote
 //!  so many errors, or so slow, that it cannot be chance                                 → abort, at once
-//!  at the end more errors, or slower, than allowed                                      → abort
+//!  at the end more errors, or slower, than allowed, or nothing but errors               → abort
 //!  at the end fewer than `min_requests`                                                 → nobody knows
 //! ```
 
@@ -51,6 +51,13 @@ const FAR_TOO_SLOW: f64 = 1.5;
 pub fn judge(rule: &CanaryRule, watched: Duration, canary: &Tally, others: &Tally) -> Verdict {
     let allowed = (others.rate() + rule.max_error_rate / 100.0).min(1.0);
     let failed = || {
+        if others.requests == 0 {
+            return format!(
+                "{} of {} requests failed, and no others were asked",
+                percent(canary.rate()),
+                canary.requests
+            );
+        }
         format!(
             "{} of {} requests failed, of the others' {} {}",
             percent(canary.rate()),
@@ -61,7 +68,9 @@ pub fn judge(rule: &CanaryRule, watched: Duration, canary: &Tally, others: &Tall
     };
     let is_over = watched >= rule.duration;
     let is_certain = canary.errors >= ERRORS_LEAST && canary.surely() > allowed;
-    if is_certain || (is_over && canary.requests >= rule.min_requests && canary.rate() > allowed) {
+    // Of one that has failed whatever it was asked in all its time nobody needs to see more.
+    let is_enough = canary.requests >= rule.min_requests || canary.errors == canary.requests;
+    if is_certain || (is_over && is_enough && canary.rate() > allowed) {
         return Verdict::Abort(format!("{}; at most {} more may", failed(), percent(rule.max_error_rate / 100.0)));
     }
     if let (Some(most), Some(own), Some(usual)) = (rule.max_latency_ratio, canary.p95, others.p95) {
@@ -140,6 +149,14 @@ mod tests {
             panic!("it waits")
         };
         assert_eq!(why, "10.0 % of 40 requests failed, of the others' 120 0.0 %; at most 1.0 % more may");
+    }
+
+    #[test]
+    fn one_that_fails_all_of_few_requests_is_aborted_at_the_end() {
+        assert_eq!(judge(&rule(), after(59), &tally(2, 2, 10), &Tally::default()), Verdict::Wait);
+        assert!(matches!(judge(&rule(), after(60), &tally(2, 2, 10), &Tally::default()), Verdict::Abort(_)));
+        assert!(matches!(judge(&rule(), after(60), &tally(2, 1, 10), &Tally::default()), Verdict::Unproven(_)));
+        assert!(matches!(judge(&rule(), after(60), &Tally::default(), &Tally::default()), Verdict::Unproven(_)));
     }
 
     #[test]

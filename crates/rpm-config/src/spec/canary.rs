@@ -10,6 +10,17 @@ use crate::balance::section::Section;
 use crate::values;
 
 pub(super) fn apply(reader: &mut Reader<'_>, spec: &mut AppSpec) {
+    find(reader, spec);
+    if spec.canary > 0
+        && !spec.shares_sockets()
+        && let Some(setting) = reader.app.settings.get("canary")
+    {
+        let reason = "has no effect: workers in fork mode cannot serve beside each other, so all are restarted at once";
+        reader.report.warn(&reader.app.label, setting, reason);
+    }
+}
+
+fn find(reader: &mut Reader<'_>, spec: &mut AppSpec) {
     let Some(setting) = reader.app.settings.get("canary") else { return };
     if let Some(mut section) = reader.section("canary") {
         let instances = section.count("instances").unwrap_or(1);
@@ -54,13 +65,17 @@ mod tests {
 
     use super::*;
 
-    fn load(canary: &str) -> Result<(u32, Option<CanaryRule>), String> {
+    fn loaded(text: &str) -> Result<crate::Loaded, crate::ConfigError> {
         let cwd = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
         let path = std::env::var("PATH").expect("a PATH");
         let shell_env = [("PATH".to_owned(), path), ("HOME".to_owned(), "/home/me".to_owned())].into();
         let context = crate::Context { cwd, shell_env, cpus: 2, ..crate::Context::default() };
+        crate::load_text(text, crate::Format::Json, "stdin", &crate::AppOptions::default(), &context)
+    }
+
+    fn load(canary: &str) -> Result<(u32, Option<CanaryRule>), String> {
         let text = format!(r#"{{ "apps": [{{ "script": "runs.sh", "canary": {canary} }}] }}"#);
-        let loaded = crate::load_text(&text, crate::Format::Json, "stdin", &crate::AppOptions::default(), &context);
+        let loaded = loaded(&text);
         let spec = |specs: Vec<AppSpec>| specs.into_iter().next().expect("one app");
         let canary = |spec: AppSpec| (spec.canary, spec.canary_rule);
         loaded.map(|loaded| canary(spec(loaded.specs))).map_err(|error| error.to_string())
@@ -79,6 +94,21 @@ mod tests {
             ..CanaryRule::default()
         };
         assert_eq!(rule, Ok((2, Some(wanted))));
+    }
+
+    /// It was said at the reload.
+    #[test]
+    fn what_nobody_can_judge_is_told_when_the_file_is_read() {
+        let warnings = |more: &str| -> Vec<String> {
+            let text = format!(r#"{{ "apps": [{{ "script": "runs.sh", "name": "api", "canary": {{}}, {more} }}] }}"#);
+            loaded(&text).expect("it is well").warnings.iter().map(ToString::to_string).collect()
+        };
+        let fork = warnings(r#""exec_mode": "fork""#);
+        assert!(fork.iter().any(|told| told.contains("`canary` has no effect: workers in fork mode")), "{fork:?}");
+        let socket = warnings(r#""exec_mode": "socket", "listen": "127.0.0.1:8080""#);
+        assert!(socket.iter().any(|told| told.contains("no balancer of the file sends api requests")), "{socket:?}");
+        let proxy = warnings(r#""exec_mode": "proxy", "listen": "127.0.0.1:8080""#);
+        assert!(!proxy.iter().any(|told| told.contains("canary")), "{proxy:?}");
     }
 
     #[test]

@@ -11,6 +11,10 @@ use rpm_supervise::judge::Tally;
 /// app that hangs fails nothing by itself.
 const UNANSWERED: (u32, Duration) = (10, Duration::from_secs(2));
 
+/// Where nobody tells what is usual (the canary is all there is, and has answered nothing), an answer is waited for so long, or
+/// half of the canary's time where that is shorter. Who waits longer for the beginning of an answer is rare.
+const UNANSWERED_EVER: Duration = Duration::from_secs(30);
+
 /// Looks are kept for so long: longer nobody waits for a canary's answer.
 const LOOKS_KEPT: Duration = Duration::from_secs(60);
 
@@ -33,6 +37,8 @@ pub(crate) struct Who {
     pub(crate) ours: BTreeSet<String>,
     /// Those of its seats: what sat there before is on neither side.
     pub(crate) seats: BTreeSet<String>,
+    /// How long it is watched, where what is sent to it is to be answered: requests, not connections.
+    pub(crate) answers_within: Option<Duration>,
 }
 
 /// A canary that is watched.
@@ -89,8 +95,14 @@ impl Canary {
         }
         let (mut canary, mut others) = (now.canary.since(&Answered::default()), now.others.since(&before));
         // Where nothing is ever answered (plain connections) nothing is missing.
-        if others.requests > 0 {
-            let missing = self.unanswered(seen, who, others.p95);
+        let (times, least) = UNANSWERED;
+        let patience = match others.p95.or(canary.p95) {
+            Some(usual) => Some((usual * times).max(least)),
+            None if others.requests > 0 => Some(least),
+            None => who.answers_within.map(|watched| UNANSWERED_EVER.min(watched / 2)),
+        };
+        if let Some(patience) = patience {
+            let missing = self.unanswered(seen, who, patience);
             for (side, missing) in [(&mut canary, missing.canary), (&mut others, missing.others)] {
                 (side.requests, side.errors) = (side.requests + missing, side.errors + missing);
             }
@@ -98,10 +110,8 @@ impl Canary {
         (canary, others)
     }
 
-    /// Counts the requests that should have been answered by now, by how long most answers take.
-    fn unanswered(&mut self, seen: &Seen<'_>, who: &Who, usual: Option<Duration>) -> Sides<u64> {
-        let (times, least) = UNANSWERED;
-        let patience = usual.map_or(least, |usual| (usual * times).max(least));
+    /// Counts the requests that should have been answered by now.
+    fn unanswered(&mut self, seen: &Seen<'_>, who: &Who, patience: Duration) -> Sides<u64> {
         let then = self.sent.iter().rev().find(|(at, _)| *at + patience <= seen.at).map(|(_, sent)| sent);
         let mut missing = Sides::<u64>::default();
         for (server, stats) in &seen.servers {
@@ -168,8 +178,9 @@ mod tests {
     /// A server by name, what it has answered well and badly, and what was sent to it without an answer so far.
     type Row = (&'static str, u64, u64, u64);
 
-    fn looks() -> impl FnMut(u64, &[Row]) -> Option<[(u64, u64); 2]> {
-        let who = Who { ours: ["api:0.2".to_owned()].into(), seats: ["api:0".to_owned()].into() };
+    fn looks(answers_within: Option<Duration>) -> impl FnMut(u64, &[Row]) -> Option<[(u64, u64); 2]> {
+        let (ours, seats) = (["api:0.2".to_owned()].into(), ["api:0".to_owned()].into());
+        let who = Who { ours, seats, answers_within };
         let mut watched = None;
         move |seconds, rows| {
             let stats: Vec<_> = rows
@@ -195,7 +206,7 @@ mod tests {
 
     #[test]
     fn it_is_counted_beside_the_others() {
-        let mut look = looks();
+        let mut look = looks(None);
         // What the others did before does not count, nor does the process that the canary has replaced.
         assert_eq!(look(1, &[("api:0.1", 500, 9, 0), ("api:0.2", 3, 1, 0), ("api:1.1", 1000, 7, 0)]), None);
         let later = look(2, &[("api:0.2", 40, 2, 0), ("api:1.1", 1100, 8, 0), ("api:2.1", 20, 0, 0)]);
@@ -204,7 +215,7 @@ mod tests {
 
     #[test]
     fn one_that_answers_nothing_fails() {
-        let mut look = looks();
+        let mut look = looks(None);
         let mut look =
             |seconds, hangs, answered| look(seconds, &[("api:0.2", 0, 0, hangs), ("api:1.1", answered, 0, 1)]);
         assert_eq!(look(1, 0, 10), None);
@@ -212,5 +223,17 @@ mod tests {
         // What was sent less than two seconds ago may still be answered.
         assert_eq!(look(3, 40, 50), Some([(0, 0), (40, 0)]));
         assert_eq!(look(4, 60, 70), Some([(20, 20), (60, 0)]));
+    }
+
+    /// One of one that hung was waited for without end: there were no others who answered.
+    #[test]
+    fn one_that_is_all_there_is_and_answers_nothing_fails() {
+        for (answers_within, missing) in [(Some(Duration::from_secs(8)), (4, 4)), (None, (0, 0))] {
+            let mut look = looks(answers_within);
+            let mut look = |seconds, hangs| look(seconds, &[("api:0.2", 0, 0, hangs)]);
+            assert_eq!(look(1, 0), None);
+            assert_eq!([look(2, 4), look(5, 6)], [Some([(0, 0); 2]); 2]);
+            assert_eq!(look(6, 6), Some([missing, (0, 0)]));
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use rpm_model::balance::Mode;
 use rpm_model::edge::{Ask, EdgeStats};
 use rpm_model::{AppId, Life, Moment};
 use rpm_supervise::judge::Tally;
@@ -120,6 +121,12 @@ impl Daemon {
     /// Returns whether a balancer that runs has the app.
     pub(crate) fn is_balanced(&self, app: &str) -> bool {
         self.edges.edges.values().any(|edge| edge.arrangement().is_some_and(|all| all.apps().contains(app)))
+    }
+
+    /// Returns whether a balancer that runs sends the app requests, which are to be answered one by one.
+    pub(crate) fn is_asked_by_http(&self, app: &str) -> bool {
+        let mut all = self.edges.edges.values().filter_map(Edge::arrangement);
+        all.any(|all| all.balancer.mode == Mode::Http && all.apps().contains(app))
     }
 
     /// Asks the balancers of these apps for their counters.
