@@ -155,10 +155,9 @@ fn a_release_that_crashes_in_fork_mode_or_in_another_mode_makes_room_for_the_one
         };
         rpm.ok(&["start", &release("http.js", mode, true)]);
         let error = rpm.fails(&["reload", &release("crash.js", "fork", true)]);
-        assert!(error.contains("exit code 3") && error.contains("what ran before was started again"), "{error}");
-        rpm.until("the release before", "web", |list| {
-            list.iter().all(|worker| worker["pm2_env"]["status"] == "online")
-        });
+        assert!(error.contains("exit code 3") && error.contains("what ran before is up again"), "{error}");
+        // It is answered when that is up.
+        assert_eq!(rpm.statuses("web"), vec!["online"; instances]);
         Load::start(port, "/", 1).wait_for(5);
         assert!(rpm.ok(&["history", "web"]).contains("failed"));
         if mode == "fork" {

@@ -84,7 +84,7 @@ impl Failure {
         if undone {
             let as_before = match verb {
                 "reload" if served == Served::On => "the old workers keep serving",
-                "reload" if served == Served::Before => "what ran before was started again",
+                "reload" if served == Served::Before => "what ran before is up again",
                 "reload" => "none of its workers was up before; they are tried again as the app's settings say",
                 _ => "everything is as it was before",
             };

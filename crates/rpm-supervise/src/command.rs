@@ -266,6 +266,8 @@ pub enum FailureCause {
     },
     /// It is a canary that was aborted, and what it was before was the same spec.
     NothingBefore,
+    /// The release before was put back in its place, and that did not come up.
+    NotBack(Box<FailureCause>),
     /// An address it needs is taken.
     Taken(Taken),
     /// It is still there after SIGKILL.
@@ -286,6 +288,7 @@ impl fmt::Display for FailureCause {
             FailureCause::SpawnFailed(why) => write!(f, "could not be started: {why}"),
             FailureCause::NotReady { waited } => write!(f, "was not ready within {} ms", waited.as_millis()),
             FailureCause::Unhealthy { why } => write!(f, "did not pass its health check: {why}"),
+            FailureCause::NotBack(cause) => write!(f, "was given back the release before, and that {cause}"),
             FailureCause::Judged { why } => write!(f, "did worse than the others: {why}"),
             FailureCause::NothingBefore => f.write_str(
                 "runs on as it is: no setting differs from the release before, and its files are not kept by rpm",

@@ -161,7 +161,7 @@ impl Supervisor {
         let (roll, starting, unknown) = (None, Some(id), Unknown::default());
         self.apps.insert(app, App { id: app, spec, workers, roll, history, scaling, starting, unknown });
         for worker in self.add_seats(turn, app, instances) {
-            self.wait(turn, Some(id), worker, Goal::Up);
+            self.wait(Some(id), worker, Goal::Up);
             if self.register_job(worker, wanted) {
                 self.satisfy(turn, worker, &[Goal::Up]);
             } else if wanted {
@@ -451,15 +451,31 @@ impl Supervisor {
             |waiting| !waiting.is_served_by(goal) && !stays(waiting),
             Some(FailureCause::Superseded),
         );
-        self.wait(turn, command, worker, goal);
+        self.wait(command, worker, goal);
     }
 
-    fn wait(&mut self, _: &mut Turn<'_>, command: Option<CommandId>, worker: WorkerId, goal: Goal) {
-        if let Some(command) = command
-            && let Some(seat) = self.seats.get_mut(&worker)
-        {
-            seat.waiters.push(Waiter { command, goal });
-            self.commands.wait_for(command, worker);
+    /// Lets a command that has failed in a seat wait until the release before is up there, if that is what happens.
+    pub(crate) fn wait_for_release_before(&mut self, command: Option<CommandId>, worker: WorkerId) {
+        let comes_back = self.seats.get(&worker).is_some_and(|seat| match &seat.place {
+            Place::Serving(process) => process.cause == Cause::Rollback && !process.ready,
+            Place::Leaving(_, Then::Start { cause, .. }) => *cause == Cause::Rollback,
+            Place::Leaving(..) | Place::Waiting { .. } | Place::Stopped | Place::Errored | Place::Deleted => false,
+        });
+        if comes_back && let Some(command) = command {
+            self.add_waiter(worker, Waiter { command, goal: Goal::Up, is_back: true });
+        }
+    }
+
+    fn wait(&mut self, command: Option<CommandId>, worker: WorkerId, goal: Goal) {
+        if let Some(command) = command {
+            self.add_waiter(worker, Waiter { command, goal, is_back: false });
+        }
+    }
+
+    fn add_waiter(&mut self, worker: WorkerId, waiter: Waiter) {
+        if let Some(seat) = self.seats.get_mut(&worker) {
+            seat.waiters.push(waiter);
+            self.commands.wait_for(waiter.command, worker);
         }
     }
 
@@ -574,7 +590,7 @@ impl Supervisor {
             let Some(seat) = self.seat_mut(worker) else { continue };
             match seat.waiters.iter_mut().find(|waiter| waiter.command == command) {
                 Some(waiter) => waiter.goal = Goal::Gone,
-                None => self.wait(turn, Some(command), worker, Goal::Gone),
+                None => self.wait(Some(command), worker, Goal::Gone),
             }
             self.quit_roll(worker);
             let lives: Vec<Life> = self.seats.get(&worker).into_iter().flat_map(Seat::lives).collect();

@@ -45,6 +45,8 @@ impl Goal {
 pub(crate) struct Waiter {
     pub(crate) command: CommandId,
     pub(crate) goal: Goal,
+    /// Whether the command has failed already, and waits for the release before.
+    pub(crate) is_back: bool,
 }
 
 /// A command that is not answered yet.

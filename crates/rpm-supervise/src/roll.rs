@@ -270,9 +270,11 @@ impl Supervisor {
             self.mark_through(turn, *worker);
             self.leave(turn, *worker, Then::Delete, Cause::Rollback, true);
         }
+        self.wait_for_release_before(command, worker);
         for other in others {
             if !going_back_failed {
                 self.give_trial_up(turn, other);
+                self.wait_for_release_before(command, other);
             }
             self.check_roll(turn, other);
         }

@@ -237,7 +237,11 @@ impl Supervisor {
         seat.waiters = left;
         for waiter in gone {
             if let Some(cause) = &failure {
-                let failure = self.failure(worker, cause.clone());
+                let cause = match waiter.is_back {
+                    true => FailureCause::NotBack(Box::new(cause.clone())),
+                    false => cause.clone(),
+                };
+                let failure = self.failure(worker, cause);
                 self.commands.fail(waiter.command, failure, true);
             }
             self.commands.release(waiter.command, turn.effects);

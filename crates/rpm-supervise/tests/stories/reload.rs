@@ -176,9 +176,10 @@ fn if_both_crash_the_old_release_is_started() {
     let reload =
         stage.ask(Command::Reload { workers: ids([0]), specs: vec![(AppId(0), version("2", 1))], force: false });
     stage.spawned(life(0, 2)).pass(ms(1100)).exited(life(0, 1), 1).exited(life(0, 2), 1);
-    stage.failed(reload, &[(0, FailureCause::Exited { exit: Exit::Code(1), uptime: ms(1100) })], true);
     assert_eq!(stage.spawns(), [life(0, 3)]);
     assert_eq!(stage.worker(0).spec.version, None);
+    stage.spawned(life(0, 3)).listening(life(0, 3));
+    stage.failed(reload, &[(0, FailureCause::Exited { exit: Exit::Code(1), uptime: ms(1100) })], true);
 }
 
 #[test]
@@ -404,13 +405,24 @@ fn a_release_that_crashes_in_the_place_of_the_old_one_makes_room_for_it() {
         assert_eq!(stage.effects, [Effect::Ask { life: life(0, 1) }]);
         stage.exited(life(0, 1), 0).spawned(life(0, 2)).settled(life(0, 2)).pass(ms(uptime)).exited(life(0, 2), 1);
         assert_eq!(stage.spawns(), [life(0, 3)], "{uptime}");
-        let cause = FailureCause::Exited { exit: Exit::Code(1), uptime: ms(uptime) };
-        stage.failed(reload, &[(0, cause)], true);
         assert_eq!(version_of(&stage).as_deref(), Some("good"));
         assert_eq!(stage.worker(0).spec.version.as_deref(), Some("good"));
-        stage.spawned(life(0, 3)).settled(life(0, 3));
+        assert_eq!(stage.spawned(life(0, 3)).replies(), [], "the answer comes when the old release is up");
+        stage.settled(life(0, 3));
+        let cause = FailureCause::Exited { exit: Exit::Code(1), uptime: ms(uptime) };
+        stage.failed(reload, &[(0, cause)], true);
         assert_eq!(stage.status(0), Status::Online);
     }
+}
+
+#[test]
+fn that_the_release_before_does_not_come_up_is_told_too() {
+    let mut stage = Stage::with(fork_version("good"));
+    let (workers, specs) = (ids([0]), vec![(AppId(0), fork_version("bad"))]);
+    let reload = stage.ask(Command::Reload { workers, specs, force: false });
+    stage.exited(life(0, 1), 0).spawned(life(0, 2)).exited(life(0, 2), 1).spawned(life(0, 3)).exited(life(0, 3), 2);
+    let ended = |code| FailureCause::Exited { exit: Exit::Code(code), uptime: ms(0) };
+    stage.failed(reload, &[(0, ended(1)), (0, FailureCause::NotBack(Box::new(ended(2))))], false);
 }
 
 #[test]
@@ -446,12 +458,13 @@ fn a_release_in_another_mode_that_crashes_makes_room_for_all_of_the_old_one() {
     let reload = stage.ask(Command::Reload { workers: ids([0, 1]), specs: vec![(AppId(0), bad)], force: false });
     stage.exited(life(0, 1), 0).exited(life(1, 1), 0);
     stage.spawned(life(0, 2)).settled(life(0, 2)).spawned(life(1, 2)).exited(life(1, 2), 1);
-    stage.failed_for(reload, 1, &FailureCause::Exited { exit: Exit::Code(1), uptime: ms(0) });
     stage.exited(life(0, 2), 0);
     for worker in [0, 1] {
+        assert_eq!(stage.replies(), []);
         stage.spawned(life(worker, 3)).listening(life(worker, 3));
         assert_eq!((stage.status(worker), stage.worker(worker).spec.exec_mode), (Status::Online, ExecMode::Cluster));
     }
+    stage.failed_for(reload, 1, &FailureCause::Exited { exit: Exit::Code(1), uptime: ms(0) });
 }
 
 #[test]
