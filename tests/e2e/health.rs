@@ -247,9 +247,14 @@ fn a_compiled_worker_that_accepts_nothing_is_replaced() {
 fn who_accepts_nothing_is_found_where_it_listens_by_itself_and_where_all_share_a_socket() {
     let server = "import os, socket\n\
                   if os.environ.get('LISTEN_FDS'): s = socket.socket(fileno=3)\n\
+                  elif '/' in os.environ['PORT']: s = socket.socket(socket.AF_UNIX); s.bind(os.environ['PORT']); s.listen()\n\
                   else: s = socket.create_server(('127.0.0.1', int(os.environ['PORT'])))\n\
                   while True:\n    c, _ = s.accept(); c.recv(99); c.sendall(b'HTTP/1.1 200 OK\\r\\ncontent-length: 2\\r\\n\\r\\nok'); c.close()\n";
-    for more in [json!({ "exec_mode": "fork" }), json!({ "exec_mode": "socket", "socket_mode": "shared" })] {
+    for more in [
+        json!({ "exec_mode": "fork" }),
+        json!({ "exec_mode": "socket", "socket_mode": "shared" }),
+        json!({ "exec_mode": "proxy", "proxy_socket": "unix" }),
+    ] {
         let (rpm, port) = (Rpm::new(), free_port());
         let script = rpm.home().join("server.py");
         std::fs::write(&script, server).expect("a script");

@@ -4,7 +4,7 @@
 //! on its channel that Node itself gives from its event loop, without the app's help. The clock runs from the first sign
 //! on: a program that never gives one is not taken for hung.
 //!
-//! Nobody accepts: connections wait in the worker's own slot, or in a TCP socket that it listens on, at every look for the
+//! Nobody accepts: connections wait in the worker's own slot, or in a socket that it listens on, at every look for the
 //! whole time, and never become fewer.
 
 use std::time::Duration;

@@ -117,12 +117,18 @@ pub fn listeners(at: SocketAddr) -> Result<Vec<u64>> {
     Ok(all.into_iter().filter(|socket| socket.local.ip() == at.ip()).map(|socket| socket.inode).collect())
 }
 
-/// Returns the inode of every TCP socket that listens, and how many connections wait in it.
+/// Returns the inode of every socket that listens, of TCP and of socket files, and how many connections wait in it.
 pub(crate) fn queues() -> Result<Vec<(u64, u32)>> {
     let mut all = sockets(0, Family::V4, 1 << TCP_LISTEN)?;
     all.extend(sockets(0, Family::V6, 1 << TCP_LISTEN)?);
     // The kernel tells it where other sockets have their unread bytes.
-    Ok(all.into_iter().map(|socket| (socket.inode, socket.unread)).collect())
+    let mut queues: Vec<_> = all.into_iter().map(|socket| (socket.inode, socket.unread)).collect();
+    // A kernel may be without this (CONFIG_UNIX_DIAG): then nothing is known of socket files.
+    let told = ask(&unix_request(1 << TCP_LISTEN, None), libc::NLM_F_DUMP as u16, |payload| {
+        queues.push((u64::from(u32_at(payload, 4)), unix_waiting(payload)));
+    });
+    told.or_else(|error| if error.errno == libc::ENOENT { Ok(()) } else { Err(error) })?;
+    Ok(queues)
 }
 
 fn sockets(port: u16, family: Family, states: u32) -> Result<Vec<Connection>> {
@@ -142,19 +148,26 @@ fn sockets(port: u16, family: Family, states: u32) -> Result<Vec<Connection>> {
 
 /// Returns how many connections wait in a listening socket file.
 pub(crate) fn unix_queue_length(inode: u64) -> Result<u32> {
+    let mut length = 0;
+    ask(&unix_request(STATES_ALL, Some(inode)), 0, |payload| length = unix_waiting(payload))?;
+    Ok(length)
+}
+
+/// Asks for the queues of socket files: of one, or of all in these states.
+fn unix_request(states: u32, inode: Option<u64>) -> Vec<u8> {
     let mut request = Vec::with_capacity(24);
     request.extend([libc::AF_UNIX as u8, 0, 0, 0]);
-    request.extend(STATES_ALL.to_ne_bytes());
-    request.extend((inode as u32).to_ne_bytes());
+    request.extend(states.to_ne_bytes());
+    request.extend((inode.unwrap_or_default() as u32).to_ne_bytes());
     request.extend(UDIAG_SHOW_RQLEN.to_ne_bytes());
     request.extend([0xff; 8]); // no cookie: the inode names the socket
-    let mut length = 0;
-    ask(&request, 0, |payload| {
-        if let Some(value) = payload.get(16..).and_then(|rest| attribute(rest, UNIX_DIAG_RQLEN)) {
-            length = u32_at(value, 0);
-        }
-    })?;
-    Ok(length)
+    request
+}
+
+/// Reads how many connections wait from a `unix_diag_msg`.
+fn unix_waiting(message: &[u8]) -> u32 {
+    let value = message.get(16..).and_then(|rest| attribute(rest, UNIX_DIAG_RQLEN));
+    value.map_or(0, |value| u32_at(value, 0))
 }
 
 const INET_REQUEST: usize = 56;

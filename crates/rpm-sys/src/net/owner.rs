@@ -48,7 +48,7 @@ pub fn listening_ports(pids: &[i32]) -> Vec<u16> {
     ports.into_iter().collect()
 }
 
-/// Returns how many connections wait in the TCP sockets on which a process or a descendant of it listens.
+/// Returns how many connections wait in the sockets, of TCP and of files, on which a process or a descendant of it listens.
 pub fn waiting_at(pid: i32) -> u32 {
     let mut queues = diag::queues().unwrap_or_default();
     queues.retain(|(_, waiting)| *waiting > 0);
@@ -110,6 +110,7 @@ fn listener(line: &str) -> Option<(u16, u64)> {
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream};
+    use std::os::unix::net::{UnixListener, UnixStream};
 
     use super::*;
 
@@ -136,6 +137,20 @@ mod tests {
         assert_eq!(waiting_at(child.id() as i32), 0, "somebody else's");
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn what_waits_in_a_socket_file_is_counted() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        let _waits = [UnixStream::connect(&path).unwrap(), UnixStream::connect(&path).unwrap()];
+        let own = crate::net::listen::inode(&listener).unwrap();
+        let waiting = || diag::queues().unwrap().into_iter().find(|(inode, _)| *inode == own);
+        assert_eq!(waiting(), Some((own, 2)));
+        listener.accept().unwrap();
+        assert_eq!(waiting(), Some((own, 1)));
+        assert!(waiting_at(std::process::id() as i32) >= 1);
     }
 
     #[test]
