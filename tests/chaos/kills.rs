@@ -9,6 +9,10 @@ use crate::stage::Stage;
 
 const IDLE: Setup = Setup { name: "bystander", script: "idle.sh", options: &[], promised: 1 };
 const PAIR: Setup = Setup { name: "pair", script: "idle.sh", options: &["-i", "2"], promised: 0 };
+
+/// The same, for a scenario that kills them more often within a second than an app is started again.
+const MORTAL: Setup =
+    Setup { name: "pair", script: "idle.sh", options: &["-i", "2", "--max-restarts", "1000"], promised: 0 };
 const WEB: Setup = Setup { name: "web", script: "http.js", options: &["-i", "2"], promised: 2 };
 
 const OUTAGES: &[May] = &[May::Outages];
@@ -23,7 +27,7 @@ pub(crate) const TABLE: &[Scenario] = &[
     Scenario::new("killed_during_scale", &[IDLE, PAIR], during_scale).may(DELETES),
     Scenario::new("killed_during_delete", &[IDLE], during_delete).may(DELETES),
     Scenario::new("killed_during_save", &[IDLE, PAIR], during_save).may(OUTAGES),
-    Scenario::new("killed_during_crashes", &[IDLE, PAIR], during_crashes).may(OUTAGES),
+    Scenario::new("killed_during_crashes", &[IDLE, MORTAL], during_crashes).may(OUTAGES),
     Scenario::new("killed_again_and_again_under_load", &[IDLE, WEB], under_load).may(OUTAGES),
     Scenario::new("killed_as_soon_as_it_is_back", &[IDLE], back_to_back).may(OUTAGES),
     Scenario::new("killed_with_its_keeper_at_once", &[IDLE, PAIR], with_keeper).may(OUTAGES),

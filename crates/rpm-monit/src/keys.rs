@@ -123,6 +123,13 @@ const fn bind(
     Binding { command, section, keys, name, footer, help }
 }
 
+/// Returns the keys that were pressed. A terminal sends Esc and a key that comes at once like that key with Alt, which is on a
+/// slow line what most users have meant; Alt means nothing here.
+pub(crate) fn pressed(key: KeyEvent) -> impl Iterator<Item = KeyEvent> {
+    let escape = key.modifiers.contains(KeyModifiers::ALT).then(|| KeyEvent::new(KeyCode::Esc, KeyModifiers::NONE));
+    escape.into_iter().chain([KeyEvent { modifiers: key.modifiers - KeyModifiers::ALT, ..key }])
+}
+
 /// Returns what a key asks for while nothing is being typed.
 pub(crate) fn command(key: KeyEvent) -> Option<Command> {
     if is_interrupt(key) {
@@ -135,9 +142,6 @@ pub(crate) fn command(key: KeyEvent) -> Option<Command> {
             Char('b') => Some(Command::PageUp),
             _ => None,
         };
-    }
-    if key.modifiers.contains(KeyModifiers::ALT) {
-        return None;
     }
     BINDINGS.iter().find(|binding| binding.keys.contains(&key.code)).map(|binding| binding.command)
 }

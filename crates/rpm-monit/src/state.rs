@@ -177,7 +177,7 @@ impl State {
     pub(crate) fn handle(&mut self, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
-            Event::Key(key) => actions.extend(self.key(key)),
+            Event::Key(key) => actions.extend(keys::pressed(key).filter_map(|key| self.key(key))),
             Event::Mouse(mouse) => actions.extend(self.pointer(mouse)),
             Event::Pasted(text) => self.pasted(&text),
             Event::Resized { width, height } => self.size = (width, height),

@@ -335,3 +335,14 @@ fn a_status_of_every_kind_can_be_acted_on() {
         assert!(matches!(asked.as_slice(), [Action::Ask(_)]), "{status}: {asked:?}");
     }
 }
+
+/// The command line was not opened, and what was typed into it were commands.
+#[test]
+fn escape_and_a_key_that_come_at_once_are_two_keys() {
+    let mut state = state();
+    press(&mut state, "?");
+    assert_eq!(state.view, View::Help);
+    state.handle(Event::Key(KeyEvent::new(Char(':'), KeyModifiers::ALT)));
+    assert_eq!(state.view, View::Main);
+    assert!(matches!(state.prompt, Prompt::Line { .. }));
+}
