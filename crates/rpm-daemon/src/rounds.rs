@@ -6,7 +6,8 @@ use rpm_model::{ExecMode, Life, Moment};
 use rpm_supervise::Event;
 
 use crate::daemon::Daemon;
-use crate::sampling::Births;
+use crate::process::Process;
+use crate::sampling::{Births, Parents};
 use crate::{drains, edge, sampling, settle};
 
 /// So many new processes are looked at however few workers there are: 1 ms.
@@ -22,6 +23,8 @@ pub(crate) struct Rounds {
     /// Looks at all workers so far.
     looks: u32,
     births: Births,
+    /// When it was last unclear who has started processes, and everybody was taken for it.
+    unclear: Option<Moment>,
 }
 
 impl Rounds {
@@ -134,9 +137,16 @@ impl Daemon {
 
     /// Looks who has started processes.
     pub(crate) fn note_births(&mut self, now: Moment) {
-        let most = self.processes.len().max(BIRTHS_LEAST);
-        let Some(parents) = self.rounds.births.parents_by(now, most) else { return };
-        for process in self.processes.values_mut() {
+        let is_limited = |process: &Process| process.spec.max_memory_restart.is_some();
+        let limited = self.processes.values().filter(|process| is_limited(process)).count();
+        let Some(parents) = self.rounds.births.parents_by(now, limited.max(BIRTHS_LEAST)) else { return };
+        // Where so much is started that nobody can tell by whom, only what has a limit is gone through each time.
+        let is_unclear = parents == Parents::Anybody;
+        let is_due = self.rounds.unclear.is_none_or(|unclear| now.since(unclear) >= sampling::ALL_EVERY);
+        if is_unclear && is_due {
+            self.rounds.unclear = Some(now);
+        }
+        for process in self.processes.values_mut().filter(|one| !is_unclear || is_due || is_limited(one)) {
             if let Some(sampler) = process.running.as_mut().and_then(|running| running.sampler.as_mut()) {
                 sampler.note_births(&parents);
             }
