@@ -222,8 +222,10 @@ fn a_time_that_nobody_kept_is_told_or_made_up_for_once() {
     assert_eq!(rpm.log("job-out.log"), "", "a new definition has missed nothing");
     three_hours_pass(&rpm);
     until("it is made up for", || rpm.log("job-out.log") == "ran\n");
+    until("that is told", || count(&rpm, "start: schedule") == 1);
     rpm.kill_daemon();
-    assert_eq!(count(&rpm, "start: schedule"), 1, "once");
+    rpm.until("it has ended", "job", |list| list[0]["pm2_env"]["status"] == "stopped");
+    assert_eq!((count(&rpm, "start: schedule"), &*rpm.log("job-out.log")), (1, "ran\n"), "once");
 }
 
 /// Returns the present minute of the hour.

@@ -147,8 +147,10 @@ fn a_release_that_crashes_in_fork_mode_or_in_another_mode_makes_room_for_the_one
     for (mode, instances) in [("fork", 1), ("cluster", 2)] {
         let (rpm, port) = (Rpm::new(), free_port());
         let release = |script: &str, mode: &str, rollback: bool| {
+            // However long a busy machine takes until it crashes.
+            let min_uptime = if script == "crash.js" { "60s" } else { "1s" };
             let app = json!({ "name": "web", "script": app(script), "exec_mode": mode, "instances": instances,
-                              "rollback": rollback, "env": { "PORT": port } });
+                              "rollback": rollback, "min_uptime": min_uptime, "env": { "PORT": port } });
             let path = rpm.home().join("eco.json");
             std::fs::write(&path, json!({ "apps": [app] }).to_string()).expect("a file");
             path.to_string_lossy().into_owned()

@@ -24,7 +24,10 @@ fn a_crash_is_followed_by_a_new_start() {
 #[test]
 fn a_worker_that_keeps_failing_at_once_ends_as_errored_with_its_exit_code() {
     let rpm = Rpm::new();
-    let error = rpm.fails(&["start", &app("crash.js"), "--name", "crash", "--max-restarts", "3"]);
+    // However long a busy machine takes to run so far.
+    let at_once = ["--min-uptime", "60s", "--listen-timeout", "60s"];
+    let error =
+        rpm.fails(&[&["start", &app("crash.js"), "--name", "crash", "--max-restarts", "3"], &at_once[..]].concat());
     assert!(error.contains("exit code 3") && error.contains("about to fail: no database"), "{error}");
     rpm.until("errored", "crash", |list| env(&list[0])["status"] == "errored");
     let text = rpm.ok(&["describe", "crash"]);

@@ -22,6 +22,7 @@ use rustix::time::{
 };
 
 use crate::daemon::{Asked, Daemon};
+use crate::files::Durability;
 use crate::stamps::Stamps;
 use crate::watch::Token;
 
@@ -113,8 +114,10 @@ impl Daemon {
                         .job()
                         .filter(|_| !gone.contains_key(&app))
                         .and_then(|job| self.missed(&name, job, &schedule, now_ms));
-                    if times.job().is_some() {
+                    // One that is made up for is stamped when it runs: a daemon that dies before has not kept it.
+                    if times.job().is_some() && missed.is_none() {
                         self.cron.stamps.set(&name, now_ms);
+                        self.cron.stamps.write(Durability::Process);
                     }
                     let next_ms = missed.or_else(|| schedule.next_after(now_ms));
                     self.cron.apps.insert(app, Armed { name, times, schedule, next_ms, restart: None });
@@ -155,17 +158,24 @@ impl Daemon {
         let clock_was_set = rustix::io::read(timer, &mut [0u8; 8]) == Err(Errno::CANCELED);
         let now_ms = rpm_sys::proc::wall_clock_millis();
         let mut due = Vec::new();
+        let mut durability = None;
         for (app, armed) in &mut self.cron.apps {
             let is_due = armed.next_ms.is_some_and(|next| next <= now_ms);
             if is_due {
                 due.push((*app, armed.times.job().is_some()));
-                if armed.times.job().is_some() {
+                if let Some(job) = armed.times.job() {
                     self.cron.stamps.set(&armed.name, now_ms);
+                    // What is made up for after a power cut must not have run before it.
+                    durability =
+                        durability.max(Some(if job.catch_up { Durability::Disk } else { Durability::Process }));
                 }
             }
             if is_due || clock_was_set {
                 armed.next_ms = armed.schedule.next_after(now_ms);
             }
+        }
+        if let Some(durability) = durability {
+            self.cron.stamps.write(durability);
         }
         for (app, is_job) in due {
             if is_job { self.run_scheduled(app) } else { self.restart_scheduled(app) }

@@ -19,7 +19,7 @@ pub(crate) fn sweep(directory: &Path) {
 }
 
 /// How sure a write must be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Durability {
     /// Whole for the next process that reads it. Enough for what only the same boot can use.
     Process,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use rpm_ipc::Request;
 use rpm_model::{AppId, AppSpec, Bytes, DEFAULT_NAMESPACE, Exit, Home, Life, Moment, WorkerId};
 use rpm_records::{Asked, Ended, EventRecord, ExitRecord, LogPart, Recorder};
-use rpm_supervise::{Cause, Command, Happening, Saved};
+use rpm_supervise::{Cause, Command, Effect, Fact, Happening, Saved};
 use rpm_sys::oom::{Kills, Log};
 use rpm_sys::proc;
 use tokio::sync::mpsc;
@@ -425,6 +425,27 @@ pub(crate) fn missed(before: &Before<'_>, inventory: &mut Inventory, clock: Cloc
         ended
     };
     missed.into_iter().map(tell).collect()
+}
+
+/// Takes out of what is to be told the starts and ends that are among the events already: the daemon before had told them, and
+/// not written down in its state that they had come about.
+pub(crate) fn drop_told(effects: &mut Vec<Effect>, facts: &[Fact], root: &Path, clock: Clock) {
+    let looked_for = |effect: &Effect| match effect {
+        Effect::Publish { worker, happening: Happening::Started { .. } } => Some((*worker, "start")),
+        Effect::Publish { worker, happening: Happening::Exited { .. } } => Some((*worker, "exit")),
+        _ => None,
+    };
+    if !effects.iter().any(|effect| looked_for(effect).is_some()) {
+        return;
+    }
+    let told = rpm_records::events(root, |event| event.worker.is_some()).unwrap_or_default();
+    effects.retain(|effect| {
+        let Some((worker, name)) = looked_for(effect) else { return true };
+        // Generations rise with time: what is told here is about the newest.
+        let fact = facts.iter().filter(|fact| fact.life.worker == worker).max_by_key(|fact| fact.life);
+        let Some(since) = fact.map(|fact| clock.wall_ms(fact.started_at)) else { return true };
+        !told.iter().any(|event| event.worker == Some(worker) && event.event == name && event.at_ms >= since)
+    });
 }
 
 fn has_limits(saved: &Saved, life: Life) -> bool {

@@ -92,6 +92,7 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
     let mut effects = Vec::new();
     let left = leftovers::of_ended(&home, &saved, &mut inventory);
     let core = Supervisor::restore(now, saved, &inventory.facts, &mut effects);
+    forensics::drop_told(&mut effects, &inventory.facts, home.root(), clock);
     fail::pass("restore", "decided");
     let strangers = orphans::end_strangers(&home, &core, &mut inventory);
 

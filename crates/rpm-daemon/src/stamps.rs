@@ -30,21 +30,20 @@ impl Stamps {
         self.times.get(app).copied()
     }
 
+    /// Takes a time down; it counts from the next [`write`](Self::write) on.
     pub(crate) fn set(&mut self, app: &str, at_ms: u64) {
         self.times.insert(app.to_owned(), at_ms);
-        self.write();
     }
 
     pub(crate) fn forget(&mut self, app: &str) {
         if self.times.remove(app).is_some() {
-            self.write();
+            self.write(Durability::Process);
         }
     }
 
-    /// It is in the page cache when this returns: a crash of the machine may take the last minute with it.
-    fn write(&self) {
+    pub(crate) fn write(&self, durability: Durability) {
         let content = serde_json::to_vec(&self.times).unwrap_or_default();
-        if let Err(error) = files::replace(&self.path, &content, Durability::Process) {
+        if let Err(error) = files::replace(&self.path, &content, durability) {
             tracing::warn!("{} could not be written: {error}", self.path.display());
         }
     }

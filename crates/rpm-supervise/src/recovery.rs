@@ -11,7 +11,7 @@ use rpm_model::{Exit, Generation, Hook, Life, Moment, WorkerId};
 use serde::{Deserialize, Serialize};
 
 use crate::command::FailureCause;
-use crate::effect::{Cause, Effect};
+use crate::effect::{Cause, Effect, Happening};
 use crate::process::{Phase, Process, Trial};
 use crate::saved::Saved;
 use crate::seat::{Place, Seat, Second};
@@ -187,6 +187,8 @@ impl Supervisor {
         if let Some((exit, at)) = fact.exit {
             if !known && let Some(process) = self.process_mut(life) {
                 (process.pid, process.started_at) = (Some(fact.pid), fact.started_at);
+                let cause = process.cause;
+                turn.publish(life.worker, Happening::Started { cause });
             }
             self.exited_at(turn, life, exit, fact.leftovers, at.min(turn.now));
             if !fact.leftovers {

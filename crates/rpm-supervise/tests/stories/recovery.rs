@@ -1,5 +1,5 @@
 use rpm_model::{AppId, ExecMode, Exit, Life, Moment, Status, WorkerId};
-use rpm_supervise::{Command, Effect, Event, Fact, Note};
+use rpm_supervise::{Cause, Command, Effect, Event, Fact, Happening, Note};
 
 use crate::stage::{Stage, cluster, fact, fork, ids, life, ms, spec};
 
@@ -26,6 +26,17 @@ fn an_exit_that_nobody_saw_is_handled_like_any_other() {
     stage.pass(ms(9000)).reborn(saved, &[ended(life(0, 1), Exit::Code(7), died_at)]);
     assert!(matches!(stage.effects[..], [Effect::Spawn { restarts: 1, unstable: 0, .. }]));
     assert_eq!(stage.worker(0).last_exit, Some((Exit::Code(7), died_at)));
+}
+
+/// A job that ran while no daemon did had an end on record, and no start.
+#[test]
+fn a_start_that_nobody_saw_is_told_before_its_end() {
+    let mut stage = Stage::new();
+    stage.ask(Command::Start { specs: vec![spec(ExecMode::Fork, 1, |spec| spec.restart.autorestart = false)] });
+    let saved = stage.supervisor.saved();
+    stage.reborn(saved, &[ended(life(0, 1), Exit::Code(0), Moment(1_500_000))]);
+    let told = [Happening::Started { cause: Cause::Start }, Happening::Exited { exit: Exit::Code(0) }];
+    assert!(stage.happenings.starts_with(&told.map(|happening| (0, happening))), "{:?}", stage.happenings);
 }
 
 #[test]
