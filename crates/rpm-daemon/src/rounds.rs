@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rpm_model::{ExecMode, Life, Moment};
 use rpm_supervise::Event;
+use rpm_sys::proc::has_busy_thread;
 
 use crate::daemon::Daemon;
 use crate::process::Process;
@@ -85,7 +86,11 @@ impl Daemon {
             }
             let activity = process.running.as_ref().and_then(|running| running.sampler.as_ref()?.activity());
             match activity {
-                Some((ran, asleep)) if settling.look(ran, asleep) => {
+                // On a busy machine its first thread may wait for others that have not had their turn.
+                Some((ran, asleep))
+                    if settling.look(ran, asleep)
+                        && !process.running.as_ref().is_some_and(|one| has_busy_thread(one.process.pid)) =>
+                {
                     process.settling = None;
                     self.events.push_back(Event::Settled { life: *life });
                 }

@@ -236,6 +236,15 @@ fn terminal(device: u32) -> Option<String> {
     }
 }
 
+/// Returns whether a thread of a process runs, waits for its turn, or for the disk.
+pub fn has_busy_thread(pid: i32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    threads.into_iter().any(|thread| {
+        let line = fs::read(thread.path().join("stat")).unwrap_or_default();
+        StatFields::of(&line).and_then(|fields| fields.state()).is_some_and(|state| state != b'S')
+    })
+}
+
 /// Returns the words a process was started with, joined by blanks; empty when it is gone.
 pub fn command_line(pid: i32) -> String {
     let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
