@@ -44,6 +44,16 @@ impl Web {
     }
 }
 
+/// Logs in; returns the headers that show it.
+fn logged_in(web: &Web) -> String {
+    let (_, head, _) = web.ask("POST", "/api/v1/login", "", &format!("{{\"token\":\"{}\"}}", web.token));
+    let cookie = head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap();
+    let cookie = format!("Cookie: {}\r\n", cookie.split(';').next().unwrap());
+    let (_, _, session) = web.ask("GET", "/api/v1/session", &cookie, "");
+    let session: Value = serde_json::from_str(&session).unwrap();
+    format!("{cookie}X-Csrf-Token: {}\r\n", session["csrf"].as_str().unwrap())
+}
+
 fn exchange(mut stream: impl Read + Write, head: &str, body: &str) -> (u16, String, String) {
     let request = format!("{head}Connection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     stream.write_all(request.as_bytes()).unwrap();
@@ -407,6 +417,23 @@ fn it_is_there_again_with_the_next_daemon_until_it_is_stopped() {
     rpm.ok(&["kill"]);
     rpm.ok(&["start", &app("idle.sh"), "--name", "web"]);
     assert!(rpm.fails(&["web", "url"]).contains("does not run"));
+}
+
+/// It was root, with a command line that nobody had typed.
+#[test]
+fn what_is_done_from_the_web_is_told_as_such_and_without_a_secret() {
+    let rpm = Rpm::new();
+    rpm.ok(&["start", &app("idle.sh"), "--name", "idle"]);
+    let web = Web::start(&rpm, &[]);
+    let id = web.id("idle");
+    assert_eq!(web.with_token("POST", &format!("/api/v1/apps/{id}/stop"), "").0, 200);
+    let by = "web (127.0.0.1, token)";
+    until("who asked", || rpm.ok(&["events", "idle"]).contains(by));
+    let told = ["events", "why"].map(|command| rpm.ok(&[command, "idle"]));
+    assert!(told.iter().all(|told| told.contains(by) && !told.contains(&web.token)), "{told:?}");
+    let session = logged_in(&web);
+    assert_eq!(web.ask("POST", &format!("/api/v1/apps/{id}/start"), &session, "").0, 200);
+    until("who asked", || rpm.ok(&["events", "idle"]).contains("web (127.0.0.1, session)"));
 }
 
 #[test]

@@ -29,6 +29,9 @@ const OUTBOUND: usize = 1024;
 /// its requests are read: answers can be long, and one that asks and never reads would fill the memory with them.
 const UNANSWERED: usize = 32;
 
+/// Letters of what a client says about for whom it asks: an address and some words.
+const ASKS_FOR_MAX: usize = 100;
+
 /// A connection that has not said hello by then is not one of ours.
 const HELLO: Duration = Duration::from_secs(5);
 
@@ -47,18 +50,25 @@ pub(crate) struct Line {
     lagged: std::sync::Arc<AtomicU64>,
     /// The pid of the client.
     peer: Option<i32>,
+    /// For whom it asks, where it says so and is believed.
+    asks_for: Option<String>,
 }
 
 impl Line {
     /// Makes a line, and the end where what is said on it arrives.
     pub(crate) fn new() -> (Self, mpsc::Receiver<FromDaemon>) {
         let (outbound, answers) = mpsc::channel(OUTBOUND);
-        (Self { outbound, lagged: std::sync::Arc::default(), peer: None }, answers)
+        (Self { outbound, lagged: std::sync::Arc::default(), peer: None, asks_for: None }, answers)
     }
 
     /// Returns the pid of the client; nothing for one that came by way of PM2's protocol.
     pub(crate) fn peer(&self) -> Option<i32> {
         self.peer
+    }
+
+    /// Returns for whom the client asks, where that is somebody else.
+    pub(crate) fn asks_for(&self) -> Option<&str> {
+        self.asks_for.as_deref()
     }
 
     /// Sends the last word on a request.
@@ -121,6 +131,8 @@ async fn converse(stream: Stream, inbound: mpsc::Sender<Inbound>, visit: Visit) 
     let Ok(Some(Ok(first))) = first else { return };
     let Ok(FromClient::Hello(hello)) = serde_json::from_slice(&first) else { return };
     visit.greeted();
+    let is_our_user = rpm_sys::fd::peer_uid(stream.as_fd()) == Ok(rustix::process::geteuid().as_raw());
+    line.asks_for = hello.asks_for.as_deref().filter(|_| is_our_user).map(for_people);
     line.send(FromDaemon::Hello(Hello::ours()));
     if hello.protocol != PROTOCOL {
         tracing::warn!("a client of version {} ({}) was turned away", hello.protocol, hello.program);
@@ -174,6 +186,11 @@ async fn converse(stream: Stream, inbound: mpsc::Sender<Inbound>, visit: Visit) 
         () = read => {}
         () = visit.over() => {}
     }
+}
+
+/// Returns what a client says of itself as it may be shown: in one line, and not too long.
+fn for_people(text: &str) -> String {
+    text.chars().filter(|letter| !letter.is_control()).take(ASKS_FOR_MAX).collect()
 }
 
 /// Answers a request that this daemon does not know; returns whether there was somebody to answer.

@@ -306,7 +306,8 @@ impl Daemon {
             }
             return;
         };
-        let by = line.peer().map_or_else(|| "a client of PM2's protocol".to_owned(), who);
+        let whoever = || line.peer().map_or_else(|| "a client of PM2's protocol".to_owned(), who);
+        let by = line.asks_for().map_or_else(whoever, str::to_owned);
         let (verb, workers): (&str, Vec<WorkerId>) = match command {
             Command::Start { .. } => ("start", Vec::new()),
             Command::Resurrect { .. } => ("resurrect", Vec::new()),

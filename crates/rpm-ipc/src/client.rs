@@ -43,8 +43,16 @@ impl<S: Read + Write> Client<S> {
     ///
     /// # Errors
     /// When the stream fails, or the daemon speaks another version.
-    pub fn greet(mut stream: S) -> Result<Self, CallError> {
-        frame::write(&mut stream, &FromClient::Hello(Hello::ours()))?;
+    pub fn greet(stream: S) -> Result<Self, CallError> {
+        Self::greet_for(stream, None)
+    }
+
+    /// Greets the daemon, and says for whom everything in this conversation is asked.
+    ///
+    /// # Errors
+    /// Those of [`Client::greet`].
+    pub fn greet_for(mut stream: S, asks_for: Option<String>) -> Result<Self, CallError> {
+        frame::write(&mut stream, &FromClient::Hello(Hello { asks_for, ..Hello::ours() }))?;
         Self::greeted(stream, 1)
     }
 

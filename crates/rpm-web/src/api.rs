@@ -68,9 +68,9 @@ impl Api {
         Self { home, watch, happenings, guard: Mutex::new(guard), read_only, instances_max, as_pm2, why, openapi }
     }
 
-    /// Answers; `known` hears when somebody asks who may come in.
-    pub(crate) async fn answer(self: Arc<Self>, request: Request<Incoming>, known: impl Fn()) -> Answer {
-        let mut answer = match self.route(request, known).await {
+    /// Answers somebody at the address `from`; `known` hears when somebody asks who may come in.
+    pub(crate) async fn answer(self: Arc<Self>, request: Request<Incoming>, from: &str, known: impl Fn()) -> Answer {
+        let mut answer = match self.route(request, from, known).await {
             Ok(answer) => answer,
             Err(trouble) => trouble.answer(),
         };
@@ -88,7 +88,7 @@ impl Api {
         answer
     }
 
-    async fn route(&self, request: Request<Incoming>, known: impl Fn()) -> Result<Answer, Trouble> {
+    async fn route(&self, request: Request<Incoming>, from: &str, known: impl Fn()) -> Result<Answer, Trouble> {
         let (head, body) = request.into_parts();
         let now = Instant::now();
         let path = head.uri.path().to_owned();
@@ -125,7 +125,7 @@ impl Api {
             }
             _ => {}
         }
-        self.guard().admit(now, &shown).map_err(Trouble::Denied)?;
+        let way = self.guard().admit(now, &shown).map_err(Trouble::Denied)?;
         known();
         let query = query(head.uri.query().unwrap_or_default())?;
         match words.as_slice() {
@@ -146,7 +146,7 @@ impl Api {
                     self.guard().log_out(shown.cookie);
                     return Ok(with_cookie(json(StatusCode::OK, &json!({})), "", 0));
                 }
-                self.act(rest, &read(body).await?).await
+                self.act(rest, &read(body).await?, &format!("web ({from}, {})", way.name())).await
             }
             _ => Err(Trouble::NotFound(path.clone())),
         }
@@ -226,13 +226,13 @@ impl Api {
         }
     }
 
-    async fn act(&self, words: &[&str], body: &[u8]) -> Result<Answer, Trouble> {
+    async fn act(&self, words: &[&str], body: &[u8], by: &str) -> Result<Answer, Trouble> {
         if self.read_only {
             return Err(Trouble::ReadOnly);
         }
         let snapshot = self.now().await?;
         let (app, deed) = match words {
-            ["save"] => return self.ask(Ask::Save { force: false, files: None }).await.and_then(done),
+            ["save"] => return self.ask(Ask::Save { force: false, files: None }, by).await.and_then(done),
             ["apps", id, verb] => {
                 let app = find(&snapshot, id)?;
                 (app, deeds::of_app(verb, app, body, self.instances_max)?)
@@ -249,7 +249,7 @@ impl Api {
             return Err(Trouble::Conflict("this is the server itself: `rpm web stop` ends it".into()));
         }
         match deed {
-            Deed::Ask(ask) => self.ask(ask).await.and_then(done),
+            Deed::Ask(ask) => self.ask(ask, by).await.and_then(done),
             Deed::Flush => {
                 let app = self.whole(&app.id.to_string()).await?;
                 let workers = app.workers.iter().map(|worker| worker.id).collect();
@@ -264,25 +264,25 @@ impl Api {
             }
             Deed::RollBack(back) => {
                 let app = self.whole(&app.id.to_string()).await?;
-                let Reply::History(releases) = self.ask(Ask::History { app: app.id }).await? else {
+                let Reply::History(releases) = self.ask(Ask::History { app: app.id }, by).await? else {
                     return Err(Trouble::unexpected());
                 };
                 let request = rollback::roll_back(&app, &releases, back)
                     .map_err(|good| Trouble::Conflict(rollback::how_far(&app.spec.name, good)))?;
-                let reply = self.ask(request).await?;
+                let reply = self.ask(request, by).await?;
                 let waits = self.whole(&app.id.to_string()).await?.canaries.len();
                 // It is known to be good: nobody has to look at its first workers before the others.
                 if waits > 0 && matches!(reply, Reply::Done { .. }) {
-                    self.ask(Ask::Promote { app: app.id }).await?;
+                    self.ask(Ask::Promote { app: app.id }, by).await?;
                 }
                 done(reply)
             }
         }
     }
 
-    async fn ask(&self, ask: Ask) -> Result<Reply, Trouble> {
-        let watch = self.watch.clone();
-        blocking(move || watch.act(ask)).await?.map_err(Trouble::Away)
+    async fn ask(&self, ask: Ask, by: &str) -> Result<Reply, Trouble> {
+        let (watch, by) = (self.watch.clone(), by.to_owned());
+        blocking(move || watch.act(ask, &by)).await?.map_err(Trouble::Away)
     }
 
     fn log_in(&self, now: Instant, body: &[u8]) -> Result<Answer, Trouble> {

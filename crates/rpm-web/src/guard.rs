@@ -65,6 +65,24 @@ impl Denied {
     }
 }
 
+/// How somebody was let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// With the token: a program.
+    Token,
+    /// With the cookie of a session: a browser.
+    Session,
+}
+
+impl Way {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Way::Token => "token",
+            Way::Session => "session",
+        }
+    }
+}
+
 /// The guard.
 #[derive(Debug)]
 pub(crate) struct Guard {
@@ -122,17 +140,17 @@ impl Guard {
     }
 
     /// Checks who asks for anything but metrics.
-    pub(crate) fn admit(&self, now: Instant, shown: &Shown<'_>) -> Result<(), Denied> {
+    pub(crate) fn admit(&self, now: Instant, shown: &Shown<'_>) -> Result<Way, Denied> {
         let token = shown.authorization.and_then(bearer);
         if token.is_some_and(|token| secret::is_same(token, &self.token)) {
-            return Ok(());
+            return Ok(Way::Token);
         }
         let nobody = if token.is_some() { Denied::Wrong } else { Denied::Unknown };
         let session = self.session(now, shown.cookie).ok_or(nobody)?;
         if shown.changes && !shown.csrf.is_some_and(|csrf| secret::is_same(csrf, &session.csrf)) {
             return Err(Denied::Forged);
         }
-        Ok(())
+        Ok(Way::Session)
     }
 
     /// Checks who asks for metrics.
@@ -141,7 +159,7 @@ impl Guard {
         if token.is_some_and(|token| secret::is_same(token, &self.metrics)) {
             return Ok(());
         }
-        self.admit(now, shown)
+        self.admit(now, shown).map(|_| ())
     }
 
     /// Exchanges a token for a session: its name for the cookie; nothing when the token is wrong.
@@ -251,10 +269,10 @@ mod tests {
         let name = guard.log_in(now, TOKEN).unwrap().unwrap();
         let cookie = format!("a=b; {COOKIE}={name}");
         let look = Shown { cookie: Some(&cookie), ..Shown::default() };
-        assert_eq!(guard.admit(now, &look), Ok(()));
+        assert_eq!(guard.admit(now, &look), Ok(Way::Session));
         assert_eq!(guard.admit(now, &Shown { changes: true, ..look }), Err(Denied::Forged));
         let csrf = guard.csrf(now, Some(&cookie)).unwrap().to_owned();
-        assert_eq!(guard.admit(now, &Shown { changes: true, csrf: Some(&csrf), ..look }), Ok(()));
+        assert_eq!(guard.admit(now, &Shown { changes: true, csrf: Some(&csrf), ..look }), Ok(Way::Session));
         assert_eq!(guard.admit(now + SESSION_LASTS, &look), Err(Denied::Unknown));
         guard.log_out(Some(&cookie));
         assert_eq!(guard.admit(now, &look), Err(Denied::Unknown));

@@ -57,11 +57,11 @@ pub(crate) async fn serve(options: Options) -> Result<(), WebError> {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
             accepted = next => match accepted {
-                Ok((place, connection)) => {
+                Ok((place, (connection, from))) => {
                     let (api, number) = (api.clone(), strangers.next());
                     let known = strangers.clone();
                     let task = tokio::spawn(async move {
-                        converse(connection, api, &known, number).await;
+                        converse(connection, &from, api, &known, number).await;
                         known.forget(number);
                         drop(place);
                     });
@@ -154,21 +154,22 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-async fn accept(listener: &Listener) -> io::Result<Box<dyn Stream>> {
+/// Returns a connection, and who is at its other end.
+async fn accept(listener: &Listener) -> io::Result<(Box<dyn Stream>, String)> {
     Ok(match listener {
         Listener::Tcp(listener) => {
-            let (stream, _) = listener.accept().await?;
+            let (stream, peer) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            Box::new(stream)
+            (Box::new(stream), peer.ip().to_canonical().to_string())
         }
-        Listener::Unix(listener) => Box::new(listener.accept().await?.0),
+        Listener::Unix(listener) => (Box::new(listener.accept().await?.0), "unix socket".to_owned()),
     })
 }
 
-async fn converse(stream: Box<dyn Stream>, api: Arc<Api>, strangers: &Arc<Strangers>, number: u64) {
+async fn converse(stream: Box<dyn Stream>, from: &str, api: Arc<Api>, strangers: &Arc<Strangers>, number: u64) {
     let service = service_fn(|request| {
         let (api, strangers) = (api.clone(), strangers.clone());
-        async move { Ok::<_, Infallible>(api.answer(request, || strangers.forget(number)).await) }
+        async move { Ok::<_, Infallible>(api.answer(request, from, || strangers.forget(number)).await) }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);

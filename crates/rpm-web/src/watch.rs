@@ -101,12 +101,12 @@ impl Watch {
         lock(&self.state).snapshot.clone()
     }
 
-    /// Asks for something to be done, on a connection of its own.
+    /// Asks for something to be done, on a connection of its own; `by` says for whom.
     ///
     /// # Errors
     /// A sentence, when the daemon cannot be asked.
-    pub(crate) fn act(&self, request: Request) -> Result<Reply, String> {
-        let reply = self.ask(request)?;
+    pub(crate) fn act(&self, request: Request, by: &str) -> Result<Reply, String> {
+        let reply = self.ask(request, Some(by))?;
         lock(&self.state).is_stale = true;
         self.wanted.notify_all();
         Ok(reply)
@@ -117,14 +117,14 @@ impl Watch {
     /// # Errors
     /// A sentence, when the daemon cannot be asked.
     pub(crate) fn whole(&self, id: AppId) -> Result<Option<AppInfo>, String> {
-        match self.ask(Request::List { environment: false })? {
+        match self.ask(Request::List { environment: false }, None)? {
             Reply::List(list) => Ok(list.apps.into_iter().find(|app| app.id == id)),
             _ => Ok(None),
         }
     }
 
-    fn ask(&self, request: Request) -> Result<Reply, String> {
-        let mut client = connect(&self.home, None)?;
+    fn ask(&self, request: Request, by: Option<&str>) -> Result<Reply, String> {
+        let mut client = connect(&self.home, None, by)?;
         client.call(request, |_| {}).map_err(|error| error.to_string())
     }
 
@@ -148,7 +148,7 @@ impl Watch {
     fn look(&self, mut link: MutexGuard<'_, Link>) -> Result<Arc<Snapshot>, String> {
         let mut client = match link.client.take() {
             Some(client) => client,
-            None => connect(&self.home, Some(ANSWER_WITHIN))?,
+            None => connect(&self.home, Some(ANSWER_WITHIN), None)?,
         };
         let before = {
             let mut state = lock(&self.state);
@@ -224,10 +224,10 @@ fn see(
     Ok(Snapshot::new(list, balancers, open_fds, before))
 }
 
-fn connect(home: &Home, limit: Option<Duration>) -> Result<Client<UnixStream>, String> {
+fn connect(home: &Home, limit: Option<Duration>, by: Option<&str>) -> Result<Client<UnixStream>, String> {
     let stream = UnixStream::connect(home.socket()).map_err(|error| format!("no daemon is running: {error}"))?;
     stream.set_read_timeout(Some(ANSWER_WITHIN)).map_err(|error| error.to_string())?;
-    let client = Client::greet(stream).map_err(|error| error.to_string())?;
+    let client = Client::greet_for(stream, by.map(str::to_owned)).map_err(|error| error.to_string())?;
     client.stream().set_read_timeout(limit).map_err(|error| error.to_string())?;
     Ok(client)
 }
