@@ -36,6 +36,24 @@ fn an_update_loses_no_request_and_touches_no_worker() {
     rpm.ok(&["stop", "idle"]);
 }
 
+/// It waited without a word, and was carried out whenever the keeper went on.
+#[test]
+fn an_update_by_a_keeper_that_is_stopped_is_refused_and_nothing_is_half_done() {
+    let rpm = Rpm::new();
+    rpm.ok(&["start", &app("idle.sh"), "--name", "idle"]);
+    let (pids, keeper, daemon) = (rpm.pids("idle"), rpm.keeper_pid(), rpm.daemon_pid());
+    rpm_tests::signal(keeper, 19);
+    let told = rpm.fails(&["update"]);
+    assert!(told.contains("is stopped (SIGSTOP)") && told.contains(&format!("kill -CONT {keeper}")), "{told}");
+    assert!(told.contains("daemon and apps are as before"), "{told}");
+    rpm_tests::signal(keeper, 18);
+    rpm.ok(&["restart", "idle"]);
+    assert_eq!((rpm.daemon_pid(), rpm.keeper_pid()), (daemon, keeper));
+    assert_ne!(rpm.pids("idle"), pids);
+    rpm.ok(&["update"]);
+    assert_ne!(rpm.daemon_pid(), daemon);
+}
+
 #[test]
 fn an_update_starts_a_daemon_where_there_is_none() {
     let rpm = Rpm::new();

@@ -175,6 +175,8 @@ pub(crate) struct Daemon {
     pub(crate) upgraded: bool,
     /// Who waits for the next daemon, while the keeper becomes a newer program.
     pub(crate) updating: Option<(Line, u64)>,
+    /// Whether who waits for the update was told that the keeper does not answer.
+    pub(crate) update_is_told: bool,
     /// Effects of the turn under way; kept for its capacity.
     pub(crate) effects: Vec<Effect>,
 }

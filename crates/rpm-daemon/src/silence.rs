@@ -22,14 +22,16 @@ pub(crate) struct Silence(Option<(Moment, String)>);
 impl Daemon {
     /// Returns when those who wait are told that the keeper does not answer.
     pub(crate) fn silence_due(&self) -> Option<Moment> {
-        let anybody = self.commands.values().any(|asked| asked.line.is_some());
+        let anybody = self.commands.values().any(|asked| asked.line.is_some())
+            || (self.updating.is_some() && !self.update_is_told);
         self.silence.0.as_ref().filter(|_| anybody).map(|(since, _)| *since + ANSWERS_WITHIN)
     }
 
     /// Tells those who wait for a keeper that does not answer.
     pub(crate) fn look_at_silence(&mut self, now: Moment) {
         let unanswered = self.keeper.unanswered().next().map(str::to_owned);
-        let first = unanswered.or_else(|| self.owed().next().map(|life| life.to_string()));
+        let update = || self.updating.as_ref().map(|_| "an update".to_owned());
+        let first = unanswered.or_else(|| self.owed().next().map(|life| life.to_string())).or_else(update);
         let before = self.silence.0.take();
         self.silence.0 = first.map(|key| match before {
             Some((since, known)) if known == key => (since, key),
@@ -40,7 +42,7 @@ impl Daemon {
             return;
         }
         let keeper = self.keeper_pid;
-        let is_stopped = proc::stat(keeper).is_some_and(|stat| stat.state == b'T');
+        let is_stopped = self.keeper_is_stopped();
         let waited = ANSWERS_WITHIN.as_secs();
         let (message, hint) = if is_stopped {
             let message = format!("the keeper (process {keeper}) does not answer: it is stopped (SIGSTOP)");
@@ -54,6 +56,17 @@ impl Daemon {
             let reply = || Reply::Refused { message: message.clone(), hint: Some(hint.clone()) };
             self.replies.extend(asked.line.take().map(|(line, id)| (line, id, reply())));
         }
+        // It stays under way: a keeper that becomes the newer program after all is not left with an older daemon.
+        if let Some((line, id)) = &self.updating
+            && !std::mem::replace(&mut self.update_is_told, true)
+        {
+            line.reply(*id, Reply::Refused { message, hint: Some(hint) });
+        }
+    }
+
+    /// Returns whether somebody has stopped the keeper.
+    pub(crate) fn keeper_is_stopped(&self) -> bool {
+        proc::stat(self.keeper_pid).is_some_and(|stat| matches!(stat.state, b'T' | b't'))
     }
 
     /// Tells the core whose ends it cannot hear of now, before it takes them for processes that nothing ends.

@@ -24,12 +24,19 @@ const FAREWELL: Duration = Duration::from_millis(500);
 impl Daemon {
     /// Asks the keeper to become the program at `binary`.
     pub(crate) fn update(&mut self, binary: &Path, (line, id): (Line, u64)) {
+        let refused = |message, hint| Reply::Refused { message, hint };
+        // It would do so whenever it goes on, with nobody there who asked.
+        if self.keeper_is_stopped() {
+            let keeper = self.keeper_pid;
+            let message = format!("the keeper (process {keeper}), which would do it, is stopped (SIGSTOP)");
+            return line.reply(id, refused(message, Some(format!("let it go on, and try again: kill -CONT {keeper}"))));
+        }
         if let Err(message) = self.may_update(binary) {
             let hint = Some("try again when it is done".to_owned()).filter(|_| binary.is_absolute());
-            return line.reply(id, Reply::Refused { message, hint });
+            return line.reply(id, refused(message, hint));
         }
         tracing::info!("the keeper is asked to become {}", binary.display());
-        self.updating = Some((line, id));
+        (self.updating, self.update_is_told) = (Some((line, id)), false);
         self.ask_keeper(&rpm_keeper::client::Request::Upgrade { binary });
     }
 
