@@ -385,6 +385,10 @@ pub(super) fn shown(path: &str, value: &Value) -> String {
     if path.starts_with("webhooks") {
         return "(not shown)".to_owned();
     }
+    // Arguments may be tokens.
+    if path.starts_with("secrets.") && path.contains(".cmd") {
+        return "(not shown)".to_owned();
+    }
     if path.starts_with("env.") && TOLD_BY.iter().any(|word| name.contains(word)) {
         return "(not shown)".to_owned();
     }

@@ -5,24 +5,26 @@ use std::fmt::Write as _;
 use rpm_ipc::rollback::{how_far, roll_back};
 use rpm_ipc::{AppInfo, Release, Reply, Request};
 use rpm_model::AppSpec;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::acting::{self, Ask};
 use crate::args::{History, Rollback};
 use crate::commands::{Invocation, apply, scale};
 use crate::report::Failure;
 use crate::screens::format::{self, one_line};
+use crate::screens::json;
 use crate::session::{Session, unexpected};
 
 pub(super) fn show(args: &History, invocation: &Invocation) -> Result<(), Failure> {
     let mut session = invocation.session()?;
     let list = session.list(true)?;
     let app = scale::find(&args.app, &list)?;
-    let releases = ask(&mut session, app)?;
+    let mut releases = ask(&mut session, app)?;
     if args.json {
+        releases.iter_mut().for_each(|release| json::cut_commands(&mut release.spec));
         let each = (1..).zip(releases.iter().rev()).map(|(back, release)| {
             let fate = if release.rolled_back { "rolled_back" } else { "replaced" };
-            json!({ "back": back, "until_ms": release.until_ms, "fate": fate, "spec": release.spec })
+            serde_json::json!({ "back": back, "until_ms": release.until_ms, "fate": fate, "spec": release.spec })
         });
         invocation.voice.data(&format!("{:#}\n", each.collect::<Value>()));
     } else {

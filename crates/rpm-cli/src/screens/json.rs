@@ -1,6 +1,7 @@
 //! `--json`: our own list as one document, without the environments, which may hold secrets.
 
 use rpm_ipc::{AppInfo, BalancerInfo, List};
+use rpm_model::{AppSpec, Secret};
 
 /// Returns the whole list.
 ///
@@ -33,8 +34,18 @@ fn document(value: &impl serde::Serialize) -> String {
 fn redact(app: &mut AppInfo) {
     app.spec.env_shell.clear();
     app.spec.env.values_mut().for_each(|value| *value = "[redacted]".into());
+    cut_commands(&mut app.spec);
     // Configuration kept as written may name environments too.
     app.spec.other.retain(|key, _| !(key == "env" || key.starts_with("env_")));
+}
+
+/// Leaves only the programs of the commands that tell secrets: arguments may be tokens.
+pub fn cut_commands(spec: &mut AppSpec) {
+    for secret in spec.secrets.values_mut() {
+        if let Secret::Cmd(argv) = secret {
+            argv.truncate(1);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -48,10 +59,13 @@ mod tests {
         api.spec.env.insert("TOKEN".into(), "hunter2".into());
         api.spec.env_shell.insert("AWS".into(), "hunter2".into());
         api.spec.other.insert("env_production".into(), serde_json::json!({ "TOKEN": "hunter2" }));
+        let argv = ["vault", "read", "-token=hunter2"].map(str::to_owned).to_vec();
+        api.spec.secrets.insert("KEY".into(), Secret::Cmd(argv));
         let text = list(sample(vec![api]), Vec::new());
         assert!(!text.contains("hunter2"), "{text}");
         let read: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(read["apps"][0]["spec"]["name"], "api");
         assert_eq!(read["apps"][0]["spec"]["env"]["TOKEN"], "[redacted]");
+        assert_eq!(read["apps"][0]["spec"]["secrets"]["KEY"], serde_json::json!({ "cmd": ["vault"] }));
     }
 }
