@@ -56,7 +56,7 @@ pub(crate) enum Decision {
 /// A run shorter than `min_uptime` is unstable, and `max_restarts` of them in a row end the matter. As in PM2 they count
 /// only while the row is shorter than `min_uptime × max_restarts`, so a long `restart_delay` or a backoff goes on
 /// trying for ever. (PM2 measures that from the creation of the app, so an old app that begins to crash is restarted
-/// without end; here each row is measured from its own beginning.)
+/// without end; here each row is measured from its own beginning, and one that has become too long is followed by another.)
 pub(crate) fn decide(policy: &RestartPolicy, before: Streak, run: Run) -> Decision {
     let asked_to_stay = matches!(run.exit, Some(Exit::Code(code)) if policy.stop_exit_codes.contains(&code));
     if !policy.autorestart || asked_to_stay {
@@ -66,10 +66,13 @@ pub(crate) fn decide(policy: &RestartPolicy, before: Streak, run: Run) -> Decisi
     let (unstable, since) = if uptime >= policy.min_uptime {
         (0, None)
     } else {
-        let since = before.since.unwrap_or(run.started_at);
-        let counts = run.ended_at - since < policy.min_uptime.saturating_mul(policy.max_restarts.max(1));
-        let unstable = before.unstable.saturating_add(u32::from(counts));
-        if unstable >= policy.max_restarts && counts {
+        let row = policy.min_uptime.saturating_mul(policy.max_restarts.max(1));
+        let (before, since) = match before.since.filter(|since| run.ended_at - *since < row) {
+            Some(since) => (before.unstable, since),
+            None => (0, run.started_at),
+        };
+        let unstable = before.saturating_add(1);
+        if unstable >= policy.max_restarts {
             return Decision::GiveUp { unstable };
         }
         (unstable, Some(since))
@@ -180,6 +183,20 @@ mod tests {
         let (runs, _, waits) = live(&RestartPolicy::default(), 20, 100);
         assert_eq!(runs, 16);
         assert!(waits.iter().all(Duration::is_zero));
+    }
+
+    /// Its row had become too long to count, and it was restarted without end.
+    #[test]
+    fn a_crash_loop_that_began_slowly_ends_all_the_same() {
+        let (policy, mut now) = (RestartPolicy::default(), 20_000);
+        let mut streak = Streak { unstable: 3, since: Some(Moment(0)), backoff: None };
+        for left in (0..16).rev() {
+            match decide(&policy, streak, run(now, 20, Exit::Code(1))) {
+                Decision::Again { streak: next, .. } => streak = next,
+                other => assert_eq!((other, left), (Decision::GiveUp { unstable: 16 }, 0)),
+            }
+            now += 20;
+        }
     }
 
     #[test]

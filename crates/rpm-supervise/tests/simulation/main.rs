@@ -30,7 +30,7 @@ fn the_same_seed_gives_the_same_effects() {
 fn seeds_that_failed_before_hold() {
     for seed in [
         50, 114, 346, 450, 1100, 1110, 2007, 2805, 3582, 6455, 12560, 20741, 165, 556, 3489, 3711, 9251, 4879, 8120,
-        8352, 12865,
+        8352, 12865, 3845, 12016, 5791,
     ] {
         run(seed, false);
     }
