@@ -437,6 +437,27 @@ fn what_is_done_from_the_web_is_told_as_such_and_without_a_secret() {
 }
 
 #[test]
+fn a_job_is_run_from_the_web_as_by_the_command() {
+    let rpm = Rpm::new();
+    let gate = "while [ ! -e gate ]; do sleep 0.02; done; echo ran";
+    let job = json!({ "name": "job", "script": "/bin/sh", "args": ["-c", gate], "schedule": "@yearly" });
+    rpm.ok(&["start", &app("idle.sh"), "--name", "idle"]);
+    rpm.ok(&["start", &rpm.file_of(job, &json!({}))]);
+    let web = Web::start(&rpm, &[]);
+    let run = |name: &str| web.with_token("POST", &format!("/api/v1/apps/{}/run", web.id(name)), "");
+    let (status, begun) = run("job");
+    assert_eq!((status, begun["note"].as_str()), (202, Some("it runs; its end will be among the events")));
+    let (status, refused) = run("job");
+    assert!(status == 409 && refused["error"].as_str().unwrap().contains("under way"), "{refused}");
+    assert_eq!(run("idle").0, 409);
+    std::fs::write(rpm.home().join("gate"), "").unwrap();
+    until("its end", || rpm.log("job-out.log") == "ran\n");
+    rpm.until("its end", "job", |list| list[0]["pm2_env"]["status"] == "stopped");
+    assert_eq!(run("job").0, 200);
+    assert_eq!(rpm.log("job-out.log"), "ran\nran\n");
+}
+
+#[test]
 fn the_api_is_what_its_description_says() {
     let rpm = Rpm::new();
     rpm.ok(&["start", &app("idle.sh"), "--name", "web", "-i", "2"]);

@@ -92,6 +92,7 @@ pub(crate) fn figures(view: &AppView<'_>, processes: &BTreeMap<Life, Process>, c
         rolling: view.rolling,
         canaries: view.canaries.clone(),
         autoscale,
+        is_job: view.spec.job.is_some(),
         next_run_ms: None,
         workers: view.workers.iter().map(|worker| worker_figures(worker, spec, processes, clock)).collect(),
         logs: Vec::new(),

@@ -68,6 +68,9 @@ pub struct AppFigures {
     /// How its number of workers follows its load, where it has `autoscale`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autoscale: Option<AutoscaleFigures>,
+    /// Whether it is a job.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_job: bool,
     /// When it next runs, or is restarted, by its times: in milliseconds since the Unix epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_run_ms: Option<u64>,

@@ -16,6 +16,7 @@ pub(crate) enum Deed {
     Start,
     Delete,
     Reset,
+    Run,
     Signal(i32),
     Flush,
     Why,
@@ -71,6 +72,7 @@ pub(crate) fn wish(deed: Deed, target: &Target<'_>) -> Result<Wish, String> {
         Deed::Reset => {
             Wish { errand: Request::Reset { workers }.into(), deed: named("reset the counters of"), cost: None }
         }
+        Deed::Run => Wish { errand: Request::Run { workers }.into(), deed: named("run"), cost: None },
         Deed::Flush => Wish {
             errand: Errand::Flush(workers),
             deed: named("empty the logs of"),

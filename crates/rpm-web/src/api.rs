@@ -250,6 +250,17 @@ impl Api {
         }
         match deed {
             Deed::Ask(ask) => self.ask(ask, by).await.and_then(done),
+            Deed::Begin(ask) => {
+                let (watch, by) = (self.watch.clone(), by.to_owned());
+                match blocking(move || watch.begin(ask, &by)).await?.map_err(Trouble::Away)? {
+                    Some(reply) => done(reply),
+                    None => {
+                        let workers: Vec<WorkerId> = app.workers.iter().map(|worker| worker.id).collect();
+                        let note = "it runs; its end will be among the events";
+                        Ok(json(StatusCode::ACCEPTED, &json!({ "workers": workers, "note": note })))
+                    }
+                }
+            }
             Deed::Flush => {
                 let app = self.whole(&app.id.to_string()).await?;
                 let workers = app.workers.iter().map(|worker| worker.id).collect();

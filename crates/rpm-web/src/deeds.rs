@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::answer::Trouble;
 
 /// What can be done to an app.
-pub(crate) const OF_APPS: [&str; 13] = [
+pub(crate) const OF_APPS: [&str; 14] = [
     "start",
     "stop",
     "restart",
@@ -22,6 +22,7 @@ pub(crate) const OF_APPS: [&str; 13] = [
     "abort",
     "rollback",
     "autoscale",
+    "run",
 ];
 
 /// What can be done to one worker.
@@ -32,6 +33,8 @@ pub(crate) const OF_WORKERS: [&str; 7] = ["start", "stop", "restart", "reload", 
 pub(crate) enum Deed {
     /// By the daemon.
     Ask(Request),
+    /// By the daemon, which may take as long as a job does.
+    Begin(Request),
     /// The app's logs are emptied.
     Flush,
     /// The app becomes what it was so many releases before.
@@ -50,6 +53,7 @@ pub(crate) fn of_app(verb: &str, app: &AppFigures, body: &[u8], instances_max: u
             let on = on.ok_or_else(|| Trouble::Bad("`on`: expected true or false".into()))?;
             Deed::Ask(Request::Autoscale { app: id, on })
         }
+        "run" => Deed::Begin(Request::Run { workers: app.workers.iter().map(|worker| worker.id).collect() }),
         "flush" => Deed::Flush,
         "rollback" => Deed::RollBack(back(body)?),
         _ => Deed::Ask(of_workers(verb, &app.name, &app.workers, body)?),

@@ -48,6 +48,7 @@ pub(crate) fn app(app: &AppFigures, snapshot: &Snapshot) -> Value {
             "standing": autoscale.info.standing,
             "last": autoscale.info.last.as_ref().map(|last| json!({ "at_ms": last.at_ms, "text": last.text })),
         })),
+        "is_job": app.is_job,
         "next_run_ms": app.next_run_ms,
         "traffic": traffic,
         "workers": app.workers.iter().map(|one| worker(one, snapshot)).collect::<Vec<_>>(),

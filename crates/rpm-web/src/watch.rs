@@ -1,5 +1,6 @@
 //! Asks the daemon: a thread that looks; another counts what happens, from the record.
 
+use std::io::ErrorKind;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -24,6 +25,9 @@ const FRESH: Duration = Duration::from_millis(900);
 
 /// A daemon that lives answers at once; one that does not within this is stuck.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// What is refused is refused at once, and what has not ended after this takes longer than anybody waits.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// A daemon that is gone is tried again after this; the keeper starts the next one sooner.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -110,6 +114,23 @@ impl Watch {
         lock(&self.state).is_stale = true;
         self.wanted.notify_all();
         Ok(reply)
+    }
+
+    /// Asks for something that may take long; returns nothing where it has not ended within a moment. It goes on.
+    ///
+    /// # Errors
+    /// A sentence, when the daemon cannot be asked.
+    pub(crate) fn begin(&self, request: Request, by: &str) -> Result<Option<Reply>, String> {
+        let mut client = connect(&self.home, Some(MOMENT), Some(by))?;
+        let reply = client.call(request, |_| {});
+        lock(&self.state).is_stale = true;
+        self.wanted.notify_all();
+        match reply {
+            Err(CallError::Io(error)) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                Ok(None)
+            }
+            other => other.map(Some).map_err(|error| error.to_string()),
+        }
     }
 
     /// Returns everything that is known of an app but its environment: where its logs are, above all.

@@ -124,7 +124,7 @@ function drawApp(app) {
   if (app.next_run_ms) head.append(element("span", { className: "quiet", textContent: `next in ${until(app.next_run_ms)}` }));
   if (app.canaries.length) head.append(element("span", { className: "wait", textContent: `${app.canaries.length} of ${app.workers.length} run the new release: promote or abort` }));
   if (app.autoscale) head.append(element("span", { className: "quiet", textContent: `autoscale ${app.autoscale.on ? `${app.autoscale.min}–${app.autoscale.max}` : "off"}`, title: app.autoscale.standing }));
-  const verbs = app.canaries.length ? ["promote", "abort"] : ["reload", "restart", isDown(app) ? "start" : "stop", "scale"];
+  const verbs = app.canaries.length ? ["promote", "abort"] : app.is_job ? ["run", "stop"] : ["reload", "restart", isDown(app) ? "start" : "stop", "scale"];
   const buttons = verbs.map((verb) => {
     const made = button(verb, verb, app.id);
     made.disabled = verb === "scale" && app.kind !== "app";
@@ -175,6 +175,7 @@ function ask(text, more) {
 
 // What each verb asks first: a sentence, perhaps what is to be typed; and what is sent.
 const DEEDS = {
+  run: [(it) => `Run ${it.name} now?`],
   start: [(it) => `Start ${it.name}?`],
   reload: [(it) => `Reload ${it.name}? ${it.workers} will be replaced one after another; no request is lost where the port is shared.`],
   restart: [(it) => `Restart ${it.name}? ${it.workers} will be stopped and started.`],
@@ -273,7 +274,7 @@ async function drawFacts() {
   const [app, why] = await Promise.all([call(`/api/v1/apps/${id}`), call(`/api/v1/apps/${id}/why`)]).catch(() => []);
   if (chosen !== id || !why) return;
   const buttons = (verbs, worker) => element("span", { className: "buttons acts" }, ...verbs.map((verb) => button(verb, verb, id, worker)));
-  const ofApp = [isDown(app) ? "start" : "stop", "restart", "reload", "rollback", "reset", "flush", "signal", "delete"];
+  const ofApp = [...(app.is_job ? ["run"] : []), isDown(app) ? "start" : "stop", "restart", "reload", "rollback", "reset", "flush", "signal", "delete"];
   if (app.canaries.length) ofApp.push("promote", "abort");
   if (app.autoscale) ofApp.push(app.autoscale.on ? "autoscale off" : "autoscale on");
   const rows = [element("div", { className: "row" }, element("span", { textContent: app.autoscale ? `autoscale ${app.autoscale.min}–${app.autoscale.max}: ${app.autoscale.standing}` : "" }), buttons(ofApp))];
