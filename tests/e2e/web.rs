@@ -462,15 +462,26 @@ fn the_api_is_what_its_description_says() {
     let rpm = Rpm::new();
     rpm.ok(&["start", &app("idle.sh"), "--name", "web", "-i", "2"]);
     let web = Web::start(&rpm, &["--max-instances", "3"]);
+    // An app and a worker that there are: with ids that it makes up nearly all that it asks for is not found.
+    let config = rpm.home().join("schemathesis.toml");
+    std::fs::write(&config, "[parameters]\nid = 0\n").unwrap();
+    let tested = |more: &[&str]| {
+        let output = Command::new(deps().join("schemathesis/bin/st"))
+            .args(more)
+            .args(["--no-color", "-H", &format!("Authorization: Bearer {}", web.token)])
+            .current_dir(rpm.home())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    };
+    let place = format!("http://127.0.0.1:{}/openapi.json", web.port);
+    let config = config.to_string_lossy();
     // All but the streams, which do not end; what changes something too, within the bounds that the description names.
-    let output = Command::new(deps().join("schemathesis/bin/st"))
-        .args(["run", &format!("http://127.0.0.1:{}/openapi.json", web.port), "--no-color", "--max-examples", "10"])
-        .args(["-H", &format!("Authorization: Bearer {}", web.token), "--exclude-path-regex", "stream$"])
-        .current_dir(rpm.home())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let most = ["--max-examples", "5", "--exclude-path-regex", "(stream|delete)$"];
+    tested(&[&["--config-file", &config, "run", &place], &most[..]].concat());
     assert!(rpm.pids("web").len() <= 3);
+    // What ends the app comes last, and finds ids that there are not.
+    tested(&["run", &place, "--phases", "coverage,fuzzing", "--max-examples", "5", "--include-path-regex", "delete$"]);
     assert_eq!(rpm.statuses("rpm-web"), ["online"]);
 }
 
