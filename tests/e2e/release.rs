@@ -58,6 +58,17 @@ fn releases(rpm: &Rpm, app: &str) -> Vec<String> {
 }
 
 #[test]
+fn releases_of_the_past_show_no_environment() {
+    let rpm = Rpm::new();
+    for token in ["hunter2", "hunter3"] {
+        let idle = json!({ "name": "idle", "script": app("idle.sh"), "env": { "TOKEN": token } });
+        rpm.ok(&["startOrRestart", &ecosystem(&rpm, &[idle])]);
+    }
+    let told = rpm.ok(&["history", "idle", "--json"]);
+    assert!(told.contains("TOKEN") && !told.contains("hunter"), "{told}");
+}
+
+#[test]
 fn a_canary_stays_one_through_restart_scale_save_and_boot() {
     // A restart made a lasting mixture of it, scale started new workers with it, and save took it for what is wanted.
     let (rpm, port) = (Rpm::new(), free_port());

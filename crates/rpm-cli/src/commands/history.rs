@@ -21,7 +21,7 @@ pub(super) fn show(args: &History, invocation: &Invocation) -> Result<(), Failur
     let app = scale::find(&args.app, &list)?;
     let mut releases = ask(&mut session, app)?;
     if args.json {
-        releases.iter_mut().for_each(|release| json::cut_commands(&mut release.spec));
+        releases.iter_mut().for_each(|release| json::redact(&mut release.spec));
         let each = (1..).zip(releases.iter().rev()).map(|(back, release)| {
             let fate = if release.rolled_back { "rolled_back" } else { "replaced" };
             serde_json::json!({ "back": back, "until_ms": release.until_ms, "fate": fate, "spec": release.spec })

@@ -15,13 +15,13 @@ pub fn list(mut list: List, balancers: Vec<BalancerInfo>) -> String {
         list: List,
         balancers: Vec<BalancerInfo>,
     }
-    list.apps.iter_mut().for_each(redact);
+    list.apps.iter_mut().for_each(|app| redact(&mut app.spec));
     document(&Document { list, balancers })
 }
 
 /// Returns the given apps.
 pub fn apps(mut apps: Vec<AppInfo>) -> String {
-    apps.iter_mut().for_each(redact);
+    apps.iter_mut().for_each(|app| redact(&mut app.spec));
     document(&apps)
 }
 
@@ -31,21 +31,17 @@ fn document(value: &impl serde::Serialize) -> String {
     text
 }
 
-fn redact(app: &mut AppInfo) {
-    app.spec.env_shell.clear();
-    app.spec.env.values_mut().for_each(|value| *value = "[redacted]".into());
-    cut_commands(&mut app.spec);
-    // Configuration kept as written may name environments too.
-    app.spec.other.retain(|key, _| !(key == "env" || key.starts_with("env_")));
-}
-
-/// Leaves only the programs of the commands that tell secrets: arguments may be tokens.
-pub fn cut_commands(spec: &mut AppSpec) {
+/// Takes out what may be a secret: the values of the environment, and all but the programs of the commands that tell secrets.
+pub fn redact(spec: &mut AppSpec) {
+    spec.env_shell.clear();
+    spec.env.values_mut().for_each(|value| *value = "[redacted]".into());
     for secret in spec.secrets.values_mut() {
         if let Secret::Cmd(argv) = secret {
             argv.truncate(1);
         }
     }
+    // Configuration kept as written may name environments too.
+    spec.other.retain(|key, _| !(key == "env" || key.starts_with("env_")));
 }
 
 #[cfg(test)]
