@@ -37,6 +37,9 @@ const LAST_MAX: usize = 1000;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+/// The methods of what is only looked at.
+const READING: &str = "GET, HEAD";
+
 const PAGE: &str = include_str!("page/index.html");
 const SCRIPT: &str = include_str!("page/app.js");
 const STYLE: &str = include_str!("page/app.css");
@@ -109,11 +112,11 @@ impl Api {
             _ => None,
         };
         if let Some((text, kind)) = open {
-            return if reads { Ok(plain(text.to_owned(), kind)) } else { Err(Trouble::Method("GET, HEAD")) };
+            return if reads { Ok(plain(text.to_owned(), kind)) } else { Err(Trouble::Method(READING)) };
         }
         match words.as_slice() {
             ["metrics"] => {
-                only(reads, "GET, HEAD")?;
+                only(reads, READING)?;
                 self.guard().admit_scraper(now, &shown).map_err(Trouble::Denied)?;
                 known();
                 let snapshot = self.now().await?;
@@ -128,28 +131,19 @@ impl Api {
         let way = self.guard().admit(now, &shown).map_err(Trouble::Denied)?;
         known();
         let query = query(head.uri.query().unwrap_or_default())?;
-        match words.as_slice() {
-            ["api", "v1", rest @ ..] if reads => self.show(rest, &query, now, &shown).await,
-            ["api", "v1", rest @ ..] => {
-                let allowed = match rest {
-                    ["logout" | "save"] => "POST",
-                    ["apps", _, verb] if deeds::OF_APPS.contains(verb) => "POST",
-                    ["workers", _, verb] if deeds::OF_WORKERS.contains(verb) => "POST",
-                    ["session" | "apps" | "events" | "stream"]
-                    | ["apps", _]
-                    | ["apps", _, "logs" | "history" | "why" | "crashes"]
-                    | ["apps", _, "logs", "stream"] => "GET, HEAD",
-                    _ => return Err(Trouble::NotFound(path.clone())),
-                };
-                only(head.method == Method::POST && allowed == "POST", allowed)?;
-                if rest == ["logout"] {
-                    self.guard().log_out(shown.cookie);
-                    return Ok(with_cookie(json(StatusCode::OK, &json!({})), "", 0));
-                }
-                self.act(rest, &read(body).await?, &format!("web ({from}, {})", way.name())).await
-            }
-            _ => Err(Trouble::NotFound(path.clone())),
+        let unknown = || Trouble::NotFound(path.clone());
+        let ["api", "v1", rest @ ..] = words.as_slice() else { return Err(unknown()) };
+        let allowed = methods(rest).ok_or_else(unknown)?;
+        if allowed == READING {
+            only(reads, allowed)?;
+            return self.show(rest, &query, now, &shown).await;
         }
+        only(head.method == Method::POST, allowed)?;
+        if rest == ["logout"] {
+            self.guard().log_out(shown.cookie);
+            return Ok(with_cookie(json(StatusCode::OK, &json!({})), "", 0));
+        }
+        self.act(rest, &read(body).await?, &format!("web ({from}, {})", way.name())).await
     }
 
     async fn show(
@@ -219,9 +213,6 @@ impl Api {
                 let over = self.guard().stay(now, shown).over();
                 Ok(streamed(stream::everything(self.watch.clone(), &self.happenings, over)))
             }
-            ["login" | "logout" | "save"] => Err(Trouble::Method("POST")),
-            ["apps", _, verb] if deeds::OF_APPS.contains(verb) => Err(Trouble::Method("POST")),
-            ["workers", _, verb] if deeds::OF_WORKERS.contains(verb) => Err(Trouble::Method("POST")),
             _ => Err(Trouble::NotFound(format!("/api/v1/{}", words.join("/")))),
         }
     }
@@ -335,6 +326,20 @@ fn shown<'a>(headers: &'a HeaderMap, method: &Method) -> Shown<'a> {
         cookie: text(header::COOKIE),
         csrf: text(HeaderName::from_static("x-csrf-token")),
         changes: !matches!(*method, Method::GET | Method::HEAD),
+    }
+}
+
+/// Returns the methods of a path below `/api/v1`; nothing where there is none such.
+fn methods(words: &[&str]) -> Option<&'static str> {
+    match words {
+        ["login" | "logout" | "save"] => Some("POST"),
+        ["apps", _, verb] if deeds::OF_APPS.contains(verb) => Some("POST"),
+        ["workers", _, verb] if deeds::OF_WORKERS.contains(verb) => Some("POST"),
+        ["session" | "apps" | "events" | "stream"]
+        | ["apps", _]
+        | ["apps", _, "logs" | "history" | "why" | "crashes"]
+        | ["apps", _, "logs", "stream"] => Some(READING),
+        _ => None,
     }
 }
 
