@@ -173,6 +173,8 @@ impl Supervisor {
     ) {
         if self.is_needed(worker, with) {
             self.deferred.push((Deferred { worker, then }, with.clone()));
+            // The roll has let go of its replacement, and it would only come up to be stopped.
+            self.see_replacement_out(turn, worker, Cause::Stop);
         } else {
             self.leave(turn, worker, then, Cause::Stop, false);
         }
@@ -184,6 +186,8 @@ impl Supervisor {
             let free = self.deferred.iter().position(|(one, with)| !self.is_needed(one.worker, with));
             let Some(index) = free else { return };
             let (one, _) = self.deferred.remove(index);
+            // It may have been on its way to be replaced meanwhile: ill, or with too much memory.
+            self.put_off_roll(one.worker);
             self.leave(turn, one.worker, one.then, Cause::Stop, false);
         }
     }

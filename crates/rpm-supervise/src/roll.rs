@@ -288,14 +288,10 @@ impl Supervisor {
         let now = turn.now;
         let Some(seat) = self.seat_mut(worker) else { return };
         let was_on_trial = seat.trial.take().is_some();
-        match seat.second.take() {
-            Some(Second::Incoming(process)) => {
-                let life = process.life;
-                seat.second = Some(Second::Outgoing(process));
-                return self.ask(turn, life, Cause::Rollback);
-            }
-            second => seat.second = second,
+        if self.see_replacement_out(turn, worker, Cause::Rollback) {
+            return;
         }
+        let Some(seat) = self.seat_mut(worker) else { return };
         // One that is to be stopped after others is not left alone with its trial: nobody would end that.
         if let Place::Serving(process) = &mut seat.place
             && (process.trial.is_some() || (was_on_trial && (!process.ready || process.proven_at.is_some())))
@@ -308,6 +304,16 @@ impl Supervisor {
             }
             self.ask(turn, life, Cause::Rollback);
         }
+    }
+
+    /// Asks a replacement to leave that is beside the process that serves. Returns whether there is one.
+    pub(crate) fn see_replacement_out(&mut self, turn: &mut Turn<'_>, worker: WorkerId, cause: Cause) -> bool {
+        let Some(seat) = self.seat_mut(worker).filter(|seat| seat.incoming().is_some()) else { return false };
+        let Some(Second::Incoming(process)) = seat.second.take() else { return false };
+        let life = process.life;
+        seat.second = Some(Second::Outgoing(process));
+        self.ask(turn, life, cause);
+        true
     }
 
     /// Looks whether a seat is through with its part of a roll, and whether the next one may begin.

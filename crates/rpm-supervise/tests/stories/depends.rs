@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use rpm_model::{AppId, AppSpec, Dependency, ExecMode, Status};
+use rpm_model::{AppId, AppSpec, Bytes, Dependency, ExecMode, Status};
 use rpm_supervise::{Command, Effect, Event, FailureCause, Outcome, Refusal};
 
 use crate::stage::{Stage, fact, ids, life, ms, spec};
@@ -107,6 +107,45 @@ fn a_stop_goes_the_other_way_round() {
     stage.spawned(life(0, 2)).settled(life(0, 2)).spawned(life(1, 2)).settled(life(1, 2));
     stage.ask(Command::Stop { workers: ids([0]) });
     assert!(stage.has(&Effect::Ask { life: life(0, 2) }));
+}
+
+/// The replacement came up in a worker that was to go, and took its place with a release that the worker did not know of:
+/// after a crash it was another one.
+#[test]
+fn a_roll_lets_go_of_what_is_stopped_after_others() {
+    for deletes in [false, true] {
+        let mut stage = Stage::new();
+        let db = |version: &str| {
+            app("db", &[], |spec| (spec.exec_mode, spec.version) = (ExecMode::Cluster, Some(version.into())))
+        };
+        stage.ask(Command::Start { specs: vec![db("1"), app("web", &[("db", Dependency::Started)], |_| {})] });
+        stage.spawned(life(0, 1)).listening(life(0, 1)).spawned(life(1, 1)).settled(life(1, 1));
+        stage.ask(Command::Reload { workers: ids([0]), specs: vec![(AppId(0), db("2"))], force: false });
+        stage.spawned(life(0, 2));
+        let workers = ids([0, 1]);
+        let stop = stage.ask(if deletes { Command::Delete { workers } } else { Command::Stop { workers } });
+        assert!(stage.has(&Effect::Ask { life: life(0, 2) }) && !stage.has(&Effect::Ask { life: life(0, 1) }));
+        stage.listening(life(0, 2));
+        assert_eq!((stage.effects.len(), stage.worker(0).life), (0, Some(life(0, 1))), "web needs it");
+        stage.exited(life(0, 2), 0).exited(life(1, 1), 0);
+        assert_eq!(stage.effects.last(), Some(&Effect::Ask { life: life(0, 1) }));
+        stage.exited(life(0, 1), 0).done(stop, [0, 1]);
+    }
+}
+
+/// It was stopped with its trial, and the next reload waited for ever for the end of that.
+#[test]
+fn what_is_replaced_before_its_turn_to_be_stopped_comes_is_reloaded_as_ever() {
+    let mut stage = Stage::new();
+    let db = app("db", &[], |spec| (spec.exec_mode, spec.max_memory_restart) = (ExecMode::Cluster, Some(Bytes(100))));
+    stage.ask(Command::Start { specs: vec![db, app("web", &[("db", Dependency::Started)], |_| {})] });
+    stage.spawned(life(0, 1)).listening(life(0, 1)).spawned(life(1, 1)).settled(life(1, 1));
+    let stop = stage.ask(Command::Stop { workers: ids([0, 1]) });
+    stage.tell(Event::Memory { life: life(0, 1), used: Bytes(101) });
+    assert_eq!(stage.spawns(), [life(0, 2)]);
+    stage.spawned(life(0, 2)).exited(life(1, 1), 0).exited(life(0, 2), 0).exited(life(0, 1), 0).done(stop, [0, 1]);
+    let reload = stage.ask(Command::Reload { workers: ids([0]), specs: vec![], force: false });
+    stage.spawned(life(0, 3)).listening(life(0, 3)).done(reload, [0]);
 }
 
 #[test]
