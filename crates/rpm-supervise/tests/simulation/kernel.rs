@@ -55,7 +55,6 @@ struct Proc {
     has_children: bool,
     deaf: bool,
     stubborn: bool,
-    asked: bool,
     admitted: bool,
     listens: bool,
     settles: bool,
@@ -137,7 +136,7 @@ impl Kernel {
                 let proc = self.known(*life);
                 // A replacement that served already and fell ill while on trial is as good as lost.
                 let lost = proc.admitted && (proc.ill || now < proc.boots_until);
-                (proc.asked, proc.admitted) = (true, false);
+                proc.admitted = false;
                 if lost {
                     *self.lost.entry(life.worker).or_default() += 1;
                 }
@@ -150,7 +149,7 @@ impl Kernel {
             }
             Effect::Kill { life } => {
                 let proc = self.known(*life);
-                (proc.asked, proc.admitted) = (true, false);
+                proc.admitted = false;
                 let stubborn = std::mem::take(&mut proc.stubborn);
                 let after = if stubborn { 4000 + self.rng.below(4000) } else { self.rng.below(20) };
                 self.at(after, Item::Die(*life, Exit::Signal { signal: 9, core: false }));
@@ -317,7 +316,6 @@ impl Kernel {
             has_children: self.rng.percent(chaos.leftovers),
             deaf: self.rng.percent(chaos.deaf),
             stubborn: self.rng.percent(chaos.stubborn),
-            asked: false,
             admitted: false,
             listens: false,
             settles: !self.rng.percent(20),
@@ -378,7 +376,8 @@ impl Kernel {
         proc.exit = Some((exit, now));
         proc.leftovers = proc.has_children;
         let leftovers = proc.leftovers;
-        if std::mem::take(&mut proc.admitted) && !proc.asked {
+        // It may have been asked to leave by a daemon that died of that: the next one has it serve again.
+        if std::mem::take(&mut proc.admitted) {
             *self.lost.entry(life.worker).or_default() += 1;
         }
         let late = self.rng.below(40);
