@@ -33,6 +33,11 @@ fn connect(pm2: &Rpm) -> UnixStream {
 
 /// Calls a method without its library; returns the answer's first argument.
 fn call(stream: &mut UnixStream, method: &str, argument: &str) -> Value {
+    send(stream, method, argument);
+    answer(stream)
+}
+
+fn send(stream: &mut UnixStream, method: &str, argument: &str) {
     let call = format!("j:{{\"type\":\"call\",\"method\":\"{method}\",\"args\":[{argument}]}}");
     let mut bytes = vec![0x12];
     for part in [call.as_bytes(), b"s:1:0"] {
@@ -40,6 +45,9 @@ fn call(stream: &mut UnixStream, method: &str, argument: &str) -> Value {
         bytes.extend(part);
     }
     stream.write_all(&bytes).expect("the call is sent");
+}
+
+fn answer(stream: &mut UnixStream) -> Value {
     let mut head = [0; 5];
     stream.read_exact(&mut head).expect("an answer");
     assert_eq!(head[0], 0x12);
@@ -66,6 +74,29 @@ fn the_bus_tells_what_happens_and_apps_are_spoken_to() {
     let pm2 = Rpm::as_pm2();
     pm2.ok(&["ping"]);
     node(&pm2, "pm2/bus.js", &[app("pm2/talks.js"), app("crash.js"), app("throws.js")]);
+}
+
+/// `pm2.trigger` waited for ever when its client, busy for a moment, found both at once.
+#[test]
+fn what_an_app_replies_is_told_when_the_answer_to_the_call_was_read() {
+    let pm2 = Rpm::as_pm2();
+    pm2.ok(&["start", &app("pm2/talks.js"), "--name", "talks"]);
+    let mut bus = UnixStream::connect(pm2.home().join("pub.sock")).expect("the socket is there");
+    let mut heard = String::new();
+    let mut hear = |patience: Duration, words: &str| {
+        bus.set_read_timeout(Some(patience)).expect("a stream takes a limit");
+        let mut bytes = [0; 4096];
+        while !heard.contains(words) {
+            let Ok(length @ 1..) = bus.read(&mut bytes) else { return false };
+            heard.push_str(&String::from_utf8_lossy(&bytes[..length]));
+        }
+        true
+    };
+    let mut calls = connect(&pm2);
+    send(&mut calls, "msgProcess", r#"{ "name": "talks", "msg": "double", "opts": "21" }"#);
+    assert!(!hear(Duration::from_millis(50), "axm:reply"));
+    assert_eq!(answer(&mut calls)["args"][0]["process_count"], 1);
+    assert!(hear(Duration::from_secs(20), "axm:reply"));
 }
 
 #[test]

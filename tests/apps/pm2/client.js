@@ -34,10 +34,12 @@ const listen = () =>
       resolve({ heard, until });
     }));
 
-// Runs a test and leaves with its outcome.
-const run = (test) =>
-  test().then(
+// Runs a test and leaves with its outcome. Some calls of the package wait for ever when an answer is lost.
+const run = (test) => {
+  setTimeout(() => { console.error('it has not ended within a minute'); process.exit(1); }, 60000);
+  return test().then(
     () => { pm2.disconnect(); process.exit(0); },
     (error) => { console.error(error); process.exit(1); });
+};
 
 module.exports = { pm2, call, listen, run };

@@ -23,13 +23,14 @@ use tokio_util::bytes::Bytes;
 use crate::door;
 use crate::pm2::News;
 use crate::pm2::inside::Inside;
+use crate::pm2::order::Order;
 use crate::pm2::output::{Chunk, Label, Output};
 
 /// Messages that may wait for one subscriber.
 const WAITING: usize = 1024;
 
 /// Subscribers of the bus: each costs a descriptor and a queue. At the bound a newcomer is turned away.
-const SUBSCRIBERS_MAX: usize = 64;
+const SUBSCRIBERS_MAX: usize = 512;
 
 /// Subscribers that may knock at the same time.
 const KNOCKING: usize = 64;
@@ -47,6 +48,7 @@ pub(super) fn serve(
     news: mpsc::Receiver<News>,
     count: Arc<AtomicUsize>,
     daemon_log: PathBuf,
+    order: Order,
 ) -> io::Result<tokio::task::JoinHandle<()>> {
     let (knock, knocking) = mpsc::channel(KNOCKING);
     let leaving = knock.clone();
@@ -56,7 +58,7 @@ pub(super) fn serve(
         }
     })?;
     let (subscribers, processes, exceptions) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-    let bus = Bus { inside, count, daemon_log, leaving, subscribers, processes, exceptions, output: None };
+    let bus = Bus { inside, count, daemon_log, order, leaving, subscribers, processes, exceptions, output: None };
     Ok(tokio::spawn(bus.run(knocking, news)))
 }
 
@@ -74,6 +76,7 @@ struct Bus {
     inside: Inside,
     count: Arc<AtomicUsize>,
     daemon_log: PathBuf,
+    order: Order,
     leaving: mpsc::Sender<Visit>,
     subscribers: Vec<Subscriber>,
     /// The workers as they were when last looked at, by id: `pm2_env`. One that was deleted is told as it was.
@@ -164,6 +167,9 @@ impl Bus {
                     gone.push(id);
                 }
             }
+        }
+        if batch.iter().any(|news| matches!(news, News::Said { .. })) {
+            self.order.answered().await;
         }
         let mut stays = true;
         for news in batch.drain(..) {

@@ -22,6 +22,7 @@ use crate::door;
 use crate::guests::{Guests, Visit};
 use crate::pm2::News;
 use crate::pm2::inside::{Inside, describe, find};
+use crate::pm2::order::{self, Order, UnderWay};
 use crate::pm2::wire::Messages;
 
 /// Calls that one connection may have under way; the next ones wait.
@@ -30,9 +31,12 @@ const UNDER_WAY: usize = 256;
 /// Events that PM2's client announces by itself after an action, and that the bus has told by then.
 const TOLD_BY_US: [&str; 7] = ["start", "stop", "restart", "reload", "graceful reload", "delete", "online"];
 
+/// Calls to which apps reply.
+const SAID_TO_APPS: [&str; 3] = ["msgProcess", "sendDataToProcessId", "sendLineToStdin"];
+
 /// Serves calls on `socket`.
-pub(super) fn serve(socket: OwnedFd, inside: Inside, news: mpsc::Sender<News>) -> io::Result<()> {
-    let room = Arc::new(Calls { inside, news, rolls: Mutex::new(()) });
+pub(super) fn serve(socket: OwnedFd, inside: Inside, news: mpsc::Sender<News>, order: Order) -> io::Result<()> {
+    let room = Arc::new(Calls { inside, news, order, rolls: Mutex::new(()) });
     let guests = Guests::new();
     door::open(socket, move |stream| {
         if let Some(visit) = guests.welcome() {
@@ -44,6 +48,7 @@ pub(super) fn serve(socket: OwnedFd, inside: Inside, news: mpsc::Sender<News>) -
 struct Calls {
     inside: Inside,
     news: mpsc::Sender<News>,
+    order: Order,
     /// PM2's client reloads worker by worker, some of one app at the same time; an app has one roll at a time.
     rolls: Mutex<()>,
 }
@@ -51,13 +56,16 @@ struct Calls {
 async fn converse(stream: Stream, room: Arc<Calls>, visit: Arc<Visit>) {
     let mut reader = FramedRead::new(&stream, Messages);
     let mut writer = &stream;
-    let (answers, mut answered) = mpsc::channel::<Message>(UNDER_WAY);
+    let (answers, mut answered) = mpsc::channel::<(Message, Option<UnderWay>)>(UNDER_WAY);
     let under_way = Arc::new(Semaphore::new(UNDER_WAY));
     let write = async {
-        while let Some(message) = answered.recv().await {
+        while let Some((message, under_way)) = answered.recv().await {
             let Some(bytes) = bytes_of(message) else { continue };
             if writer.write_all(&bytes).await.is_err() {
                 return;
+            }
+            if under_way.is_some() {
+                order::read(&stream).await;
             }
         }
     };
@@ -81,9 +89,13 @@ async fn converse(stream: Stream, room: Arc<Calls>, visit: Arc<Visit>) {
             // A task, because what was asked for is done even if nobody waits for the answer.
             tokio::spawn(async move {
                 let id = call.id.clone();
+                let under_way = match SAID_TO_APPS.contains(&call.method.as_str()) {
+                    true => Some(room.order.begin().await),
+                    false => None,
+                };
                 if let Some(answer) = room.answer(call).await {
                     // A client that left wants no answer.
-                    let _ = answers.send(answer.message(id)).await;
+                    let _ = answers.send((answer.message(id), under_way)).await;
                 }
                 visit.answered();
                 drop(permit);

@@ -11,6 +11,7 @@
 mod bus;
 mod calls;
 mod inside;
+mod order;
 mod output;
 mod wire;
 
@@ -86,8 +87,9 @@ impl Room {
         let (news, received) = mpsc::channel(NEWS);
         let subscribers = Arc::new(AtomicUsize::new(0));
         let inside = inside::Inside::new(requests);
-        calls::serve(calls, inside.clone(), news.clone())?;
-        let bus = bus::serve(bus, inside, received, subscribers.clone(), home.daemon_log())?;
+        let order = order::Order::default();
+        calls::serve(calls, inside.clone(), news.clone(), order.clone())?;
+        let bus = bus::serve(bus, inside, received, subscribers.clone(), home.daemon_log(), order)?;
         Ok(Self { news, subscribers, bus })
     }
 
