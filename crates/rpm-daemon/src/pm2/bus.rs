@@ -387,6 +387,7 @@ mod tests {
             inside: Inside::new(requests),
             count: Arc::default(),
             daemon_log: PathBuf::new(),
+            order: Order::default(),
             leaving,
             subscribers: vec![Subscriber { messages, feed }],
             processes: [(3, process)].into(),
