@@ -1,7 +1,8 @@
 //! What /proc tells of the processes of one scenario: all have its state directory in their environment.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::time::Duration;
 
 /// One process.
 #[derive(Debug, Clone, PartialEq)]
@@ -119,11 +120,48 @@ pub(crate) fn cpu_ticks(pid: i32) -> u64 {
     number(11).unwrap_or(0) + number(12).unwrap_or(0)
 }
 
+/// For how long others have kept the CPU from a process, from us, and from the machine, so far.
+pub(crate) struct Kept {
+    threads: BTreeMap<i32, Duration>,
+    from_us: Duration,
+    from_the_machine: Duration,
+}
+
+impl Kept {
+    pub(crate) fn from(pid: i32) -> Self {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        let tids = tasks.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let waited = |tid: i32| (tid, waited_for_cpu(&format!("/proc/{pid}/task/{tid}/schedstat")));
+        let threads = tids.map(waited).collect();
+        Self { threads, from_us: waited_for_cpu("/proc/thread-self/schedstat"), from_the_machine: stolen() }
+    }
+
+    /// Returns how much of that came since `before`, for a question that goes through us, the process's main thread and one
+    /// other, of which nobody knows which it was.
+    pub(crate) fn since(&self, before: &Self, pid: i32) -> Duration {
+        let more = |(tid, waited): (&i32, &Duration)| {
+            waited.saturating_sub(before.threads.get(tid).copied().unwrap_or_default())
+        };
+        let main = self.threads.get_key_value(&pid).map(more).unwrap_or_default();
+        let other = self.threads.iter().filter(|(tid, _)| **tid != pid).map(more).max().unwrap_or_default();
+        let ours = self.from_us.saturating_sub(before.from_us);
+        main + other + ours + self.from_the_machine.saturating_sub(before.from_the_machine)
+    }
+}
+
 /// Returns for how long a thread was ready to run, and another one ran instead.
-pub(crate) fn waited_for_cpu(schedstat: &str) -> std::time::Duration {
+fn waited_for_cpu(schedstat: &str) -> Duration {
     let text = std::fs::read_to_string(schedstat).unwrap_or_default();
     let nanos = text.split_whitespace().nth(1).and_then(|word| word.parse().ok());
-    std::time::Duration::from_nanos(nanos.unwrap_or(0))
+    Duration::from_nanos(nanos.unwrap_or(0))
+}
+
+/// Returns for how long other machines ran on our processors: steal time, in hundredths of a second.
+fn stolen() -> Duration {
+    let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let all = text.lines().next().unwrap_or_default();
+    let ticks: u64 = all.split_whitespace().nth(8).and_then(|word| word.parse().ok()).unwrap_or(0);
+    Duration::from_millis(ticks * 10)
 }
 
 fn pids() -> Vec<i32> {
