@@ -38,6 +38,7 @@ use crate::secrets::{FromShells, Prepared, Resolved};
 use crate::silence::Silence;
 use crate::state::Written;
 use crate::tasks::Tasks;
+use crate::update::Updating;
 use crate::view::Clock;
 use crate::watch::{Token, Watch};
 use crate::webhooks::Webhooks;
@@ -174,9 +175,7 @@ pub(crate) struct Daemon {
     /// The keeper has become a newer program: the next daemon goes on.
     pub(crate) upgraded: bool,
     /// Who waits for the next daemon, while the keeper becomes a newer program.
-    pub(crate) updating: Option<(Line, u64)>,
-    /// Whether who waits for the update was told that the keeper does not answer.
-    pub(crate) update_is_told: bool,
+    pub(crate) updating: Option<Updating>,
     /// Effects of the turn under way; kept for its capacity.
     pub(crate) effects: Vec<Effect>,
 }

@@ -178,7 +178,6 @@ pub(crate) fn start(options: &Options) -> Result<(Daemon, mpsc::Receiver<Inbound
         leaving: false,
         upgraded: false,
         updating: None,
-        update_is_told: false,
         effects: Vec::new(),
         changes: Changes::default(),
         cron: Cron::new(&home),

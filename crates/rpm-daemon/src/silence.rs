@@ -23,7 +23,7 @@ impl Daemon {
     /// Returns when those who wait are told that the keeper does not answer.
     pub(crate) fn silence_due(&self) -> Option<Moment> {
         let anybody = self.commands.values().any(|asked| asked.line.is_some())
-            || (self.updating.is_some() && !self.update_is_told);
+            || self.updating.as_ref().is_some_and(|update| !update.is_answered);
         self.silence.0.as_ref().filter(|_| anybody).map(|(since, _)| *since + ANSWERS_WITHIN)
     }
 
@@ -57,10 +57,8 @@ impl Daemon {
             self.replies.extend(asked.line.take().map(|(line, id)| (line, id, reply())));
         }
         // It stays under way: a keeper that becomes the newer program after all is not left with an older daemon.
-        if let Some((line, id)) = &self.updating
-            && !std::mem::replace(&mut self.update_is_told, true)
-        {
-            line.reply(*id, Reply::Refused { message, hint: Some(hint) });
+        if let Some(update) = &mut self.updating {
+            update.refuse(message, Some(hint));
         }
     }
 

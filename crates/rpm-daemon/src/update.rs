@@ -21,6 +21,24 @@ use crate::daemon::Daemon;
 /// How long the answer may take to reach the client; it also learns from the next daemon that all went well.
 const FAREWELL: Duration = Duration::from_millis(500);
 
+/// An update that is under way.
+#[derive(Debug)]
+pub(crate) struct Updating {
+    line: Line,
+    id: u64,
+    /// Whoever asked has an answer already: the keeper was silent for too long.
+    pub(crate) is_answered: bool,
+}
+
+impl Updating {
+    /// Tells whoever asked that nothing comes of it; only once.
+    pub(crate) fn refuse(&mut self, message: String, hint: Option<String>) {
+        if !std::mem::replace(&mut self.is_answered, true) {
+            self.line.reply(self.id, Reply::Refused { message, hint });
+        }
+    }
+}
+
 impl Daemon {
     /// Asks the keeper to become the program at `binary`.
     pub(crate) fn update(&mut self, binary: &Path, (line, id): (Line, u64)) {
@@ -36,7 +54,7 @@ impl Daemon {
             return line.reply(id, refused(message, hint));
         }
         tracing::info!("the keeper is asked to become {}", binary.display());
-        (self.updating, self.update_is_told) = (Some((line, id)), false);
+        self.updating = Some(Updating { line, id, is_answered: false });
         self.ask_keeper(&rpm_keeper::client::Request::Upgrade { binary });
     }
 
@@ -67,13 +85,13 @@ impl Daemon {
     /// The keeper could not become the new program, or was killed as soon as it was: nobody goes on but this daemon.
     pub(crate) fn keeper_not_upgraded(&mut self, text: String) {
         self.upgraded = false;
-        if let Some((line, id)) = self.updating.take() {
-            line.reply(id, Reply::Refused { message: text, hint: None });
+        if let Some(mut update) = self.updating.take() {
+            update.refuse(text, None);
         }
     }
 
     /// Leaves everything to the next daemon.
-    pub(crate) async fn hand_over(&mut self, (line, id): (Line, u64)) {
+    pub(crate) async fn hand_over(&mut self, Updating { line, id, .. }: Updating) {
         self.all_saved().await;
         if self.dirty {
             self.write_state();
