@@ -6,7 +6,7 @@
 //! median of the rounds counts: disks and neighbours have moods.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -39,6 +39,9 @@ struct Args {
     /// Rounds
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// Write so many times as much: floods that last longer than the disk can be behind
+    #[arg(long, default_value_t = 1)]
+    longer: u64,
     #[command(subcommand)]
     role: Option<Role>,
 }
@@ -83,7 +86,7 @@ fn main() -> Result<()> {
     }
     let rpm = args.rpm.or_else(|| std::env::var_os("RPM_BIN").map(PathBuf::from)).unwrap_or_else(|| "rpm".into());
     let bench = Bench { dir: tempfile::tempdir()?, rpm, pm2: args.pm2 };
-    let result = bench.throughput(args.rounds).and_then(|()| bench.latency());
+    let result = bench.throughput(args.rounds, args.longer).and_then(|()| bench.latency());
     bench.stop();
     result
 }
@@ -119,12 +122,13 @@ struct Bench {
 }
 
 impl Bench {
-    fn throughput(&self, rounds: usize) -> Result<()> {
+    fn throughput(&self, rounds: usize, longer: u64) -> Result<()> {
         let ways: Vec<&Way> = WAYS.iter().chain(PM2_WAYS.iter().filter(|_| self.pm2.is_some())).collect();
         println!(
             "MB/s written by the app (ratio to `program > file`), median of {rounds}; daemon: CPU seconds per GB, MiB (PSS)"
         );
         for (n, (size, total)) in BYTES.into_iter().enumerate() {
+            let total = total * longer;
             let mut bare = Vec::new();
             let mut rates: Vec<Vec<[f64; 3]>> = ways.iter().map(|_| Vec::new()).collect();
             for round in 0..rounds {
@@ -151,6 +155,7 @@ impl Bench {
     fn bare(&self, size: usize, total: u64) -> Result<f64> {
         let (report, log) = (self.dir.path().join("report"), self.dir.path().join("bare.log"));
         let out = File::options().append(true).create(true).open(&log)?;
+        self.prepare(total)?;
         let mut child = Command::new(std::env::current_exe()?)
             .args(["write", &size.to_string(), &total.to_string()])
             .arg(&report)
@@ -174,17 +179,19 @@ impl Bench {
             way.keys
         );
         std::fs::write(&config, app)?;
+        self.prepare(total)?;
         // The daemon is there before the time begins.
         self.run(way.is_pm2, &["ping"])?;
         let before = self.daemon_cpu(way.is_pm2)?;
         self.run(way.is_pm2, &["start", &config.to_string_lossy()])?;
         let seconds = wait_for(&report)?;
-        // What is still in the pipe is carried, too.
+        // What is still in the pipe is carried, too, and what is due is rotated and compressed.
         std::thread::sleep(Duration::from_millis(300));
+        let logs = self.home(way.is_pm2).join("logs");
+        wait_for_rotations(&logs)?;
         let cpu = self.daemon_cpu(way.is_pm2)? - before;
         let memory = pss_mib(&[self.daemon(way.is_pm2)?])?;
         self.run(way.is_pm2, &["delete", "w"])?;
-        let logs = self.home(way.is_pm2).join("logs");
         let _ = std::fs::remove_dir_all(&logs);
         std::fs::create_dir_all(&logs)?;
         Ok([total as f64 / 1e6 / seconds, cpu / (total as f64 / 1e9), memory])
@@ -221,6 +228,15 @@ impl Bench {
             // The first ones waited for the follower to begin.
             println!("  {name:24} {:8.3} ms", median(delays.split_off(10.min(delays.len()))));
         }
+        Ok(())
+    }
+
+    /// Has the disk take what was written before, so that the next one does not pay for it; and the memory there that it
+    /// will be written to: a virtual machine gives back to its host what is free, and waits for each page that it then wants.
+    fn prepare(&self, total: u64) -> Result<()> {
+        rustix::fs::syncfs(File::open(self.dir.path())?)?;
+        let mut scratch = tempfile::tempfile_in(self.dir.path())?;
+        std::io::copy(&mut std::io::repeat(b'x').take(total.min(1 << 30)), &mut scratch)?;
         Ok(())
     }
 
@@ -281,6 +297,23 @@ fn wait_for(report: &Path) -> Result<f64> {
             bail!("the writer did not come to its end");
         }
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Waits until no log is being moved to an archive, and none compressed.
+fn wait_for_rotations(logs: &Path) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    let is_busy = |name: &str| name.ends_with(".copying") || name.contains(".copied-") || name.ends_with(".part");
+    loop {
+        let names = std::fs::read_dir(logs)?.map(|entry| Ok(entry?.file_name()));
+        let names: Vec<_> = names.collect::<std::io::Result<_>>()?;
+        if !names.iter().any(|name| is_busy(&name.to_string_lossy())) {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            bail!("rotations did not come to their end");
+        }
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

@@ -239,7 +239,7 @@ impl Room {
         for watched in self.logs.values_mut() {
             if watched.armed.is_some_and(|watch| overflow || fired.contains(&watch)) {
                 watched.armed = None;
-                watched.time_first_bytes();
+                watched.time_first_bytes(now);
                 watched.look_at = Some(now + LOOK_MIN);
             }
         }

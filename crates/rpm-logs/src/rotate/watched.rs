@@ -24,6 +24,13 @@ const LOOK_MAX: Duration = Duration::from_secs(1);
 /// A log that grows by gigabytes a second passes its limit by a tenth of that at most.
 pub(super) const LOOK_MIN: Duration = Duration::from_millis(50);
 
+/// More in a second than a disk takes: a burst into memory. To copy a log meanwhile would cost its writers a fifth of
+/// their speed, and the disk is behind anyway.
+const BURST: u64 = 512 << 20;
+
+/// How long a burst may keep a log from being rotated.
+const BURST_MAX: Duration = Duration::from_secs(1);
+
 /// A log whose rotation failed, or that is not there, is left alone for so long.
 pub(super) const REST: Duration = Duration::from_secs(15);
 
@@ -49,6 +56,8 @@ pub(super) struct Watched {
     pub(super) seen: Option<Seen>,
     /// The file that stands in its place, and may be adopted.
     replaced_by: Option<(u64, u64)>,
+    /// Since when a burst keeps it from being rotated.
+    bursting_since: Option<Instant>,
     /// The watch that fires once, while nothing grows.
     pub(super) armed: Option<i32>,
     pub(super) look_at: Option<Instant>,
@@ -74,6 +83,7 @@ impl Watched {
             written,
             seen: None,
             replaced_by: None,
+            bursting_since: None,
             armed: None,
             look_at: Some(Instant::now()),
             rotate_at,
@@ -101,8 +111,20 @@ impl Watched {
         if before.is_none_or(|before| before.identity != identity || before.length != length) {
             self.note(length, Stamp::now())?;
         }
+        let grown = before.filter(|before| before.identity == identity).map(|before| {
+            let growth = if length < before.length { length + 1 } else { length - before.length };
+            (growth, now - before.at)
+        });
         let limit = self.log.rotation.max_size.map(|size| size.0);
         let must_rotate = !self.log.is_pumped && limit.is_some_and(|limit| length > limit);
+        if must_rotate && grown.is_some_and(|(growth, elapsed)| is_burst(growth, elapsed)) {
+            let since = *self.bursting_since.get_or_insert(now);
+            if now - since < BURST_MAX {
+                self.look_at = Some(now + LOOK_MIN);
+                return Ok(None);
+            }
+        }
+        self.bursting_since = None;
         if must_rotate && let Some(archive) = collapse::rotate(path)? {
             let length = open(path)?.metadata()?.len();
             self.seen = Some(Seen { identity, length, at: Instant::now() });
@@ -110,10 +132,6 @@ impl Watched {
             self.look_at = Some(Instant::now() + LOOK_MIN);
             return Ok(Some(archive));
         }
-        let grown = before.filter(|before| before.identity == identity).map(|before| {
-            let growth = if length < before.length { length + 1 } else { length - before.length };
-            (growth, now - before.at)
-        });
         let (growth, elapsed) = grown.unwrap_or((length, LOOK_MAX));
         let left = limit.filter(|_| !self.log.is_pumped).map(|limit| limit.saturating_sub(length));
         self.look_at = next_look(growth, elapsed, left).map(|wait| now + wait);
@@ -158,7 +176,11 @@ impl Watched {
     }
 
     /// Notes when the log went on after a silence.
-    pub(super) fn time_first_bytes(&mut self) {
+    pub(super) fn time_first_bytes(&mut self, now: Instant) {
+        // Until now it had not grown.
+        if let Some(seen) = &mut self.seen {
+            seen.at = now;
+        }
         let is_there =
             |seen: &Seen| self.log.path.symlink_metadata().is_ok_and(|now| seen.identity == (now.dev(), now.ino()));
         if let Some(seen) = self.seen.filter(is_there) {
@@ -201,6 +223,11 @@ fn open(path: &Path) -> io::Result<File> {
     File::options().read(true).custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32).open(path)
 }
 
+/// Returns whether a log that grew by `growth` in `elapsed` grows faster than any disk takes it.
+fn is_burst(growth: u64, elapsed: Duration) -> bool {
+    growth as f64 > BURST as f64 * elapsed.as_secs_f64()
+}
+
 /// Returns when to look again at a log that grew by `growth` in `elapsed` and may grow by `left`; `None` when it did not
 /// grow: then something else wakes us.
 fn next_look(growth: u64, elapsed: Duration, left: Option<u64>) -> Option<Duration> {
@@ -224,5 +251,12 @@ mod tests {
         assert_eq!(next_look(1_000, second, Some(500)), Some(Duration::from_millis(500)));
         assert_eq!(next_look(1_000_000, second, Some(0)), Some(LOOK_MIN));
         assert_eq!(next_look(1, second, None), Some(LOOK_MAX));
+    }
+
+    #[test]
+    fn what_comes_faster_than_disks_are_is_a_burst() {
+        assert!(is_burst(100 << 20, LOOK_MIN));
+        assert!(!is_burst(300 << 20, Duration::from_secs(1)));
+        assert!(!is_burst(0, Duration::ZERO));
     }
 }
