@@ -1,7 +1,7 @@
 //! The number of workers follows the load: real apps behind real requests that come at a given rate, whoever is slow.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -22,25 +22,22 @@ const CLIENTS: u64 = 160;
 impl Steady {
     fn start(port: u16, rate: u64) -> Self {
         let (rate, stop) = (Arc::new(AtomicU64::new(rate)), Arc::new(AtomicU64::new(0)));
-        let client = |number: u64| {
-            let (rate, stop) = (rate.clone(), stop.clone());
+        // When the next one is due. Who holds it waits for that; the others wait for him.
+        let next = Arc::new(Mutex::new(Instant::now()));
+        let client = |_| {
+            let (rate, stop, next) = (rate.clone(), stop.clone(), next.clone());
             std::thread::spawn(move || {
                 let mut done = Vec::new();
-                let began = Instant::now();
-                let mut due = began + Duration::from_secs_f64(number as f64 / rate.load(Ordering::Relaxed) as f64);
                 while stop.load(Ordering::Relaxed) == 0 {
-                    let wait = due.saturating_duration_since(Instant::now());
-                    if wait > Duration::from_millis(20) {
-                        // In small steps, so that another rate is noticed.
-                        std::thread::sleep(Duration::from_millis(20));
-                        let all = Duration::from_secs_f64(CLIENTS as f64 / rate.load(Ordering::Relaxed) as f64);
-                        due = due.min(Instant::now() + all);
-                        continue;
-                    }
-                    std::thread::sleep(wait);
+                    let due = {
+                        let mut next = next.lock().expect("nobody panics with it");
+                        let due = *next;
+                        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                        *next += Duration::from_secs_f64(1.0 / rate.load(Ordering::Relaxed) as f64);
+                        due
+                    };
                     let answered = http::get(port, "/").is_ok();
                     done.push((due, due.elapsed(), answered));
-                    due += Duration::from_secs_f64(CLIENTS as f64 / rate.load(Ordering::Relaxed) as f64);
                 }
                 done
             })
@@ -160,7 +157,7 @@ fn a_step_to_five_times_the_load_is_answered_within_three_seconds() {
         decided["detail"].as_str().is_some_and(|text| text.contains("in_flight") && text.contains("85/s wanted")),
         "{decided}"
     );
-    assert!(last < Duration::from_millis(500), "p95 is {last:?} at the end, {before:?} before");
+    assert!(last < 2 * before, "p95 is {last:?} at the end, {before:?} before");
     assert!(requests.iter().all(|(.., answered)| *answered), "nobody is refused");
 }
 
