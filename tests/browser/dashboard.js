@@ -113,6 +113,14 @@ const picture = (page, name) => page.screenshot({ path: `${directory}/${name}.pn
     assert.ok(await page.locator("#events li").count() > 3);
     await picture(page, "details");
 
+    // A job runs when it is told to.
+    const once = page.locator("[data-app=once]");
+    await once.locator(".name").click();
+    await once.getByRole("button", { name: "run", exact: true }).click();
+    await page.click("#ask-yes");
+    await page.getByText("run once: done").waitFor();
+    await page.locator("#log").getByText("ran").waitFor();
+
     await page.fill("#filter", "talker");
     await page.waitForFunction(() => document.querySelectorAll("#apps article").length === 1);
     await page.fill("#filter", "");

@@ -120,6 +120,21 @@ fn monit_acts_on_what_is_selected_and_asks_where_it_hurts() {
 }
 
 #[test]
+fn monit_runs_a_job() {
+    let rpm = Rpm::new();
+    let job = json!({ "name": "once", "script": "/bin/sh", "args": ["-c", "echo ran"], "schedule": "0 0 1 1 *" });
+    rpm.ok(&["start", &rpm.file_of(job, &json!({}))]);
+    rpm.ok(&["start", &app("idle.sh"), "--name", "api"]);
+    let terminal = Terminal::open(&rpm, (100, 30), "monit");
+    terminal.shows(&["once", "scheduled"]);
+    terminal.keys(&[":", "run once", "Enter"]);
+    terminal.shows(&["run once: done", "ran"]);
+    assert_eq!(rpm.log("once-out.log"), "ran\n");
+    terminal.keys(&[":", "run api", "Enter"]);
+    terminal.shows(&["api", "no job"]);
+}
+
+#[test]
 fn monit_follows_and_searches_the_log() {
     let rpm = Rpm::new();
     rpm.ok(&["start", &app("lines.sh"), "--name", "lines"]);

@@ -1,5 +1,7 @@
 //! `update`: keeper and daemon become another program; no request is lost, no worker replaced.
 
+use std::time::Instant;
+
 use rpm_tests::{Load, Rpm, app, free_port, until};
 
 #[test]
@@ -52,6 +54,25 @@ fn an_update_by_a_keeper_that_is_stopped_is_refused_and_nothing_is_half_done() {
     assert_ne!(rpm.pids("idle"), pids);
     rpm.ok(&["update"]);
     assert_ne!(rpm.daemon_pid(), daemon);
+}
+
+#[test]
+fn an_update_whose_keeper_falls_silent_is_told_after_ten_seconds_and_done_when_it_goes_on() {
+    let rpm = Rpm::new();
+    let points = tempfile::tempdir().expect("a directory");
+    let mut start = rpm.command(&["start", &app("idle.sh"), "--name", "idle"]);
+    let started = start.env(rpm_sys::fail::VAR, points.path()).output().expect("rpm runs");
+    assert!(started.status.success(), "{started:?}");
+    let (pids, keeper, daemon) = (rpm.pids("idle"), rpm.keeper_pid(), rpm.daemon_pid());
+    std::fs::write(points.path().join(rpm_sys::fail::ARMED), "keeper.got.upgrade stop").expect("a file");
+    let began = Instant::now();
+    let told = rpm.fails(&["update"]);
+    assert!((10..20).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    assert!(told.contains("does not answer: it is stopped (SIGSTOP)"), "{told}");
+    assert!(told.contains(&format!("what was asked is done when it goes on: kill -CONT {keeper}")), "{told}");
+    rpm_tests::signal(keeper, 18);
+    until("the next daemon", || rpm.daemon_pid() != daemon);
+    assert_eq!((rpm.pids("idle"), rpm.keeper_pid()), (pids, keeper));
 }
 
 #[test]

@@ -511,6 +511,8 @@ fn the_dashboard_works_in_a_browser() {
     let talker = rpm.home().join("talker.sh");
     std::fs::write(&talker, "while :; do echo \"<b>line</b> $((n += 1))\"; sleep 0.2; done\n").unwrap();
     rpm.ok(&["start", &talker.to_string_lossy(), "--name", "talker"]);
+    let job = json!({ "name": "once", "script": "/bin/sh", "args": ["-c", "echo ran"], "schedule": "0 0 1 1 *" });
+    rpm.ok(&["start", &rpm.file_of(job, &json!({}))]);
     let web = Web::start(&rpm, &[]);
     let pictures = std::env::var_os("RPM_TEST_PICTURES").map_or_else(|| rpm.home().to_owned(), Into::into);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/browser/dashboard.js");

@@ -265,7 +265,8 @@ impl Supervisor {
         }
         for (app, mut workers) in apps {
             let before = stood.remove(&app).unwrap_or_else(|| self.apps[&app].spec.clone());
-            let rescale = specs.remove(&app).is_some_and(|spec| self.apply(turn, app, &spec));
+            let given = specs.remove(&app);
+            let rescale = given.as_ref().is_some_and(|spec| self.apply(turn, app, spec));
             let spec = self.apps[&app].spec.clone();
             self.redefine_job(app);
             if rescale {
@@ -277,7 +278,9 @@ impl Supervisor {
             // rolled nor rolled back as one.
             let shares = |worker: &WorkerId| spec.shares_sockets() && self.seats[worker].spec.shares_sockets();
             let beside = workers.iter().all(shares);
-            if !beside && spec.canary > 0 && cause == Cause::Reload {
+            // Who reads a file tells what its own mode leaves out.
+            let is_told = given.is_some() && !spec.shares_sockets();
+            if !beside && spec.canary > 0 && cause == Cause::Reload && !is_told {
                 let text = "is left out: its workers cannot serve beside each other".to_owned();
                 turn.ask_for(Effect::Warn { command: id, warning: Warning::Canary { app, text } });
             }

@@ -4,14 +4,14 @@
 //! one of them. Keeper and daemon say what they are ([`play`]) and pass their points; nobody else has any.
 //!
 //! The variable [`VAR`] names a directory of the test's. A file [`ARMED`] in it names a point and a count: the process that
-//! passes the point for that many times removes the file, so that its successor lives, and kills itself. Where there
-//! is a file [`PASSED`], every point that is passed is added to it, one a line.
+//! passes the point for that many times removes the file, so that its successor lives, and kills itself; in place of the
+//! count, `stop` has it stop itself. Where there is a file [`PASSED`], every point that is passed is added to it, one a line.
 //!
 //! A build without debug assertions (every release) has nothing of this: [`pass`] does nothing and is gone.
 
 /// The environment variable that names the test's directory.
 pub const VAR: &str = "RPM_FAIL";
-/// The file that says where to die: `point count`.
+/// The file that says where to die, `point count`, or to stop, `point stop`.
 pub const ARMED: &str = "armed";
 /// The file that tells what was passed.
 pub const PASSED: &str = "passed";
@@ -124,14 +124,19 @@ mod armed {
     }
 
     pub(super) fn pass(what: &'static str, step: &'static str) {
-        if is_to_die(what, step) {
-            let _no_return = kill_process(getpid(), Signal::KILL);
+        if let Some(signal) = signal_at(what, step) {
+            let _no_return = kill_process(getpid(), signal);
         }
     }
 
     pub(super) fn is_to_die(what: &'static str, step: &'static str) -> bool {
-        let Some((role, directory)) = PLAYED.get() else { return false };
-        let listed = POINTS.iter().any(|(who, at, steps)| (who, *at) == (role, what) && steps.contains(&step));
+        signal_at(what, step) == Some(Signal::KILL)
+    }
+
+    /// Returns what is to befall this process there.
+    fn signal_at(what: &'static str, step: &'static str) -> Option<Signal> {
+        let (role, directory) = PLAYED.get()?;
+        let listed = POINTS.iter().any(|(who, at, steps)| (*who, *at) == (*role, what) && steps.contains(&step));
         assert!(listed, "{role}.{what}.{step} is not in the list of points");
         let name = format!("{role}.{what}.{step}");
         if let Ok(mut passed) = OpenOptions::new().append(true).open(directory.join(PASSED)) {
@@ -139,14 +144,15 @@ mod armed {
             let _the_test_may_be_over = passed.write_all(format!("{name}\n").as_bytes());
         }
         let armed = directory.join(ARMED);
-        let Ok(text) = fs::read_to_string(&armed) else { return false };
-        let Some((point, count)) = text.trim().split_once(' ') else { return false };
-        if point != name {
-            return false;
-        }
-        match count.parse::<u32>() {
-            Ok(count @ 2..) => fs::write(&armed, format!("{name} {}", count - 1)).is_err(),
-            _ => fs::remove_file(&armed).is_ok(),
+        let text = fs::read_to_string(&armed).ok()?;
+        let (_, count) = text.trim().split_once(' ').filter(|(point, _)| *point == name)?;
+        match (count, count.parse::<u32>()) {
+            ("stop", _) => fs::remove_file(&armed).ok().map(|()| Signal::STOP),
+            (_, Ok(count @ 2..)) => {
+                let counted = fs::write(&armed, format!("{name} {}", count - 1));
+                counted.is_err().then_some(Signal::KILL)
+            }
+            _ => fs::remove_file(&armed).ok().map(|()| Signal::KILL),
         }
     }
 }

@@ -148,12 +148,22 @@ fn one_of_the_same_spec_is_not_said_to_be_taken_back() {
 
 #[test]
 fn where_workers_cannot_serve_beside_each_other_it_is_said_that_there_is_none() {
-    let one = |version: &str| spec(ExecMode::Fork, 1, |spec| (spec.version, spec.canary) = (Some(version.into()), 1));
-    let mut stage = Stage::with(one("1"));
-    let app = stage.app();
-    let reload = stage.ask(Command::Reload { workers: ids([0]), specs: vec![(app, one("2"))], force: false });
-    let text = "is left out: its workers cannot serve beside each other".to_owned();
-    assert!(stage.has(&Effect::Warn { command: reload, warning: Warning::Canary { app, text } }));
+    let one = |mode, version: &str| spec(mode, 1, |spec| (spec.version, spec.canary) = (Some(version.into()), 1));
+    for (next, is_said) in [
+        (None, true),
+        // Who read the file of the new spec has said so.
+        (Some(one(ExecMode::Fork, "2")), false),
+        // Nothing is wrong with the new one: the workers that run are in its way.
+        (Some(one(ExecMode::Cluster, "2")), true),
+    ] {
+        let mut stage = Stage::with(one(ExecMode::Fork, "1"));
+        let app = stage.app();
+        let specs = next.into_iter().map(|spec| (app, spec)).collect();
+        let reload = stage.ask(Command::Reload { workers: ids([0]), specs, force: false });
+        let text = "is left out: its workers cannot serve beside each other".to_owned();
+        let warning = Effect::Warn { command: reload, warning: Warning::Canary { app, text } };
+        assert_eq!(stage.has(&warning), is_said);
+    }
 }
 
 #[test]
