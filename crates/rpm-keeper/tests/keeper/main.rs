@@ -4,6 +4,14 @@
 //! the test (through a socket in the home) and then only lives until it is killed or told to exit. So the test itself
 //! speaks as the daemon, and can end it at any moment. `role-launcher` calls `launch`.
 
+/// Names the tests of a room.
+macro_rules! promises {
+    ($($name:ident)*) => {
+        pub(crate) const ALL: &[(&str, fn())] = &[$((stringify!($name), $name)),*];
+    };
+}
+
+mod life;
 mod promises;
 mod stage;
 mod succession;
@@ -30,7 +38,7 @@ fn run_tests(args: &[String]) {
         return;
     }
     let mut failed = 0;
-    for (name, test) in promises::ALL.iter().chain(succession::ALL).filter(|(name, _)| wanted(name)) {
+    for (name, test) in promises::ALL.iter().chain(life::ALL).chain(succession::ALL).filter(|(name, _)| wanted(name)) {
         if has("--list") {
             println!("{name}: test");
             continue;

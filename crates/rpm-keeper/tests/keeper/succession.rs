@@ -11,11 +11,11 @@ use rpm_sys::signal::SIGKILL;
 
 use crate::stage::*;
 
-pub(crate) const ALL: &[(&str, fn())] = &[
-    ("an_adopted_process_ends_in_a_way_that_nobody_knows", an_adopted_process_ends_in_a_way_that_nobody_knows),
-    ("an_upgrade_keeps_adopted_processes", an_upgrade_keeps_adopted_processes),
-    ("a_successor_has_everything_that_the_killed_keeper_had", a_successor_has_everything_that_the_killed_keeper_had),
-];
+promises! {
+    an_adopted_process_ends_in_a_way_that_nobody_knows
+    an_upgrade_keeps_adopted_processes
+    a_successor_has_everything_that_the_killed_keeper_had
+}
 
 /// A process that no keeper has started; it ends with the code that it reads.
 fn stranger() -> (Child, Pidfd, OwnedFd) {
