@@ -13,7 +13,7 @@
 //! Rooms, from outside: [`event`], [`effect`], [`command`] (what clients may ask, and what they are told), [`view`]
 //! (what can be seen), [`saved`] (what is written down), [`recovery`] (the work of a daemon that died is taken up).
 //! Within: `supervisor` (the way of an event), `seat` and `process` (the two machines), `starting`, `ending` and `leaving`
-//! (what happens to a process), `health`, `depends`, `roll`, `canary`, `scaling`, `commands` and `pending` (who waits for what), `restart` (the policy), `timers`.
+//! (what happens to a process), `health`, `depends`, `roll`, `canary`, `scaling`, `seats` (how many workers there are), `commands` and `pending` (who waits for what), `restart` (the policy), `timers`.
 #![forbid(unsafe_code)]
 
 pub mod autoscale;
@@ -39,6 +39,7 @@ mod restart;
 mod roll;
 mod scaling;
 mod seat;
+mod seats;
 mod starting;
 mod supervisor;
 mod timers;
