@@ -1,10 +1,7 @@
 //! What can go wrong, done on purpose: a table of scenarios, each with an observer outside the daemon that looks
 //! every 50 ms. See `observer` for what must hold always, and the rooms for what is done.
 //!
-//! Plays every scenario once, short. Words choose scenarios by name; `--list` tells the names.
-//! `--quick` leaves out those that measure and need the machine for themselves; `make test` runs it. `--long` does
-//! more in each; `--minutes N` begins with a new seed, goes on with others, and begins no scenario after that time.
-//! `--seed N` plays one seed again.
+//! Plays every scenario once, short; [`Asked`] says what else. `make test` plays the quick ones.
 //! A seed that failed is kept in `seeds.txt`, and played from then on.
 //!
 //! A scenario in `known.toml` shows a fault that is not mended yet: it must fail, and its entry goes when it does not.
@@ -37,6 +34,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use clap::Parser;
 use random::Random;
 use scenario::{Needs, Scenario};
 use stage::Stage;
@@ -46,6 +44,28 @@ const LANES: usize = 4;
 
 /// The seed of a short run, so that it is the same everywhere.
 const SEED: u64 = 1;
+
+/// Does on purpose what can go wrong.
+#[derive(Parser)]
+struct Asked {
+    /// Only scenarios with one of these words in their names
+    names: Vec<String>,
+    /// Tell the names only
+    #[arg(long)]
+    list: bool,
+    /// Leave out those that measure, and need the machine for themselves
+    #[arg(long)]
+    quick: bool,
+    /// Do more in each
+    #[arg(long)]
+    long: bool,
+    /// Begin with a new seed, go on with others, and begin no scenario after so many minutes
+    #[arg(long)]
+    minutes: Option<u64>,
+    /// Play one seed again
+    #[arg(long)]
+    seed: Option<u64>,
+}
 
 /// How one playing ended.
 struct Played {
@@ -74,38 +94,23 @@ fn table() -> Vec<&'static Scenario> {
 }
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let given = |flag: &str| args.iter().any(|arg| arg == flag);
-    let value = |flag: &str| {
-        let at = args.iter().position(|arg| arg == flag)?;
-        args.get(at + 1).and_then(|value| value.parse::<u64>().ok())
+    let asked = Asked::parse();
+    let is_chosen = |one: &Scenario| {
+        let is_named = asked.names.is_empty() || asked.names.iter().any(|name| one.name.contains(name.as_str()));
+        is_named && !(asked.quick && one.alone)
     };
-    let is_value = |index: usize| index > 0 && ["--seed", "--minutes"].contains(&args[index - 1].as_str());
-    let words: Vec<&str> = args
-        .iter()
-        .enumerate()
-        .filter(|(index, arg)| !arg.starts_with('-') && !is_value(*index))
-        .map(|(_, arg)| arg.as_str())
-        .collect();
-    let all = table();
-    let chosen: Vec<_> = all
-        .iter()
-        .copied()
-        .filter(|one| words.is_empty() || words.iter().any(|word| one.name.contains(word)))
-        .filter(|one| !(given("--quick") && one.alone))
-        .collect();
-    if given("--list") {
+    let chosen: Vec<_> = table().into_iter().filter(|one| is_chosen(one)).collect();
+    if asked.list {
         chosen.iter().for_each(|scenario| println!("{}: test", scenario.name));
         return ExitCode::SUCCESS;
     }
 
     let house = Path::new(env!("CARGO_MANIFEST_DIR")).join("chaos");
-    let (long, until) =
-        (given("--long"), value("--minutes").map(|minutes| Instant::now() + Duration::from_secs(minutes * 60)));
+    let until = asked.minutes.map(|minutes| Instant::now() + Duration::from_secs(minutes * 60));
     // A panic is how a scenario fails; it is told once, at the end of it.
     std::panic::set_hook(Box::new(|_| {}));
     let mut played = Vec::new();
-    let mut seed = value("--seed").unwrap_or_else(|| if until.is_some() { Random::fresh_seed() } else { SEED });
+    let mut seed = asked.seed.unwrap_or_else(|| if until.is_some() { Random::fresh_seed() } else { SEED });
     loop {
         println!("chaos: {} scenarios, seed {seed}", chosen.len());
         let mut work: Vec<(&'static Scenario, u64)> = chosen.iter().map(|scenario| (*scenario, seed)).collect();
@@ -120,7 +125,7 @@ fn main() -> ExitCode {
                 // Not always the same ones when the time is up.
                 work.sort_by_cached_key(|(scenario, seed)| Random::new(seed ^ scenario.name.len() as u64).next());
             }
-            played.extend(play_all(&work, lanes, long, until));
+            played.extend(play_all(&work, lanes, asked.long, until));
         }
         if until.is_none_or(|until| Instant::now() > until) {
             break;
