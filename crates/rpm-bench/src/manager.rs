@@ -216,11 +216,16 @@ impl Drop for Manager {
     }
 }
 
-/// The state directories in use.
+/// The state directories in use, or those that they are in.
 static HOMES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 fn homes() -> MutexGuard<'static, Vec<PathBuf>> {
     HOMES.lock().expect("nobody panics with the list of state directories in hand")
+}
+
+/// Counts a directory among those in use, whoever runs a manager there.
+pub fn count_in(directory: &Path) {
+    homes().push(directory.to_owned());
 }
 
 /// From now on an interrupted program leaves no daemon and no worker behind.

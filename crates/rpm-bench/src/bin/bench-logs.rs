@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
+use rpm_bench::manager::{clean_up_when_interrupted, count_in};
 use rpm_bench::process::pss_mib;
 
 /// A round of one way takes about this long at the speed of a pipe.
@@ -85,7 +86,9 @@ fn main() -> Result<()> {
         None => {}
     }
     let rpm = args.rpm.or_else(|| std::env::var_os("RPM_BIN").map(PathBuf::from)).unwrap_or_else(|| "rpm".into());
+    clean_up_when_interrupted()?;
     let bench = Bench { dir: tempfile::tempdir()?, rpm, pm2: args.pm2 };
+    count_in(bench.dir.path());
     let result = bench.throughput(args.rounds, args.longer).and_then(|()| bench.latency());
     bench.stop();
     result
