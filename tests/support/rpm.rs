@@ -206,16 +206,15 @@ impl Rpm {
 
 impl Drop for Rpm {
     fn drop(&mut self) {
-        let keeper = self.pid_in("keeper.pid");
-        if keeper.is_some_and(is_alive) {
+        if self.pid_in("keeper.pid").is_some_and(is_alive) {
             let _ = self.run(&["kill"]);
         }
-        // Whatever a failed test left: the keeper's children, then the keeper.
-        if let Some(keeper) = keeper.filter(|pid| is_alive(*pid)) {
-            for child in children(keeper) {
-                signal(child, 9);
-            }
-            signal(keeper, 9);
+        // Whatever a failed test has left, and commands in flight: one of these would start the next keeper.
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let mut left = naming(self.home());
+        while !left.is_empty() && Instant::now() < deadline {
+            left.iter().for_each(|pid| signal(*pid, 9));
+            left = naming(self.home());
         }
         if std::thread::panicking() {
             eprintln!("--- rpm.log ---\n{}", self.daemon_log());
@@ -265,9 +264,16 @@ pub fn is_alive(pid: i32) -> bool {
     stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next()).is_some_and(|state| state != 'Z')
 }
 
-fn children(pid: i32) -> Vec<i32> {
-    let list = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+/// Returns the processes with this directory in their environment: of a state directory these are all that came of it.
+fn naming(directory: &Path) -> Vec<i32> {
+    let needle = directory.as_os_str().as_encoded_bytes();
+    let names = |pid: &i32| {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.windows(needle.len()).any(|part| part == needle)
+    };
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(names).collect()
 }
 
 /// Returns the binary under test: RPM_BIN, or the one beside this test.
