@@ -46,7 +46,9 @@ fn two_apps_share_a_port() {
     pm2.ok(&["delete", "two"]);
     load.wait_for(30);
     let failures = load.stop();
-    assert!(failures.iter().all(|failure| failure.contains("reset by peer")), "{failures:?}");
+    // Whether it had read the request makes the difference between the two.
+    let is_expected = |failure: &String| failure.contains("reset by peer") || failure == "cut off: \"\"";
+    assert!(failures.iter().all(is_expected), "{failures:?}");
     all_answer(port, &pids_of(&pm2, &["one"]));
 }
 

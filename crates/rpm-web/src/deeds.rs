@@ -133,7 +133,7 @@ fn signal(body: &[u8]) -> Result<i32, Trouble> {
 /// Reads a whole number; for JSON 3.0 is as whole as 3.
 fn number(body: &Value, name: &str) -> Option<u32> {
     let count = body.get(name)?;
-    let whole = || count.as_f64().filter(|count| count.fract() == 0.0 && (0.0..1e9).contains(count));
+    let whole = || count.as_f64().filter(|count| count.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(count));
     let count = count.as_u64().or_else(|| whole().map(|count| count as u64))?;
     u32::try_from(count).ok()
 }
@@ -153,6 +153,7 @@ mod tests {
     fn a_release_is_one_back_unless_it_is_said() {
         let of = |text: &str| back(text.as_bytes()).ok();
         assert_eq!(["", "{}", "{\"back\":2}"].map(of), [Some(1), Some(1), Some(2)]);
+        assert_eq!(["{\"back\":4294967295}", "{\"back\":4294967295.0}"].map(of), [Some(4_294_967_295); 2]);
         assert_eq!(["{\"back\":0}", "{\"back\":\"2\"}", "[]", "3"].map(of), [None; 4]);
     }
 
