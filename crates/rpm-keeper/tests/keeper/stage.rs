@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rpm_keeper::{Client, Message, Options, Request, ready};
+use rpm_keeper::{Client, ExitStatus, Message, Options, Request, ready};
 use rpm_sys::fd;
 use rpm_sys::pidfd::{Pidfd, ProcessRef};
 use rpm_sys::poll::{Interest, wait};
@@ -171,6 +171,21 @@ pub(crate) struct Daemon {
 pub(crate) struct Inventory {
     pub(crate) children: Vec<Message>,
     pub(crate) held: Vec<(String, OwnedFd)>,
+}
+
+impl Inventory {
+    /// Returns how `dead` has ended, where it and `alive`, with its note and this pid, are all the children there are.
+    pub(crate) fn end_of_dead_beside_alive(&self, pid: i32) -> ExitStatus {
+        let [
+            Message::Child { key: first, note, pid: known, pidfd: Some(_), exit: None, .. },
+            Message::Child { key: second, exit: Some(end), pidfd: None, .. },
+        ] = &self.children[..]
+        else {
+            panic!("one lives, one is dead: {self:?}")
+        };
+        assert_eq!((first.as_str(), note.as_slice(), *known, second.as_str()), ("alive", &b"noted"[..], pid, "dead"));
+        end.exit
+    }
 }
 
 impl Daemon {

@@ -144,15 +144,7 @@ fn a_successor_has_everything_that_the_killed_keeper_had() {
     assert_eq!((exit, read_all(read).trim()), (ExitStatus::Code(4), limit.to_string().as_str()));
     daemon.ask(&Request::Ack { key: "asked twice" });
     let mut inventory = daemon.inventory();
-    let [
-        Message::Child { key: first, note, pid: known, pidfd: Some(_), exit: None, .. },
-        Message::Child { key: second, exit: Some(end), pidfd: None, .. },
-    ] = &inventory.children[..]
-    else {
-        panic!("one lives, one is dead: {inventory:?}")
-    };
-    assert_eq!((first.as_str(), note.as_slice(), *known, second.as_str()), ("alive", &b"noted"[..], pid, "dead"));
-    assert_eq!(end.exit, ExitStatus::Code(3), "what is known stays known");
+    assert_eq!(inventory.end_of_dead_beside_alive(pid), ExitStatus::Code(3), "what is known stays known");
     assert_eq!(inventory.held.len(), 1);
     let (name, kept) = inventory.held.pop().unwrap();
     assert_eq!((name.as_str(), read_all(kept).as_str()), ("kept", "still here"));
